@@ -1,0 +1,137 @@
+"""Captions of test and predict: gathered over the ranks, written as they come, scored once."""
+
+import csv
+from pathlib import Path
+from typing import Any, TextIO
+
+import lightning as L
+import torch.distributed
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from rich.console import Console
+
+from callbacks.captions_file import COLUMNS, FILE_NAME, csv_lines, empty_rows, write_captions
+from callbacks.scores import captions_table, require_references, score_rows
+from callbacks.word_scores import read_vocabulary
+from datamodules.clips import CaptionRows
+
+
+class CaptionEvaluation(L.Callback):
+    """Takes the `CaptionRows` that `test_step` and `predict_step` return.
+
+    captions.csv in the run folder grows by every batch, so that a kill loses little. At the end of test the
+    captions of all ranks, each clip once, are scored together on rank 0: the scores go to the terminal, to
+    scores.json, to the loggers (as test/cider_d ...) and, with the captions, to a W&B table.
+    Every rank must run the same number of batches; a filler batch returns empty lists.
+
+    Args:
+        vocabulary: JSON file of event and visual words (`callbacks.word_scores`); adds the scores by words.
+        java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out even where they could be had.
+        shown: how many captions the terminal shows.
+    """
+
+    def __init__(self, vocabulary: Path | None = None, java: bool = True, shown: int = 5) -> None:
+        self.vocabulary = None if vocabulary is None else read_vocabulary(vocabulary)
+        self.java = java
+        self.shown = shown
+        self.rows = empty_rows()
+        self.seen: set[str] = set()
+        self.file: TextIO | None = None
+
+    def _start(self, trainer: L.Trainer) -> None:
+        self.rows, self.seen = empty_rows(), set()
+        if trainer.is_global_zero:
+            folder = run_folder(trainer)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = open(folder / FILE_NAME, "w", newline="", encoding="utf-8")  # noqa: SIM115 (open until the end)
+            csv.writer(self.file).writerow(COLUMNS)
+
+    def _collect(self, trainer: L.Trainer, outputs: CaptionRows) -> None:
+        """Append the batch of every rank to the file and to `self.rows`, on rank 0."""
+        batches: list[Any] = [outputs]
+        if trainer.world_size > 1:
+            batches = [None] * trainer.world_size
+            torch.distributed.gather_object(outputs, batches if trainer.is_global_zero else None, dst=0)
+        if self.file is None:
+            return
+        new = empty_rows()
+        for batch in batches:
+            for index, clip_id in enumerate(batch["clip_ids"]):
+                if clip_id not in self.seen:  # a sampler may repeat clips to give all ranks as many
+                    self.seen.add(clip_id)
+                    _append(new, batch, index)
+        csv.writer(self.file).writerows(csv_lines(new))
+        self.file.flush()
+        for index in range(len(new["clip_ids"])):
+            _append(self.rows, new, index)
+
+    def _close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open captions.csv."""
+        self._start(trainer)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the captions of a batch; a clip without references stops the test at once."""
+        require_references(outputs)
+        self._collect(trainer, outputs)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score once, on rank 0. No rank waits here for another: Java may take longer than NCCL's patience."""
+        self._close()
+        if not trainer.is_global_zero:
+            return
+        folder = run_folder(trainer)
+        scores = score_rows(self.rows, folder, self.vocabulary, self.java)
+        write_captions(folder / FILE_NAME, self.rows, scores.cider_d.tolist())
+        scores.write(folder)
+        numbers = {f"test/{name}": value for name, value in scores.values.items() if value is not None}
+        for logger in trainer.loggers:
+            logger.log_metrics({**numbers, "test/num_clips": scores.num_clips}, step=trainer.global_step)
+            logger.save()
+            if isinstance(logger, WandbLogger):
+                cells = list(csv_lines(self.rows))
+                data = [[*line[:4], score] for line, score in zip(cells, scores.cider_d.tolist())]
+                logger.log_table("test/captions", columns=list(COLUMNS), data=data)
+        console = Console()
+        console.print(captions_table(self.rows, self.shown, scores.cider_d))
+        console.print(scores.table(f"scores ({folder})"))
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open captions.csv."""
+        self._start(trainer)
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the captions of a batch."""
+        self._collect(trainer, outputs)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show where the captions are, and the first of them."""
+        self._close()
+        if trainer.is_global_zero:
+            console = Console()
+            console.print(captions_table(self.rows, self.shown))
+            console.print(f"{len(self.rows['clip_ids'])} captions in {run_folder(trainer) / FILE_NAME}", soft_wrap=True)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave what was captioned so far on disk."""
+        self._close()
+
+
+def run_folder(trainer: L.Trainer) -> Path:
+    """The CSV logger's folder, or the trainer's root without one; asked for on rank 0 only."""
+    folders = [logger.log_dir for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+    return Path(folders[0] if folders else trainer.default_root_dir)
+
+
+def _append(rows: CaptionRows, source: CaptionRows, index: int) -> None:
+    rows["clip_ids"].append(source["clip_ids"][index])
+    rows["captions"].append(source["captions"][index])
+    rows["references"].append(source["references"][index])
+    rows["labels"].append(source["labels"][index])

@@ -1,0 +1,115 @@
+"""What a stage learnt, handed over: exports/<run_name>/ is written at the end of fit and used by test and predict."""
+
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from errors import InputError
+
+PACKAGES = ("torch", "lightning", "transformers")
+
+
+class Export(L.Callback):
+    """At the end of fit, the weights with the lowest validation loss become exports/<run_name>/.
+
+    `validate`, `test` and `predict` start from that folder unless --ckpt_path says otherwise. The stage says how:
+    `export(folder)` fills an empty folder, `load_export(folder)` takes the weights from one. Nothing happens for a
+    stage without these, nor in a `fast_dev_run`.
+
+    Args:
+        run_name: names the folder; train.py links it to the run's.
+        root: parent of the exports.
+        load: False leaves validate, test and predict the weights that the YAML names, as pretrained.
+    """
+
+    def __init__(self, run_name: str, root: str = "exports", load: bool = True) -> None:
+        self.folder = Path(root) / run_name
+        self.load = load
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Say at once when there is nothing to start from."""
+        if self._starts_from_export(trainer, pl_module) and not self.folder.is_dir():
+            raise InputError(
+                f"expected {self.folder}/, found nothing; run: python train.py fit --config configs/{self.folder.name}.yaml "
+                "(or start from --ckpt_path, or with --export.load false from the pretrained weights)"
+            )
+
+    def _starts_from_export(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
+        fitting = trainer.state.fn == "fit"
+        return self.load and not fitting and trainer.ckpt_path is None and hasattr(pl_module, "load_export")
+
+    def _load(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if self._starts_from_export(trainer, pl_module):
+            pl_module.load_export(self.folder)
+            rank_zero_info(f"Weights of {self.folder}/")
+
+    # not in `setup`: the stage's own setup, which may build what is loaded, runs after the callbacks'
+    on_validation_start = on_test_start = on_predict_start = _load
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the folder on rank 0, after the strategy has handed the module back."""
+        if hasattr(pl_module, "export") and not trainer.fast_dev_run:
+            if trainer.is_global_zero:
+                self._write(trainer, pl_module)
+            trainer.strategy.barrier("export")
+
+    def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
+        origin = load_best(trainer, pl_module)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        new, old = (self.folder.with_name(f".{self.folder.name}.{kind}") for kind in ("new", "old"))
+        shutil.rmtree(new, ignore_errors=True)  # left by a kill
+        new.mkdir()
+        pl_module.export(new)
+        provenance = {"run_folder": trainer.log_dir, **origin, **surroundings()}
+        (new / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(old)  # a folder can only be renamed over an empty one
+        new.rename(self.folder)
+        shutil.rmtree(old, ignore_errors=True)
+        rank_zero_info(f"Exported to {self.folder}/")
+
+
+def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+    """Give the module the weights of the best checkpoint, where there is one; where its weights are from."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and Path(callback.best_model_path).is_file():
+            path = Path(callback.best_model_path)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            pl_module.on_load_checkpoint(checkpoint)
+            pl_module.load_state_dict(checkpoint["state_dict"], strict=pl_module.strict_loading)
+            assert callback.best_model_score is not None
+            score = callback.best_model_score.item()
+            return {
+                "checkpoint": os.path.relpath(path),
+                callback.monitor: score if math.isfinite(score) else None,
+                "epoch": checkpoint["epoch"],
+                "step": checkpoint["global_step"],
+            }
+    rank_zero_info("No checkpoint of the lowest validation loss: the export holds the final weights")
+    return {"checkpoint": None, "epoch": trainer.current_epoch, "step": trainer.global_step}
+
+
+def surroundings() -> dict[str, Any]:
+    """The command, the commit where there is one, and the versions."""
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "command": " ".join(sys.argv),
+        "commit": git.stdout.strip() if git.returncode == 0 else None,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }

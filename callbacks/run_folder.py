@@ -1,0 +1,96 @@
+"""Where a run lives: runs/<run_name>/<subcommand>-<n>/, one folder for all ranks."""
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from errors import InputError
+
+ROOT = Path("runs")
+HANDED_ON = "EARSHOT_RUN_FOLDER"  # rank 0 tells the ranks that it starts, which are the same command run again
+
+
+@contextmanager
+def hand_over() -> Iterator[None]:
+    """Forget the folder when the command ends, and take it away if the command failed before writing to it."""
+    try:
+        yield
+    finally:
+        folder = os.environ.pop(HANDED_ON, None)
+        if folder is not None:
+            with suppress(OSError):  # not empty
+                Path(folder).rmdir()
+
+
+def open_run(run_name: str, subcommand: str, ckpt_path: str | None) -> tuple[Path, Path | None]:
+    """The folder of this run, made if new, and the checkpoint to start from.
+
+    `last` and `best` are those of the newest fit run of this name; `fit` goes on from `last` in that run's own
+    folder. Every rank gets the same folder: started by rank 0, it is told; under SLURM it bears the job's id,
+    which a requeued job keeps.
+
+    Raises:
+        InputError: the checkpoint is not there, or ranks were started from outside without a common folder.
+    """
+    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run_name):
+        raise InputError(
+            f"expected a run_name of letters, digits, '.', '_' and '-', found {run_name!r}; do set it in the YAML or "
+            "with --run_name"
+        )
+    checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
+    if subcommand == "fit" and ckpt_path == "last":
+        assert checkpoint is not None
+        folder = checkpoint.parent.parent
+    elif HANDED_ON in os.environ:
+        folder = Path(os.environ[HANDED_ON])
+    elif SLURMEnvironment.detect():
+        folder = ROOT / run_name / f"{subcommand}-slurm{os.environ['SLURM_JOB_ID']}"
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        raise InputError(
+            f"expected {HANDED_ON} to name one folder for all ranks, found it unset under torchrun; "
+            f"do export {HANDED_ON}={ROOT / run_name / subcommand}-1"
+        )
+    else:
+        folder = new_folder(ROOT / run_name, subcommand)
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[HANDED_ON] = str(folder)
+    return folder, checkpoint
+
+
+def new_folder(parent: Path, subcommand: str) -> Path:
+    """Make <subcommand>-<n> for the next n; making it claims it, so runs started at once get two folders."""
+    numbers = [re.fullmatch(rf"{subcommand}-(\d+)", path.name) for path in parent.glob(f"{subcommand}-*")]
+    n = 1 + max((int(number[1]) for number in numbers if number), default=0)
+    while True:
+        folder = parent / f"{subcommand}-{n}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            n += 1
+
+
+def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
+    """The file meant by `ckpt_path`: a path, or `last` or `best` of the newest fit run of this name."""
+    if ckpt_path in ("last", "best"):
+        found = list((ROOT / run_name).glob(f"fit-*/checkpoints/{ckpt_path}.ckpt"))
+        if not found:
+            raise InputError(
+                f"expected {ROOT / run_name}/fit-<n>/checkpoints/{ckpt_path}.ckpt, found none; "
+                "do start with `python train.py fit` and no --ckpt_path"
+            )
+        return max(found, key=lambda path: path.stat().st_mtime)
+    checkpoint = Path(ckpt_path)
+    if not checkpoint.is_file():
+        raise InputError(
+            f"expected a checkpoint, found no file {ckpt_path}; "
+            f"do give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
+        )
+    if not zipfile.is_zipfile(checkpoint):  # the format of torch.save
+        raise InputError(f"expected a checkpoint that `fit` wrote, found another kind of file: {ckpt_path}; do give one")
+    return checkpoint

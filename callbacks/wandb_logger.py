@@ -1,0 +1,128 @@
+"""Weights & Biases that needs no account, stays in the run folder and never stops a run."""
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch import loggers
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from wandb.sdk.lib import wbauth
+
+
+class WandbLogger(loggers.WandbLogger):
+    """Online when a key is found (WANDB_API_KEY or `wandb login`), else offline with one line that says so.
+
+    The W&B run's id is kept in the run folder, so that a resumed run is the same W&B run. Of its other folders,
+    those of staged media and of the cache move into the run folder; the one of settings stays where `wandb login`
+    and the user's defaults are. Whatever fails is told once and ends W&B, not the run: metrics.csv goes on.
+
+    Args:
+        save_dir: the run folder; train.py fills it in.
+        project: the W&B project.
+        name: shown in W&B; by default the run folder's, as in `dali_ot/fit-1`.
+        tags: shown in W&B.
+    """
+
+    def __init__(
+        self, save_dir: str = ".", project: str = "earshot", name: str | None = None, tags: list[str] | None = None
+    ) -> None:
+        folder = Path(save_dir)
+        super().__init__(
+            name=name or f"{folder.parent.name}/{folder.name}",
+            save_dir=save_dir,
+            project=project,
+            group=folder.parent.name,
+            tags=tags,
+            settings=wandb.Settings(silent=True, init_timeout=30, finish_timeout=120),
+        )
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run, on rank 0; offline where going online fails, and one that does nothing where that fails too."""
+        if self._experiment is None:
+            try:
+                self._start(None)
+            except Exception as error:
+                tell(f"cannot start, trying offline: {first_line(error)}")
+                try:
+                    wandb.teardown()  # its service holds on to the id of the run that did not start
+                    self._start("offline")
+                except Exception as offline_error:
+                    self._stop(offline_error)
+        return self._experiment
+
+    def _start(self, mode: str | None) -> None:
+        folder = Path(self.save_dir or ".").absolute() / "wandb"
+        for variable, part in (("WANDB_DATA_DIR", "data"), ("WANDB_CACHE_DIR", "cache")):
+            os.environ[variable] = str(folder / part)
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        mode = mode or choose_mode()
+        id_file = folder / "run_id.txt"
+        if not id_file.exists():
+            id_file.write_text(secrets.token_hex(4))
+        if wandb.run is not None:
+            wandb.finish()  # of a run that this process left open: Lightning would log into it
+        self._wandb_init.update(id=id_file.read_text(), mode=mode)
+        run = super().experiment
+        if mode == "offline":
+            reason = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "no key or no connection"
+            tell(f"offline ({reason}); to send it later: wandb sync {run.settings.sync_dir}")
+        elif mode == "online":
+            tell(run.url)
+
+    def _stop(self, error: Exception) -> None:
+        tell(f"stopped, the run goes on without it: {first_line(error)}")
+        self._experiment = wandb.init(mode="disabled", settings=wandb.Settings(silent=True))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers, and all media that Lightning's log_table, log_image and others hand on to here."""
+        try:
+            super().log_metrics(metrics, step)
+        except Exception as error:
+            self._stop(error)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Log the configuration."""
+        try:
+            super().log_hyperparams(params)
+        except Exception as error:
+            self._stop(error)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the W&B run, so that the next run of this process does not log into it."""
+        super().finalize(status)
+        if self._experiment is not None:
+            with suppress(Exception):
+                self._experiment.finish(exit_code=0 if status == "success" else 1)
+            self._experiment = None
+
+
+def tell(text: str) -> None:
+    """One line on stderr."""
+    print(f"W&B: {text}", file=sys.stderr)
+
+
+def first_line(error: Exception) -> str:
+    """What W&B's message begins with; it explains at length."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def choose_mode() -> str:
+    """WANDB_MODE where it is set; otherwise `online` with a key and `offline` without one."""
+    mode = os.environ.get("WANDB_MODE", "online").replace("dryrun", "offline")
+    if mode != "online":
+        return mode
+    host = wandb.setup().settings.base_url
+    found = wbauth.authenticate_session(host=host, source="earshot", prompt=False, update_session=False)
+    return "online" if found else "offline"

@@ -1,0 +1,155 @@
+"""Clips of packed splits for Lightning: asks the stage what it wants of each clip and reads no more than that."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
+
+from datamodules.clip_loader import EvalLoader, TrainLoader
+from datamodules.clips import ClipFormat
+from datamodules.shards import Shard, index_digest, read_index
+from errors import InputError
+
+
+class ClipDataModule(L.LightningDataModule):
+    """Streams `ClipBatch`es to a stage whose `clip_format(stage)` returns what it wants of each clip.
+
+    `stage` is "fit" for the training clips, "validate" for the validation clips, in fit too, "test" or "predict".
+    A checkpoint resumes at the very next batch; one of other settings is refused.
+
+    Args:
+        root: folder of the splits.
+        train: split to train on, as corpus/split; likewise val, test and predict. None where not used.
+        batch_size: clips of a training batch on each device.
+        eval_batch_size: of a batch in validation, test and predict.
+        num_workers: processes that read, on each device; 0 reads in the main process.
+        seed: of the order of the clips and the choice of their frames.
+        shuffle_window: clips are shuffled by shard, and among so many neighbours, held undecoded by each worker.
+        skip_broken: in training, put another clip in the place of one that cannot be decoded, with a warning.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        predict: str | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        num_workers: int = 1,
+        seed: int = 0,
+        shuffle_window: int = 512,
+        skip_broken: bool = False,
+    ) -> None:
+        super().__init__()
+        self.root = root
+        self.train = train
+        self.val = val
+        self.test = test
+        self.predict = predict
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.shuffle_window = shuffle_window
+        self.skip_broken = skip_broken
+        for name, least in (
+            ("batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0), ("seed", 0), ("shuffle_window", 1)
+        ):  # fmt: skip
+            if getattr(self, name) < least:
+                raise InputError(f"expected {name} of at least {least}, found {getattr(self, name)}; correct it")
+        self.shards: dict[str, list[Shard]] = {}  # of each split in use
+
+    def setup(self, stage: str) -> None:
+        """Read the indexes, before the stage loads its networks: a wrong path is told at once."""
+        wanted = {"fit": ["train", "val"]}.get(stage, ["val" if stage == "validate" else stage])
+        for name in wanted:
+            split = getattr(self, name)
+            if split is not None:
+                self.shards[name] = read_index(Path(self.root) / split)
+            elif name == stage or wanted[0] == name:
+                raise InputError(f"expected a {name} split, found none; give data.init_args.{name}, as corpus/split")
+
+    def train_dataloader(self) -> TrainLoader:
+        """From the batch that the trainer has come to."""
+        return TrainLoader(
+            self.shards["train"],
+            self._clip_format("fit"),
+            self.batch_size,
+            rank=self._trainer.global_rank,
+            world=self._trainer.world_size,
+            num_workers=self.num_workers,
+            seed=self.seed,
+            window=self.shuffle_window,
+            skip_broken=self.skip_broken,
+            position=self._position,
+        )
+
+    def val_dataloader(self) -> EvalLoader | list:
+        """Nothing where fit has no val split."""
+        return self._eval_loader("val", "validate") if "val" in self.shards else []
+
+    def test_dataloader(self) -> EvalLoader:
+        """The test split."""
+        return self._eval_loader("test", "test")
+
+    def predict_dataloader(self) -> EvalLoader:
+        """The predict split."""
+        return self._eval_loader("predict", "predict")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The settings that the order of the clips hangs on; the position is the trainer's own count of batches."""
+        if "train" not in self.shards:
+            return {}
+        return {
+            "train": self.train,
+            "train_index": index_digest(self.shards["train"]),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "num_workers": max(1, self.num_workers),
+            "shuffle_window": self.shuffle_window,
+            "devices": self._trainer.world_size,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that the run goes on with the settings it began with; other commands than fit may change them.
+
+        Raises:
+            InputError: a setting differs.
+        """
+        if self._trainer.state.fn != TrainerFn.FITTING:
+            return
+        for name, found in self.state_dict().items():
+            if found != state_dict[name]:
+                raise InputError(
+                    f"expected {name} {state_dict[name]}, as in the checkpoint, found {found}; resume with the "
+                    "settings that the run began with, or begin a new run"
+                )
+
+    def _eval_loader(self, name: str, stage: str) -> EvalLoader:
+        return EvalLoader(
+            self.shards[name],
+            self._clip_format(stage),
+            self.eval_batch_size,
+            rank=self._trainer.global_rank,
+            world=self._trainer.world_size,
+            num_workers=self.num_workers,
+        )
+
+    @property
+    def _trainer(self) -> L.Trainer:
+        assert self.trainer is not None, "ClipDataModule works inside a Trainer"
+        return self.trainer
+
+    def _position(self) -> int:
+        """Training batches done; Lightning saves the count in its checkpoints and restores it before the first one."""
+        if self._trainer.overfit_batches:
+            return 0  # the same batches again every epoch
+        return self._trainer.fit_loop.epoch_loop.batch_progress.total.processed
+
+    def _clip_format(self, stage: str) -> ClipFormat:
+        clip_format = self._trainer.lightning_module.clip_format(stage)
+        assert isinstance(clip_format, ClipFormat)
+        return clip_format

@@ -1,0 +1,162 @@
+"""From the undecoded sample to tensors: only the media, and of the pictures only the one, that a stage uses."""
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from PIL import Image, ImageOps
+
+from datamodules.clips import ClipBatch, ClipFormat
+from datamodules.shards import Sample
+from errors import InputError
+
+
+class BrokenClip(InputError):
+    """A medium that is whole, as its CRC-32 says, and yet cannot be decoded."""
+
+
+@dataclass
+class Clip:
+    """A decoded sample: waveform (T,) int16 and image (3, H, W) uint8, None where not wanted."""
+
+    clip_id: str
+    waveform: np.ndarray | None
+    image: np.ndarray | None
+    captions: list[str]
+    labels: list[str]
+
+
+def decode_sound(data: bytes, sampling_rate: int, max_seconds: float | None = None) -> np.ndarray:
+    """The first channel of a WAV or FLAC file at `sampling_rate`: (T,) int16, at most `max_seconds` long."""
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        frames = -1 if max_seconds is None else math.ceil(max_seconds * file.samplerate)
+        if file.subtype == "PCM_16" and file.samplerate == sampling_rate:
+            waveform = file.read(frames, dtype="int16", always_2d=True)[:, 0]
+        else:
+            # resampled as float: soxr dithers int16, each time differently
+            samples = file.read(frames, dtype="float32", always_2d=True)[:, 0]
+            samples = soxr.resample(samples, file.samplerate, sampling_rate)
+            if not np.isfinite(samples).all():
+                raise ValueError("samples that are not finite")
+            waveform = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    if max_seconds is not None:
+        waveform = waveform[: math.ceil(max_seconds * sampling_rate)]
+    if not len(waveform):
+        raise ValueError("a sound without samples")
+    return waveform
+
+
+def decode_picture(data: bytes, size: int) -> np.ndarray:
+    """A picture as (3, size, size) uint8; another size is resized by its shorter side and cropped at the centre."""
+    with Image.open(io.BytesIO(data)) as file:
+        image = file.convert("RGB")
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Names the media to read of a sample and decodes them.
+
+    Args:
+        clip_format: what the stage wants.
+        frame_seed: seed and epoch that choose one of a clip's frames; None takes the middle one, number 5 of ten.
+    """
+
+    clip_format: ClipFormat
+    frame_seed: tuple[int, int] | None = None
+
+    def media(self, record: dict[str, Any]) -> tuple[str | None, str | None]:
+        """Extensions of the sound and the picture to read, None where not wanted.
+
+        Raises:
+            InputError: the clip lacks a medium that is wanted.
+        """
+        clip_id, names = record["id"], record["crc32"]
+        sound = picture = None
+        if self.clip_format.sampling_rate is not None:
+            sound = next((name for name in ("wav", "flac") if name in names), None)
+            if sound is None:
+                raise InputError(f"expected a sound of clip {clip_id!r}, found none; use inputs: image, or other clips")
+        if self.clip_format.image_size is not None:
+            frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
+            if not frames:
+                raise InputError(
+                    f"expected a picture of clip {clip_id!r}, found only sound; use inputs: audio, or other clips"
+                )
+            picture = f"{frames[self._choose(clip_id, len(frames))]}.jpg"
+        return sound, picture
+
+    def _choose(self, clip_id: str, count: int) -> int:
+        if self.frame_seed is None:
+            return count // 2
+        digest = hashlib.blake2b(f"{self.frame_seed} {clip_id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % count
+
+    def wanted(self, record: dict[str, Any]) -> list[str]:
+        """The extensions of `media` that are wanted."""
+        return [name for name in self.media(record) if name is not None]
+
+    def decode(self, sample: Sample) -> Clip:
+        """Decode what `wanted` named.
+
+        Raises:
+            BrokenClip: a medium that cannot be decoded.
+        """
+        sound, picture = self.media(sample.record)
+        wants = self.clip_format
+        waveform = image = None
+        try:
+            if sound is not None and wants.sampling_rate is not None:
+                waveform = decode_sound(sample.media[sound], wants.sampling_rate, wants.max_seconds)
+            if picture is not None and wants.image_size is not None:
+                image = decode_picture(sample.media[picture], wants.image_size)
+        except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise BrokenClip(
+                f"expected readable media of clip {sample.record['id']!r} in {sample.shard}, found {error}; pack the "
+                "split without it, or train with skip_broken: true"
+            ) from error
+        record = sample.record
+        return Clip(record["id"], waveform, image, record.get("captions", []), record.get("labels", []))
+
+
+def collate(clips: list[Clip]) -> ClipBatch:
+    """B clips as a batch; sounds are padded with zeros to the longest."""
+    waveforms = num_samples = images = None
+    sounds = [clip.waveform for clip in clips if clip.waveform is not None]
+    if sounds:
+        num_samples = torch.tensor([len(sound) for sound in sounds])  # (B,)
+        waveforms = torch.zeros(len(sounds), int(num_samples.max()), dtype=torch.int16)  # (B, T)
+        for row, sound in zip(waveforms, sounds, strict=True):
+            row[: len(sound)] = torch.from_numpy(sound)
+    pictures = [clip.image for clip in clips if clip.image is not None]
+    if pictures:
+        images = torch.from_numpy(np.stack(pictures))  # (B, 3, H, W)
+    return ClipBatch(
+        clip_ids=[clip.clip_id for clip in clips],
+        valid=True,
+        waveforms=waveforms,
+        num_samples=num_samples,
+        images=images,
+        captions=[clip.captions for clip in clips],
+        labels=[clip.labels for clip in clips],
+    )
+
+
+def filler_batch(clip_format: ClipFormat) -> ClipBatch:
+    """No clips, `valid` False, and tensors of one silent black clip for a forward that must run on every rank."""
+    waveforms = num_samples = images = None
+    if clip_format.sampling_rate is not None:
+        seconds = min(1.0, clip_format.max_seconds or 1.0)
+        waveforms = torch.zeros(1, math.ceil(seconds * clip_format.sampling_rate), dtype=torch.int16)  # (1, T)
+        num_samples = torch.tensor([waveforms.shape[1]])
+    if clip_format.image_size is not None:
+        images = torch.zeros(1, 3, clip_format.image_size, clip_format.image_size, dtype=torch.uint8)
+    return ClipBatch([], False, waveforms, num_samples, images, [], [])

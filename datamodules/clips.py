@@ -1,0 +1,57 @@
+"""The typed batches that pass between datamodules, stages and callbacks.
+
+Shapes everywhere: B clips, T samples, F frames of the filterbank, N audio tokens, M image tokens, D width,
+L text tokens, K candidates.
+"""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ClipFormat:
+    """What a stage wants of every clip. A medium whose size is None is neither read nor decoded.
+
+    Attributes:
+        sampling_rate: of the sound, in Hz; sounds at another rate are resampled.
+        max_seconds: longer sounds are cut to their first `max_seconds`.
+        image_size: height and width of the picture in pixels; others are resized and centre-cropped.
+    """
+
+    sampling_rate: int | None = None
+    max_seconds: float | None = None
+    image_size: int | None = None
+
+
+@dataclass
+class ClipBatch:
+    """B clips, undecoded media left out.
+
+    Attributes:
+        clip_ids: B ids.
+        valid: False for a filler batch, which keeps the ranks in step and counts nowhere.
+        waveforms: (B, T) int16, mono, zero-padded at the end; None where the stage reads no sound.
+        num_samples: (B,) int64, the length of each sound before padding.
+        images: (B, 3, H, W) uint8; None where the stage reads no picture.
+        captions: B lists of reference captions, empty where a corpus has none.
+        labels: B lists of weak labels, empty where a corpus has none.
+    """
+
+    clip_ids: list[str]
+    valid: bool
+    waveforms: Tensor | None
+    num_samples: Tensor | None
+    images: Tensor | None
+    captions: list[list[str]]
+    labels: list[list[str]]
+
+
+class CaptionRows(TypedDict):
+    """What `test_step` and `predict_step` of a captioning stage return; empty lists for a filler batch."""
+
+    clip_ids: list[str]
+    captions: list[str]
+    references: list[list[str]]
+    labels: list[list[str]]

@@ -1,0 +1,64 @@
+"""The miniature: a procedural audiovisual world that ships with the project and is read as any other corpus."""
+
+import json
+import shutil
+from pathlib import Path
+
+from datamodules.clip_datamodule import ClipDataModule
+from datamodules.miniature.corpora import SPLITS, write_split
+from errors import InputError
+
+
+class Miniature(ClipDataModule):
+    """A `ClipDataModule` whose splits write themselves, once, where they are missing.
+
+    Args:
+        world_seed: of the world; another seed is another world.
+        max_clips: at most so many clips a split, for a quick try; None writes each split whole.
+        arguments: of `ClipDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/miniature",
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        predict: str | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        num_workers: int = 1,
+        seed: int = 0,
+        world_seed: int = 0,
+        max_clips: int | None = None,
+    ) -> None:
+        super().__init__(
+            root, train, val, test, predict, batch_size=batch_size, eval_batch_size=eval_batch_size,
+            num_workers=num_workers, seed=seed,
+        )  # fmt: skip
+        self.world_seed = world_seed
+        self.max_clips = max_clips
+
+    def prepare_data(self) -> None:
+        """Write the splits that are asked for, where they are missing or made with other settings."""
+        for split in {self.train, self.val, self.test, self.predict} & SPLITS.keys():
+            ensure_split(Path(self.root), split, self.world_seed, self.max_clips)
+
+
+def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = None) -> None:
+    """Write root/split unless it is there, whole, with these settings."""
+    count = min(SPLITS[split][1], max_clips or SPLITS[split][1])
+    made_with = {"seed": seed, "clips": count}
+    folder = root / split
+    note = folder / "made_with.json"
+    claimed = note.exists() and json.loads(note.read_text()) == made_with
+    if claimed and (folder / "index.json").exists():  # the index is written last
+        return
+    if folder.exists() and not note.exists():
+        raise InputError(
+            f"expected the miniature or nothing in {folder}, found other files; give another data root"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    note.write_text(json.dumps(made_with))
+    write_split(root, split, seed, count)

@@ -1,0 +1,1 @@
+"""Commands that pack corpora on disk into shards: python -m datamodules.prepare --help."""

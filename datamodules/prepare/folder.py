@@ -1,0 +1,149 @@
+"""A folder of sounds, pictures beside them and videos, packed into shards."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import soundfile
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from datamodules.prepare.captions_table import read_captions
+from datamodules.prepare.video import read_frames, read_sound_track
+from datamodules.shards import write_shards
+from errors import InputError
+
+KINDS = {
+    "sound": {".wav", ".flac", ".mp3"},
+    "picture": {".jpg", ".jpeg", ".png"},
+    "video": {".mp4", ".mkv", ".webm", ".mov"},
+}
+NAMED = 20  # at most so many files are named
+
+
+class Folder:
+    """The clips of a folder, subfolders too; a clip's id is its path in the folder without the ending.
+
+    A sound and a picture of the same name make a clip; so does a sound alone, and a video.
+
+    Args:
+        folder: to read.
+        captions: by clip id, or by file name without its ending.
+        image_size: pictures are resized by the shorter side and cropped to it; None keeps their sizes.
+
+    Attributes:
+        left_out: why each file was left out that was; filled while `samples` runs.
+    """
+
+    def __init__(self, folder: Path, captions: dict[str, list[str]], image_size: int | None = None) -> None:
+        self.captions = captions
+        self.image_size = image_size
+        self.left_out: dict[Path, str] = {}
+        self.clips: dict[str, dict[str, Path]] = {}
+        kind_of = {ending: kind for kind, endings in KINDS.items() for ending in endings}
+        for path in sorted(folder.rglob("*")):
+            kind = kind_of.get(path.suffix.lower())
+            if kind is None or path.name.startswith("."):
+                continue
+            files = self.clips.setdefault(path.relative_to(folder).with_suffix("").as_posix(), {})
+            if kind in files:
+                self.left_out[path] = f"same name as {files[kind].name}"
+            else:
+                files[kind] = path
+        for clip_id, files in list(self.clips.items()):
+            if "video" in files:
+                for kind in {"sound", "picture"} & files.keys():
+                    self.left_out[files.pop(kind)] = f"same name as {files['video'].name}"
+            elif "sound" not in files:
+                self.left_out[files["picture"]] = "a picture without a sound of the same name"
+                del self.clips[clip_id]
+
+    def samples(self) -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
+        """Clips as `write_shards` takes them; what cannot be read is left out."""
+        for clip_id, files in tqdm(self.clips.items(), desc="packing", unit="clip"):
+            source = files.get("video") or files["sound"]
+            try:
+                media = self._video(source) if "video" in files else self._sound(source)
+            except (OSError, RuntimeError, ValueError, av.FFmpegError) as error:
+                self.left_out[source] = str(error)
+                continue
+            if "picture" in files:
+                try:
+                    with Image.open(files["picture"]) as image:
+                        media["0.jpg"] = self._jpeg(ImageOps.exif_transpose(image))
+                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                    self.left_out[files["picture"]] = f"{error}; its sound is packed without it"
+            yield clip_id, media, {"captions": self._captions(clip_id)}
+
+    def _captions(self, clip_id: str) -> list[str]:
+        return self.captions.get(clip_id) or self.captions.get(clip_id.rpartition("/")[2], [])
+
+    def _sound(self, path: Path) -> dict[str, bytes]:
+        samples, rate = soundfile.read(path, dtype="float32")  # all of it, to know that it can be read
+        if not len(samples):
+            raise ValueError("a sound without samples")
+        ending = path.suffix.lower()[1:]
+        if ending != "mp3":
+            return {ending: path.read_bytes()}
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
+        return {"flac": buffer.getvalue()}
+
+    def _video(self, path: Path) -> dict[str, bytes]:
+        media = {"flac": read_sound_track(path)}
+        return media | {f"{second}.jpg": self._jpeg(image) for second, image in read_frames(path).items()}
+
+    def _jpeg(self, image: Image.Image) -> bytes:
+        image = image.convert("RGB")
+        if self.image_size is not None:
+            image = ImageOps.fit(image, (self.image_size, self.image_size), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=95)
+        return buffer.getvalue()
+
+
+def pack_folder(
+    folder: Path,
+    output: Path,
+    captions: Path | None = None,
+    image_size: int | None = None,
+    samples_per_shard: int = 500,
+) -> None:
+    """Pack `folder` into the split `output` and say what was packed and what was left out.
+
+    Raises:
+        InputError: no such folder, nothing in it that can be packed, or `output` holds something already.
+    """
+    if not folder.is_dir():
+        raise InputError(f"expected a folder of sounds or videos in {folder}, found none; correct --input")
+    if output.exists() and any(output.iterdir()):
+        raise InputError(f"expected {output} to be empty or missing, found files; delete it or give another --output")
+    source = Folder(folder, read_captions(captions) if captions else {}, image_size)
+    if not source.clips:
+        endings = " ".join(sorted(KINDS["sound"] | KINDS["video"]))
+        raise InputError(f"expected sounds or videos ({endings}) in {folder}, found none; correct --input")
+    packed = with_pictures = captioned = 0
+
+    def counted() -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
+        nonlocal packed, with_pictures, captioned
+        for clip_id, media, record in source.samples():
+            packed += 1
+            with_pictures += len(media) > 1
+            captioned += bool(record["captions"])
+            yield clip_id, media, record
+
+    try:
+        shards = write_shards(output, counted(), samples_per_shard)
+        print(
+            f"packed {packed} clips, {with_pictures} with pictures and {captioned} with captions, into {len(shards)} "
+            f"shards in {output}"
+        )
+    finally:
+        if source.left_out:
+            print(f"left out {len(source.left_out)} files:")
+        for path, reason in list(source.left_out.items())[:NAMED]:
+            print(f"  {path}: {reason}")
+        if len(source.left_out) > NAMED:
+            print(f"  ... and {len(source.left_out) - NAMED} more")

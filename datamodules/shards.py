@@ -1,0 +1,188 @@
+"""Packed splits: WebDataset tars beside webdataset's own wids index, which holds the sample count of each tar.
+
+A sample is its JSON, first, with the clip's id, captions, labels and the CRC-32 of its media; then its media:
+`<key>.wav` or `<key>.flac`, and `<key>.0.jpg` to `<key>.9.jpg`. The key is the id with its dots quoted, since
+webdataset ends a key at the first dot.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from webdataset.tariterators import tar_file_iterator
+
+from errors import InputError
+
+INDEX = "index.json"
+AGAIN = "the file is damaged or the index is another's: copy or pack it again"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar and the number of samples that its index promises."""
+
+    path: Path
+    num_samples: int
+
+
+@dataclass
+class Sample:
+    """An undecoded sample: its JSON and those of its media that were asked for, by extension."""
+
+    shard: Path
+    key: str
+    record: dict[str, Any]
+    media: dict[str, bytes] = field(default_factory=dict)
+
+
+def read_index(folder: Path) -> list[Shard]:
+    """The shards of a split, in order.
+
+    Raises:
+        InputError: there is no index, it cannot be read or is empty, or a tar that it names is missing.
+    """
+    path = folder / INDEX
+    if not path.exists():
+        found = f"no {INDEX}" if folder.exists() else "no such folder"
+        raise InputError(
+            f"expected packed shards in {folder}, found {found}; correct the root or the name of the split, or "
+            "pack one: python -m datamodules.prepare --help"
+        )
+    try:
+        entries = json.loads(path.read_text())["shardlist"]
+        shards = [Shard(folder / entry["url"], int(entry["nsamples"])) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"expected a wids index in {path}, found {error!r}; pack the split again") from None
+    if not any(shard.num_samples for shard in shards):
+        raise InputError(f"expected clips in {folder}, found an empty index; pack the split again")
+    for shard in shards:
+        if not shard.path.exists():
+            raise InputError(f"expected the shard {shard.path}, found no such file; copy or pack the split again")
+    return shards
+
+
+def index_digest(shards: list[Shard]) -> str:
+    """A short digest of the shards' names and sample counts, the same wherever the split lies."""
+    text = "".join(f"{shard.path.name} {shard.num_samples}\n" for shard in shards)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_shards(
+    folder: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]], samples_per_shard: int = 500
+) -> list[Shard]:
+    """Pack samples into `folder`: 000000.tar, ... and, last, the index; the same samples give the same bytes.
+
+    A writer that is killed leaves no index, so that its folder cannot pass for a split.
+
+    Args:
+        folder: made where missing.
+        samples: clip id, media by extension, and the JSON's other content (`captions`, `labels`, anything).
+        samples_per_shard: the last shard has what is left.
+
+    Raises:
+        InputError: no sample, or an id twice.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)
+    shards: list[Shard] = []
+    seen: set[str] = set()
+    iterator = iter(samples)
+    for first in iterator:
+        path = folder / f"{len(shards):06d}.tar"
+        partial = path.with_suffix(".tar.partial")
+        before = len(seen)
+        with tarfile.open(partial, "w") as tar:
+            for clip_id, media, record in chain([first], islice(iterator, samples_per_shard - 1)):
+                if clip_id in seen:
+                    raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
+                seen.add(clip_id)
+                _add_sample(tar, clip_id, media, record)
+        partial.rename(path)
+        shards.append(Shard(path, len(seen) - before))
+    if not shards:
+        raise InputError(f"expected at least one clip to pack into {folder}, found none")
+    index = {
+        "__kind__": "wids-shard-index-v1",
+        "wids_version": 1,
+        "shardlist": [{"url": shard.path.name, "nsamples": shard.num_samples} for shard in shards],
+    }
+    partial = folder / f"{INDEX}.partial"
+    partial.write_text(json.dumps(index, indent=1))
+    partial.rename(folder / INDEX)
+    return shards
+
+
+def _add_sample(tar: tarfile.TarFile, clip_id: str, media: dict[str, bytes], record: dict[str, Any]) -> None:
+    crc32 = {extension: zlib.crc32(data) for extension, data in media.items()}
+    content = {"id": clip_id, "captions": [], "labels": [], **record, "crc32": crc32}
+    members = {"json": json.dumps(content, ensure_ascii=False).encode(), **media}
+    for extension, data in members.items():
+        member = tarfile.TarInfo(f"{clip_id.replace('.', '%2E')}.{extension}")  # owner and time stay zero
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+
+
+def read_samples(
+    shard: Shard, start: int, stop: int, wanted: Callable[[dict[str, Any]], Collection[str]]
+) -> Iterator[Sample]:
+    """Samples number `start` to `stop` - 1 of a shard, with the media that `wanted` names after seeing the JSON.
+
+    Media that are not wanted are passed over without being checked.
+
+    Raises:
+        InputError: the tar cannot be read, holds other than the promised number of samples, misses a wanted
+            medium, or a medium fails its CRC-32.
+    """
+    number = -1
+    sample: Sample | None = None
+    extensions: set[str] = set()
+
+    def select(name: str) -> bool:
+        # webdataset's iterator is lazy: it asks for a member's name only after the JSON before it was handled
+        extension = name.partition(".")[2]
+        return extension == "json" or (sample is not None and extension in extensions)
+
+    def finished(sample: Sample) -> Sample:
+        if missing := extensions - sample.media.keys():
+            raise InputError(f"expected {sample.key}.{min(missing)} in {shard.path}, found no such member; {AGAIN}")
+        return sample
+
+    try:
+        with shard.path.open("rb") as file:
+            for member in tar_file_iterator(file, select_files=select):
+                key, _, extension = member["fname"].partition(".")
+                data: bytes = member["data"]
+                if extension == "json":
+                    if sample is not None:
+                        yield finished(sample)
+                        sample = None
+                    number += 1
+                    if number >= shard.num_samples:
+                        raise InputError(f"expected {shard.num_samples} samples in {shard.path}, found more; {AGAIN}")
+                    if number >= stop:
+                        return
+                    if number >= start:
+                        sample = Sample(shard.path, key, json.loads(data))
+                        extensions = set(wanted(sample.record))
+                elif sample is not None:
+                    if key != sample.key:
+                        raise InputError(
+                            f"expected the JSON of {key} before its media in {shard.path}, found {member['fname']}; "
+                            "pack the split with datamodules.shards.write_shards"
+                        )
+                    if zlib.crc32(data) != sample.record["crc32"][extension]:
+                        raise InputError(f"expected the CRC-32 of {member['fname']} in {shard.path}, found other; {AGAIN}")
+                    sample.media[extension] = data
+    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
+    if sample is not None:
+        yield finished(sample)
+    if number + 1 < shard.num_samples:
+        raise InputError(f"expected {shard.num_samples} samples in {shard.path}, found {number + 1}; {AGAIN}")

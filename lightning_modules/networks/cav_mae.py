@@ -1,0 +1,255 @@
+"""The audio branch of CAV-MAE: a clip's filterbank to a sequence of tokens, without class token or pooling.
+
+Source: Contrastive Audio-Visual Masked Autoencoder (Gong et al., ICLR 2023); initialises DALI's audio encoder
+(section 3.1). Submodules are named as in the authors' checkpoints.
+"""
+
+import pickle
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from errors import InputError
+from lightning_modules.networks.filterbank import KaldiFilterbank
+from lightning_modules.networks.vit import Block
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of the filterbank to tokens; the authors' key is `patch_embed_a.proj`."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, width, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, F, num_mel_bins) to (B, N, D), frequency-major: token f * (F / patch_size) + t."""
+        spectrogram = features.transpose(1, 2).unsqueeze(1)  # (B, 1, num_mel_bins, F)
+        return self.proj(spectrogram).flatten(2).transpose(1, 2)
+
+
+class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
+    """CAV-MAE's audio tokens, mapped linearly to the width of the image tokens they are aligned with.
+
+    Args:
+        num_mel_bins: frequencies of the filterbank; a multiple of `patch_size`.
+        num_frames: frames of 10 ms that a clip is padded or cut to; a multiple of `patch_size`.
+        patch_size: side of a square patch.
+        width: of the Transformer; a multiple of 4 and of `num_heads`.
+        depth: blocks, the last of which is the one that CAV-MAE shares between sound and picture.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of a block's MLP over `width`.
+        output_dim: D, the width of the tokens that `forward` returns.
+        sampling_rate: of the waveforms that `features` expects, in Hz.
+        mean: of the log-mel values over AudioSet, subtracted from the features.
+        std: what the features are then divided by.
+    """
+
+    def __init__(
+        self,
+        num_mel_bins: int = 128,
+        num_frames: int = 1024,
+        patch_size: int = 16,
+        width: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        output_dim: int = 1024,
+        sampling_rate: int = 16000,
+        mean: float = -5.081,
+        std: float = 4.4849,
+    ) -> None:
+        super().__init__()
+        if num_mel_bins % patch_size or num_frames % patch_size or width % num_heads or width % 4:
+            raise InputError(
+                "expected num_mel_bins and num_frames in multiples of patch_size, width in multiples of 4 "
+                f"and num_heads, found num_mel_bins {num_mel_bins}, num_frames {num_frames}, patch_size "
+                f"{patch_size}, width {width}, num_heads {num_heads}; change the encoder's sizes"
+            )
+        self.num_frames = num_frames
+        self.sampling_rate = sampling_rate
+        self.mean = mean
+        self.std = std
+        self.filterbank = KaldiFilterbank(num_mel_bins, sampling_rate)
+        self.patch_embed_a = PatchEmbedding(patch_size, width)
+        positions = sincos_positions(num_mel_bins // patch_size, num_frames // patch_size, width)
+        self.pos_embed_a = nn.Parameter(positions[None])  # (1, N, width)
+        self.modality_a = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
+        self.blocks_a = nn.ModuleList(Block(width, num_heads, mlp_ratio, 1e-5) for _ in range(depth - 1))
+        self.blocks_u = nn.ModuleList([Block(width, num_heads, mlp_ratio, 1e-5)])
+        self.norm_a = nn.LayerNorm(width, eps=1e-5)
+        self.projection = nn.Linear(width, output_dim)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+                nn.init.xavier_uniform_(module.weight.flatten(1))  # the convolution is a Linear on patches
+                nn.init.zeros_(module.bias)
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the tokens of a clip."""
+        return self.pos_embed_a.shape[1]
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest sound that is heard whole, from the first window's start to the last one's end.
+
+        (num_frames - 1) * 10 ms + 25 ms: 10.255 s for 1024 frames.
+        """
+        return self._max_samples / self.sampling_rate
+
+    @property
+    def _max_samples(self) -> int:
+        return (self.num_frames - 1) * self.filterbank.hop_length + self.filterbank.window_length
+
+    def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+        """Compute normalised log-mel features; what is missing at a clip's end is 0 before the normalisation.
+
+        Args:
+            waveforms: (B, T) at `sampling_rate`, int16, or float in [-1, 1].
+            num_samples: (B,), the length of each waveform before padding.
+
+        Returns:
+            (B, num_frames, num_mel_bins).
+        """
+        log_mel, _ = self.filterbank(
+            waveforms[:, : self._max_samples], num_samples.clamp(max=self._max_samples)
+        )
+        log_mel = F.pad(log_mel, (0, 0, 0, self.num_frames - log_mel.shape[1]))
+        return (log_mel - self.mean) / self.std
+
+    def augment(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Add uniform noise and roll in time, as the authors do in training, each clip by its own amounts.
+
+        The noise lies in [0, amount) with `amount` uniform in [0, 0.1); the roll is any number of frames.
+
+        Args:
+            features: (B, num_frames, num_mel_bins), normalised.
+            generator: drawn from on its own device; the default generator if None.
+
+        Returns:
+            (B, num_frames, num_mel_bins).
+        """
+        device = features.device if generator is None else generator.device
+        batch, num_frames, _ = features.shape
+        amount = torch.rand(batch, 1, 1, generator=generator, device=device) / 10
+        noise = amount * torch.rand(features.shape, generator=generator, device=device)
+        shift = torch.randint(num_frames, (batch, 1), generator=generator, device=device)
+        source = (torch.arange(num_frames, device=device) - shift) % num_frames  # (B, F)
+        noisy = features + noise.to(features)
+        return noisy.gather(1, source.to(features.device)[:, :, None].expand_as(noisy))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, num_frames, num_mel_bins) to (B, N, output_dim), tokens frequency-major."""
+        tokens = self.patch_embed_a(features.to(self.pos_embed_a.dtype))  # (B, N, width)
+        tokens = tokens + self.pos_embed_a + self.modality_a
+        for block in (*self.blocks_a, *self.blocks_u):
+            tokens = block(tokens)
+        return self.projection(self.norm_a(tokens))
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, **arguments: Any) -> "CavMaeEncoder":
+        """Load the audio branch out of the authors' CAVMAE, CAVMAEFT or CAVMAEFTAudio file.
+
+        The picture branch, the decoder and the heads are not read; `projection` stays as initialised.
+
+        Args:
+            path: a file that `torch.save` wrote, keys with or without `module.`.
+            arguments: of the constructor, where the checkpoint is not of the paper's size.
+
+        Raises:
+            InputError: no such file, not a checkpoint, or a key missing or of the wrong shape.
+        """
+        encoder = cls(**arguments)
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            found = {key.removeprefix("module."): value for key, value in checkpoint.items()}
+        except FileNotFoundError:
+            raise InputError(
+                f"expected a CAV-MAE checkpoint, found no file {str(path)!r}; check the path"
+            ) from None
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as error:
+            reason = shorten(str(error), 200)
+            raise InputError(
+                f"expected a CAV-MAE state dict in {str(path)!r}, found something else ({reason}); "
+                "download the authors' file again"
+            ) from error
+
+        expected = {_authors_key(key): value for key, value in encoder.state_dict().items()}
+        expected = {key: value for key, value in expected.items() if not key.startswith("projection.")}
+        problems = [
+            f"{key} {'missing' if key not in found else tuple(found[key].shape)} (want {tuple(value.shape)})"
+            for key, value in expected.items()
+            if key not in found or found[key].shape != value.shape
+        ]
+        if problems:
+            raise InputError(
+                f"expected CAV-MAE's audio keys in {str(path)!r}, found {len(problems)} of {len(expected)} "
+                f"missing or of the wrong shape: {shorten('; '.join(problems), 2000)}; "
+                "use another checkpoint or other sizes"
+            )
+        with torch.no_grad():
+            for key, value in expected.items():
+                value.copy_(found[key])  # the state dict's tensors share memory with the encoder's
+        return encoder
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "CavMaeEncoder":
+        """Load what `save_pretrained` wrote, every key of it; the encoder comes in eval mode.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or `hf://owner/name` for a model on the Hugging Face Hub.
+                Without the prefix it is always a folder, so that a mistyped path never asks the network.
+            kwargs: as for `huggingface_hub.PyTorchModelHubMixin.from_pretrained`.
+
+        Raises:
+            InputError: no such folder, or one that does not hold such an encoder.
+        """
+        name = str(pretrained_model_name_or_path)
+        if not name.startswith("hf://"):
+            missing = [
+                file for file in ("config.json", "model.safetensors") if not (Path(name) / file).is_file()
+            ]
+            if missing:
+                raise InputError(
+                    f"expected a CAV-MAE encoder's folder at {name!r}, found no {' and no '.join(missing)} "
+                    "there; check the path, or write hf://owner/name for a model on the Hugging Face Hub"
+                )
+        try:
+            return super().from_pretrained(name.removeprefix("hf://"), strict=True, **kwargs)
+        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+            raise InputError(
+                f"expected a CAV-MAE encoder in {name!r}, found something else "
+                f"({shorten(str(error), 1000)}); name a folder that the encoder's save_pretrained wrote"
+            ) from error
+
+
+def _authors_key(key: str) -> str:
+    """Name of our parameter in the authors' file.
+
+    Their shared block holds three pairs of norms: norm1 and norm2 for both media together, *_v for pictures,
+    *_a for sound. Ours holds sound's alone, under the plain names.
+    """
+    for norm in ("norm1", "norm2"):
+        key = key.replace(f"blocks_u.0.{norm}.", f"blocks_u.0.{norm}_a.")
+    return key
+
+
+def sincos_positions(height: int, length: int, width: int) -> Tensor:
+    """2-D sine-cosine embedding of a frequency-major grid: (height * length, width).
+
+    The first half of the features encodes time, the second frequency, each as [sines | cosines].
+    """
+    omega = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+
+    def encode(position: Tensor) -> Tensor:
+        angle = position[:, None] * omega
+        return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+    frequency = torch.arange(height, dtype=torch.float64).repeat_interleave(length)
+    time = torch.arange(length, dtype=torch.float64).repeat(height)
+    return torch.cat([encode(time), encode(frequency)], dim=1).float()

@@ -1,0 +1,98 @@
+"""Kaldi's log-mel filterbank in torch, batched: the input of CAV-MAE, ImageBind and other audio encoders.
+
+Source: `compute-fbank-feats` of Kaldi, with the settings that the Audio Spectrogram Transformer made common.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LOG_FLOOR = 1.1920928955078125e-07  # float32's epsilon, Kaldi's floor before the logarithm
+PREEMPHASIS = 0.97
+LOW_FREQUENCY = 20.0  # Hz
+
+
+class KaldiFilterbank(nn.Module):
+    """Waveforms to log-mel frames: symmetric Hann window, pre-emphasis 0.97, power, 20 Hz to Nyquist.
+
+    It holds no buffers, so that `.to(torch.bfloat16)` cannot round the window and the filters.
+
+    Args:
+        num_mel_bins: number of triangular filters.
+        sampling_rate: of the waveforms, in Hz.
+        frame_length: of a window, in milliseconds.
+        frame_shift: between two windows, in milliseconds.
+    """
+
+    def __init__(
+        self,
+        num_mel_bins: int = 128,
+        sampling_rate: int = 16000,
+        frame_length: float = 25.0,
+        frame_shift: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.num_mel_bins = num_mel_bins
+        self.sampling_rate = sampling_rate
+        self.window_length = round(sampling_rate * frame_length / 1000)
+        self.hop_length = round(sampling_rate * frame_shift / 1000)
+        self.fft_length = 1 << (self.window_length - 1).bit_length()
+
+    def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the log-mel frames of each clip; no frame reaches into the padding.
+
+        Args:
+            waveforms: (B, T), int16, or float in [-1, 1], padded at the end with anything finite.
+            num_samples: (B,), the length of each waveform before padding.
+
+        Returns:
+            (B, F, num_mel_bins), float64 for float64 and else float32, zero after a clip's last frame; and
+            (B,), the number of frames that fit whole, 0 for a clip shorter than a window.
+        """
+        if waveforms.dtype == torch.int16:
+            waveforms = waveforms.float() / 32768
+        elif waveforms.dtype != torch.float64:
+            waveforms = waveforms.float()
+        waveforms = F.pad(waveforms, (0, max(0, self.window_length - waveforms.shape[1])))
+        num_samples = num_samples.to(waveforms.device)
+        num_frames = ((num_samples - self.window_length) // self.hop_length + 1).clamp(min=0)
+
+        # autocast would run the product with the filters in half precision
+        with torch.autocast(waveforms.device.type, enabled=False):
+            frames = waveforms.unfold(1, self.window_length, self.hop_length)  # (B, F, window)
+            # The recipe first subtracts the whole waveform's mean: void, as each frame loses its own mean.
+            frames = frames - frames.mean(dim=-1, keepdim=True)
+            previous = F.pad(frames, (1, 0), mode="replicate")[..., :-1]  # (B, F, window)
+            window = torch.hann_window(
+                self.window_length, periodic=False, dtype=frames.dtype, device=frames.device
+            )
+            frames = (frames - PREEMPHASIS * previous) * window
+            spectrum = torch.fft.rfft(frames, n=self.fft_length)  # (B, F, fft / 2 + 1)
+            power = spectrum.real.square() + spectrum.imag.square()
+            filters = mel_filters(
+                self.num_mel_bins, self.fft_length, self.sampling_rate, frames.dtype, frames.device
+            )
+            log_mel = (power @ filters).clamp(min=LOG_FLOOR).log()  # (B, F, num_mel_bins)
+        position = torch.arange(log_mel.shape[1], device=log_mel.device)
+        return log_mel.masked_fill((position >= num_frames[:, None])[..., None], 0.0), num_frames
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a cached tensor must serve training too
+def mel_filters(
+    num_mel_bins: int, fft_length: int, sampling_rate: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Triangles of height 1, equally wide in mel = 1127 ln(1 + f / 700): (fft_length / 2 + 1, bins)."""
+
+    def mel(frequency: Tensor) -> Tensor:
+        return 1127.0 * torch.log1p(frequency / 700.0)
+
+    span = mel(torch.tensor([LOW_FREQUENCY, sampling_rate / 2], dtype=torch.float64))
+    edges = torch.linspace(span[0].item(), span[1].item(), num_mel_bins + 2, dtype=torch.float64)
+    bins = mel(torch.arange(fft_length // 2 + 1, dtype=torch.float64) * sampling_rate / fft_length)[:, None]
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins - left) / (centre - left)
+    falling = (right - bins) / (right - centre)
+    return torch.minimum(rising, falling).clamp(min=0.0).to(device, dtype)

@@ -1,0 +1,34 @@
+"""A holder for a network that a stage uses and does not train."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Frozen(nn.Module):
+    """Holds a network outside its owner's parameters: evaluation mode, no gradient, in no checkpoint.
+
+    It still follows its owner to a device or a dtype. Because the network is no submodule, an owner's
+    `parameters()` and `state_dict()` hold exactly what trains, and loading a checkpoint can be strict.
+
+    Args:
+        network: what is held; its parameters stop requiring gradients.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._held = (network.eval().requires_grad_(False),)  # a tuple, so that it is not registered
+
+    @property
+    def network(self) -> Any:
+        """The network itself."""
+        return self._held[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
+        self.network._apply(fn, recurse)
+        return self
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the network."""
+        return self.network(*args, **kwargs)

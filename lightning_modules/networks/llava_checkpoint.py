@@ -1,0 +1,30 @@
+"""The door to a LLaVA checkpoint, for the vision tower and for the language model alike."""
+
+from pathlib import Path
+
+from transformers import LlavaConfig
+
+from errors import InputError
+
+
+def llava_config(llava: str | Path) -> LlavaConfig:
+    """The configuration of a LLaVA checkpoint.
+
+    Args:
+        llava: a folder, or the hub id of a `LlavaForConditionalGeneration`.
+
+    Raises:
+        InputError: nothing there, not reachable, or not a LLaVA.
+    """
+    try:
+        config = LlavaConfig.from_pretrained(llava)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"expected a LLaVA checkpoint (folder or hub id) at {str(llava)!r}, found none: {reason}; check model.llava"
+        ) from error
+    if not isinstance(config.vision_feature_layer, int):
+        raise InputError(
+            f"expected one vision_feature_layer in {str(llava)!r}, found {config.vision_feature_layer}; use LLaVA-1.5"
+        )
+    return config
