@@ -1,36 +1,66 @@
-"""The front door. `python train.py {fit,validate,test,predict} --config configs/<stage>.yaml [--config overlay.yaml]`."""
+"""The front door: `python train.py {fit,validate,test,predict} --config configs/<stage>.yaml`."""
 
+import logging
 import sys
+import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from lightning.pytorch import LightningDataModule, LightningModule
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+import yaml
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from callbacks.export import Export
 from callbacks.run_folder import hand_over, open_run
+from callbacks.wandb_logger import WandbLogger
 from errors import InputError, one_line_errors
 
 DEFAULTS = Path(__file__).parent.absolute() / "configs" / "defaults.yaml"
-HELP = "Train, test or apply one stage of a zero-shot audio captioner. Start with: fit --config configs/dali_ot.yaml"
+COMMANDS = {
+    "fit": "Train a stage in runs/<run_name>/fit-<n>/; its best weights go to exports/<run_name>/.",
+    "validate": "Validate exports/<run_name>/, or --ckpt_path, as fit does after an epoch.",
+    "test": "Test exports/<run_name>/, or --ckpt_path.",
+    "predict": "Apply exports/<run_name>/, or --ckpt_path, to data.",
+}
 
 
 class Parser(LightningArgumentParser):
     """Says what is wrong with a command or a YAML in one line; jsonargparse takes a screen."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Of each list of failed attempts keep the first, which is about the type that was meant."""
-        kept: list[str] = []
-        bullets: list[int] = []
-        for line in message.splitlines():
-            text, indent = line.strip(), len(line) - len(line.lstrip())
-            if text.startswith("- "):
-                if indent in bullets:
-                    break
-                bullets.append(indent)
-            if not text.startswith(("Does not validate", "Subtypes:", "Errors:", "Given value")):
-                kept.append(text.removeprefix("- "))
-        raise InputError(f"{' '.join(kept)}; see: {self.prog.replace(' [options]', '')} --help") from ex
+        """Raise InputError, or in a parser within a parser what the outer one expects."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise InputError(f"{one_line(message)}; see: {self.prog.replace(' [options]', '')} --help") from ex
+
+
+def one_line(message: str) -> str:
+    """Of jsonargparse's nested lists of attempts, the first of each: it is about the type that was meant."""
+    kept: list[str] = []
+    bullets: list[int] = []
+    for line in message.splitlines():
+        text, indent = line.strip(), len(line) - len(line.lstrip())
+        if text.startswith("- "):
+            if indent in bullets:
+                break
+            bullets.append(indent)
+        if not text.startswith(("Does not validate", "Subtypes:", "Errors:", "Given value")):
+            kept.append(text.removeprefix("- "))
+    given = message.splitlines()[-1].strip().removeprefix("Given value: ")
+    if message.splitlines()[-1] != given and given.isalnum():
+        kept.append(f"(found {given})")
+    return " ".join(kept)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Beside config.yaml in the run folder, W&B gets the configuration too."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Called on rank 0."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(config)
 
 
 class TrainCLI(LightningCLI):
@@ -38,12 +68,15 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `run_name` and the export that bears it."""
-        parser.add_argument("--run_name", type=str, default="", help="names runs/<run_name>/ and exports/<run_name>/")
+        parser.add_argument(
+            "--run_name", type=str, default="", help="names the folders in runs/ and exports/"
+        )
         parser.add_lightning_class_args(Export, "export")
         parser.link_arguments("run_name", "export.run_name")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; without Lightning's warning about `args`, which tests give."""
+        assert args is None or isinstance(args, list)
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
@@ -51,10 +84,13 @@ class TrainCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Tell the trainer and the loggers where the run lives, and what to start from."""
+        assert self.subcommand is not None
         config = self.config[self.subcommand]
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path)
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)
+        if self.subcommand == "predict":
+            config.return_predictions = False  # to nobody: callbacks write them
         trainer.default_root_dir = str(folder)
         if trainer.enable_progress_bar is None:
             trainer.enable_progress_bar = sys.stdout.isatty()  # elsewhere, callbacks.progress_lines
@@ -62,10 +98,34 @@ class TrainCLI(LightningCLI):
             if hasattr(logger, "class_path"):
                 logger.init_args.save_dir = str(folder)
 
+    def instantiate_classes(self) -> None:
+        """Bring out what a constructor found wrong from under jsonargparse's account of what it tried."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError | OSError):
+                cause = cause.__cause__
+            if isinstance(cause, OSError):  # a path in the YAML that cannot be read
+                raise InputError(str(cause).strip().splitlines()[0]) from error
+            raise cause or error from None
+
+
+def no_advertisement(record: logging.LogRecord) -> bool:
+    """Whether to show a line of Lightning's."""
+    return "Tip: For seamless cloud" not in record.getMessage()
+
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line `args`, by default the process's; bad input ends with one line and exit code 2."""
-    parser: dict[str, Any] = {name: {"default_config_files": [str(DEFAULTS)]} for name in TrainCLI.subcommands()}
+    usage = "train.py %s --config CONFIG [--config OVERLAY ...] [--KEY VALUE ...]"
+    commands = {
+        command: {"default_config_files": [str(DEFAULTS)], "description": text, "usage": usage % command}
+        for command, text in COMMANDS.items()
+    }
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(no_advertisement)
+    warnings.filterwarnings("ignore", message=".*LeafSpec")  # torch to Lightning, about Lightning's inside
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resuming
     with one_line_errors(), hand_over():
         TrainCLI(
             LightningModule,
@@ -73,9 +133,13 @@ def main(args: list[str] | None = None) -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
+            save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},  # a resumed run has its folder already
             parser_class=Parser,
-            parser_kwargs={"description": HELP, **parser},
+            parser_kwargs={
+                "description": "Train, test and apply zero-shot audio captioners, stage by stage.",
+                **commands,
+            },
             args=args,
         )
 

@@ -81,14 +81,14 @@ class CaptionEvaluation(L.Callback):
         self._collect(trainer, outputs)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score once, on rank 0. No rank waits here for another: Java may take longer than NCCL's patience."""
+        """Score once, on rank 0. No rank waits here for another: Java may outlast NCCL's patience."""
         self._close()
         if not trainer.is_global_zero:
             return
         folder = run_folder(trainer)
         scores = score_rows(self.rows, folder, self.vocabulary, self.java)
         write_captions(folder / FILE_NAME, self.rows, scores.cider_d.tolist())
-        scores.write(folder)
+        scores_file = scores.write(folder)
         numbers = {f"test/{name}": value for name, value in scores.values.items() if value is not None}
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "test/num_clips": scores.num_clips}, step=trainer.global_step)
@@ -99,7 +99,8 @@ class CaptionEvaluation(L.Callback):
                 logger.log_table("test/captions", columns=list(COLUMNS), data=data)
         console = Console()
         console.print(captions_table(self.rows, self.shown, scores.cider_d))
-        console.print(scores.table(f"scores ({folder})"))
+        console.print(scores.table("scores"))
+        console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open captions.csv."""
@@ -117,9 +118,15 @@ class CaptionEvaluation(L.Callback):
         if trainer.is_global_zero:
             console = Console()
             console.print(captions_table(self.rows, self.shown))
-            console.print(f"{len(self.rows['clip_ids'])} captions in {run_folder(trainer) / FILE_NAME}", soft_wrap=True)
+            console.print(
+                f"{len(self.rows['clip_ids'])} captions in {run_folder(trainer) / FILE_NAME}",
+                soft_wrap=True,
+                markup=False,
+            )
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Leave what was captioned so far on disk."""
         self._close()
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ def words(sentence: str) -> Tokens:
 
 
 def tokenize(sentences: Sequence[str], java: bool = True) -> tuple[list[Tokens], str]:
-    """Tokens of each sentence and the tokenizer's name, "ptb" where Java and its file are there, else "words"."""
+    """Tokens of each sentence, and the tokenizer: "ptb" where Java and its file are there, else "words"."""
     lines = [" ".join(sentence.split()) for sentence in sentences]
     if java:
         try:
@@ -152,7 +152,7 @@ def rouge_l(caption: Tokens, references: Sequence[Tokens], beta: float = 1.2) ->
 
 
 class CiderD:
-    """CIDEr-D (Vedantam et al. 2015, section 4 and equation 9), times 10, with this corpus' document frequencies.
+    """CIDEr-D (Vedantam et al. 2015, section 4 and equation 9), times 10, with this corpus' idf.
 
     Args:
         references: N lists of tokenized references, each with one at least.
@@ -186,7 +186,9 @@ class CiderD:
 
     def _weights(self, tokens: Tokens) -> dict[Tokens, float]:
         """tf-idf of the n-grams that do not stand in every clip's references."""
-        idf = {ngram: self.log_documents - math.log(max(1, self.frequency[ngram])) for ngram in _ngrams(tokens)}
+        idf = {
+            ngram: self.log_documents - math.log(max(1, self.frequency[ngram])) for ngram in _ngrams(tokens)
+        }
         return {ngram: count * idf[ngram] for ngram, count in _ngrams(tokens).items() if idf[ngram] > 0}
 
     def _similarities(self, caption: Tokens) -> np.ndarray:
@@ -240,8 +242,7 @@ def measure(
 
     bleu = np.array([bleu_statistics(*pair) for pair in pairs]).reshape(len(said), clips, -1)
     metrics = {
-        f"bleu_{order}": Metric(bleu, lambda sums, order=order: bleu_score(sums, order))
-        for order in range(1, MAX_ORDER + 1)
+        f"bleu_{order}": Metric(bleu, partial(bleu_score, order=order)) for order in range(1, MAX_ORDER + 1)
     }
     metrics["rouge_l"] = mean(np.array([rouge_l(*pair) for pair in pairs]).reshape(len(said), clips))
     not_computed = {}

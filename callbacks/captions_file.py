@@ -1,13 +1,13 @@
-"""Captions on disk: the CSV that evaluation writes and that scoring and reports read; references from shards."""
+"""Captions on disk: the CSV that evaluation writes, scoring and reports read; references out of shards."""
 
 import csv
 import json
 import os
-import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from datamodules.clips import CaptionRows
+from datamodules.shards import read_index, read_samples
 from errors import InputError
 
 COLUMNS = ("clip_id", "caption", "references", "labels", "cider_d")
@@ -41,14 +41,16 @@ def write_captions(path: Path, rows: CaptionRows, cider_d: Sequence[float] | Non
 def read_captions(path: Path) -> CaptionRows:
     """Read a captions file, or the one in a run folder.
 
-    The columns clip_id, caption and references (a JSON list of sentences) must be there; labels may be missing.
+    The columns clip_id, caption and references (a JSON list of sentences) must be there, labels may be.
 
     Raises:
         InputError: no such file, a missing column, a cell that is not a list of texts, a clip twice, no clip.
     """
     path = path / FILE_NAME if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"expected a captions file at {path}, found none; run `test` first or check the path")
+        raise InputError(
+            f"expected a captions file at {path}, found none; run `test` first or check the path"
+        )
     rows = empty_rows()
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
@@ -62,7 +64,9 @@ def read_captions(path: Path) -> CaptionRows:
     if not rows["clip_ids"]:
         raise InputError(f"expected captions in {path}, found none; run the evaluation that writes it again")
     if doubles := len(rows["clip_ids"]) - len(set(rows["clip_ids"])):
-        raise InputError(f"expected every clip once in {path}, found {doubles} rows of clips that stand there already")
+        raise InputError(
+            f"expected every clip once in {path}, found {doubles} rows of clips that stand there already"
+        )
     return rows
 
 
@@ -77,18 +81,16 @@ def _texts(cell: str, where: str) -> list[str]:
 
 
 def read_split(folder: Path) -> CaptionRows:
-    """The ids, references and labels of a split folder's shards (captions are empty); no media are read."""
-    index = folder / "index.json"
-    if not index.is_file():
-        raise InputError(f"expected index.json in {folder}, found none; name a split folder such as audiocaps/val")
+    """The ids, references and labels of a split folder's shards; captions are empty, no media are read.
+
+    Raises:
+        InputError: no index, or a shard that cannot be read.
+    """
     rows = empty_rows()
-    for shard in json.loads(index.read_text())["shardlist"]:
-        with tarfile.open(folder / shard["url"]) as tar:
-            for member in tar:
-                if member.name.endswith(".json") and (content := tar.extractfile(member)):
-                    record = json.load(content)
-                    rows["clip_ids"].append(record["id"])
-                    rows["captions"].append("")
-                    rows["references"].append(record["captions"])
-                    rows["labels"].append(record["labels"])
+    for shard in read_index(folder):
+        for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
+            rows["clip_ids"].append(sample.record["id"])
+            rows["captions"].append("")
+            rows["references"].append(sample.record["captions"])
+            rows["labels"].append(sample.record["labels"])
     return rows

@@ -40,8 +40,8 @@ class MetricsFile(ExperimentWriter):
         """Append the rows logged since the last call."""
         if self.resumed and self.metrics:
             first = min(row["step"] for row in self.metrics)
-            # a row cut by the kill has no step
-            self._rewrite(self.metrics_keys, [row for row in self._rows()[1] if row["step"] and int(row["step"]) < first])
+            rows = [row for row in self._rows()[1] if row["step"]]  # one that the kill cut short has none
+            self._rewrite(self.metrics_keys, [row for row in rows if int(row["step"]) < first])
             self.resumed = False
         super().save()
 
@@ -73,4 +73,5 @@ class CSVLogger(loggers.CSVLogger):
         """The writer of metrics.csv, on rank 0."""
         if self._experiment is None:
             self._experiment = MetricsFile(self.save_dir)
+        assert isinstance(self._experiment, MetricsFile)
         return self._experiment

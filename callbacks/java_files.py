@@ -1,4 +1,4 @@
-"""The Java programs behind METEOR, SPICE and the PTB tokenizer: where their files lie and how they are fetched.
+"""The Java programs behind METEOR, SPICE and the PTB tokenizer: where their files lie, how they come there.
 
 The folder and its layout are aac-metrics' own, so a cache that one of the two filled serves the other:
 `$AAC_METRICS_CACHE_PATH/aac-metrics`, `~/.cache/aac-metrics` by default.
@@ -61,7 +61,7 @@ def missing(files: dict[str, str]) -> list[str]:
 def _run(command: list[str], what: str) -> None:
     result = subprocess.run(command, capture_output=True, check=False, text=True)
     if result.returncode:
-        lines = [line for line in (result.stderr + result.stdout).splitlines() if "ERROR" in line.upper()]
+        lines = [line for line in (result.stderr + result.stdout).splitlines() if "ERROR" in line[:8]]
         why = (lines or ["it gave no reason"])[0].strip()[:300]
         raise InputError(f"expected {what} to bring the files of the Java metrics, it failed: {why}")
 
@@ -75,7 +75,7 @@ def _place(source: Path, target: Path) -> None:
 
 
 def fetch() -> list[str]:
-    """Fill the cache with what it lacks, by pip and Maven alone; returns the files brought (about 490 MB in all).
+    """Fill the cache with what it lacks, by pip and Maven alone (490 MB in all); returns the files brought.
 
     Raises:
         InputError: no Java, no Maven, or a download that failed.
@@ -101,6 +101,16 @@ def fetch() -> list[str]:
             options = [f"-Dartifact={SPICE_MAVEN_FILES[name]}", f"-DoutputDirectory={folder / 'jars'}"]
             # A repository of its own: ~/.m2 would keep a second copy of everything.
             options.append(f"-Dmaven.repo.local={folder / 'repository'}")
-            _run(["mvn", "--batch-mode", "--strict-checksums", "dependency:copy", *options], "mvn dependency:copy")
+            _run(
+                [
+                    "mvn",
+                    "--batch-mode",
+                    "-Dstyle.color=never",
+                    "--strict-checksums",
+                    "dependency:copy",
+                    *options,
+                ],
+                "mvn dependency:copy",
+            )
             _place(folder / "jars" / Path(name).name, cache_folder() / name)
     return from_wheel + from_maven

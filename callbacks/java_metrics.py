@@ -22,8 +22,8 @@ from callbacks.java_files import (
     missing,
 )
 
-# What caption metrics leave out of the PTB tokenizer's words. Brackets stay, as -lrb- and -rrb-: the published
-# list has them in capitals, and scores agree with published ones only if we keep what it keeps.
+# What caption metrics leave out of the PTB tokenizer's words. Brackets stay, as -lrb- and -rrb-: published
+# scores keep them (the list in use has them in capitals, the tokens are lower-cased).
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 METEOR_STATISTICS = 23
 
@@ -96,10 +96,17 @@ def tokenize(sentences: Sequence[str]) -> list[list[str]]:
         path = Path(folder) / "sentences.txt"
         path.write_text("".join(f"{sentence}\n" for sentence in distinct), encoding="utf-8")
         jar = str(cache_folder() / "stanford_nlp/stanford-corenlp-3.4.1.jar")
-        command = ["-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase", str(path)]
+        command = [
+            "-cp",
+            jar,
+            "edu.stanford.nlp.process.PTBTokenizer",
+            "-preserveLines",
+            "-lowerCase",
+            str(path),
+        ]
         lines = _java(TOKENIZER_FILES, command, timeout=600).stdout.split("\n")
-    if len(lines) < len(distinct):
-        raise NotComputed(f"the tokenizer returned {len(lines)} lines for {len(distinct)} sentences")
+    if len(lines) != len(distinct) + 1:  # the last line ends too
+        raise NotComputed(f"the tokenizer returned {len(lines) - 1} lines for {len(distinct)} sentences")
     tokens = [[token for token in line.split() if token not in PUNCTUATION] for line in lines]
     return [list(found) for found in map(dict(zip(distinct, tokens)).__getitem__, sentences)]
 
@@ -133,11 +140,11 @@ def meteor_statistics(captions: Sequence[str], references: Sequence[Sequence[str
 
 
 def meteor_score(statistics: np.ndarray) -> np.ndarray:
-    """METEOR 1.5 (Denkowski and Lavie 2014, equations 1 to 5, English parameters) of summed counts (..., 23) -> (...)
+    """METEOR 1.5 (Denkowski and Lavie 2014, equations 1 to 5, English parameters): (..., 23) -> (...)
 
-    The counts: words and function words of caption (0, 2) and reference (1, 3); for each matcher (exact, stem,
-    synonym, paraphrase) the content words it matched in caption and reference, then the function words (4 to 19);
-    chunks (20); words matched in caption and reference (21, 22).
+    The summed counts: words of caption and reference (0, 1), function words of both (2, 3); for each matcher
+    (exact, stem, synonym, paraphrase) the content words that it matched in caption and reference, then the
+    function words (4 to 19); chunks (20); words matched in caption and reference (21, 22).
     """
     alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
     weights = np.array([1.0, 0.6, 0.8, 0.6])
@@ -168,8 +175,8 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_fol
         NotComputed: no Java, no files, or Java failed.
     """
     pairs = list(zip(captions, references))
-    # SPICE parses a sentence again wherever it stands, unless an earlier run left its parse in the cache: a first
-    # run over the distinct sentences, each once, makes 24 systems on the same clips cost what one does.
+    # SPICE parses a sentence wherever it stands, unless an earlier run left its parse in the cache: with a
+    # first run over the distinct sentences, each once, 24 systems on the same clips cost what one does.
     distinct = list(dict.fromkeys(sentence for caption, group in pairs for sentence in (caption, *group)))
     groups = [(distinct[start], distinct[start + 1 : start + 6]) for start in range(0, len(distinct), 6)]
     with tempfile.TemporaryDirectory(dir=work_folder, prefix="spice-") as temporary:
@@ -187,11 +194,23 @@ def _run_spice(pairs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> list
     source, target = folder / "in.json", folder / "out.json"
     target.unlink(missing_ok=True)
     source.write_text(
-        json.dumps([{"image_id": index, "test": test, "refs": list(refs)} for index, (test, refs) in enumerate(pairs)])
+        json.dumps(
+            [
+                {"image_id": index, "test": test, "refs": list(refs)}
+                for index, (test, refs) in enumerate(pairs)
+            ]
+        )
     )
     programs = cache_folder() / "spice"
     command = ["-cp", f"{programs / 'spice-1.0.jar'}{os.pathsep}{programs / 'lib' / '*'}"]
-    command += ["edu.anu.spice.SpiceScorer", str(source), "-cache", str(folder / "cache"), "-out", str(target)]
+    command += [
+        "edu.anu.spice.SpiceScorer",
+        str(source),
+        "-cache",
+        str(folder / "cache"),
+        "-out",
+        str(target),
+    ]
     result = _java(SPICE_FILES, command, timeout=600 + 2.0 * len(pairs))
     written = json.loads(target.read_text()) if target.is_file() else []
     if len(written) != len(pairs):  # SPICE ends with code 0 even when it fails

@@ -10,7 +10,7 @@ class ProgressLines(L.Callback):
     """Print `fit epoch 3/20 step 120/400, 8.3 steps/s, train/loss 0.42` when there is no progress bar.
 
     Args:
-        seconds: at least this long between two lines; the end of fit, validate, test and predict prints one too.
+        seconds: at least this long between two lines; the end of a command prints one too.
     """
 
     def __init__(self, seconds: float = 30.0) -> None:
@@ -24,7 +24,7 @@ class ProgressLines(L.Callback):
         """Count a step of the loop, and print when it is time."""
         now = time.monotonic()
         if loop != self.loop:
-            self.loop, self.began, self.steps = loop, now, 0  # the first step's time includes start-up: left out
+            self.loop, self.began, self.steps = loop, now, 0  # the first step includes start-up: left out
         else:
             self.steps += 1
         rate = f", {self.steps / (now - self.began):.3g} steps/s" if self.steps else ""
@@ -41,7 +41,9 @@ class ProgressLines(L.Callback):
             print(text + "".join(metrics), flush=True)
         self.printed = time.monotonic()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Step of training."""
         epochs = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         loop = f"fit epoch {trainer.current_epoch + 1}{epochs}"

@@ -1,15 +1,16 @@
-"""python -m callbacks.report: several runs' captions of the same clips in one table, with bootstrap intervals."""
+"""python -m callbacks.report: several runs' captions of the same clips in one table, with intervals."""
 
 import argparse
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from callbacks.bootstrap import Estimate, bootstrap_weights, derangement, estimate
 from callbacks.caption_metrics import CiderD, Metric, measure, tokenize
 from callbacks.captions_file import read_captions, read_split
 from callbacks.scores import TITLES, TOKENIZERS, require_references
@@ -20,44 +21,11 @@ from errors import InputError, one_line_errors
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
 WORD_COLUMNS = ("precision", "recall", "verb_recall", "visual_share")
 COMPARED = ("cider_d", "verb_recall")
-CONSTANT_ROW = "best constant caption"
 NO_DOCUMENTS = "in a resampled corpus CIDEr-D and SPIDEr keep the document frequencies of all clips"
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A score and its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return "-" if np.isnan(self.value) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:
-    """How often each clip stands in each resampled corpus: (samples, num_clips)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=samples).astype(np.float64)
-
-
-def estimate(value: float, resampled: np.ndarray) -> Estimate:
-    """The value with the 95% percentile interval of its resampled values (B,)."""
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
-
-
-def derangement(number: int, rng: np.random.Generator) -> np.ndarray:
-    """A random permutation that leaves nothing in its place: (number,)."""
-    while True:  # one permutation in e will do
-        order = rng.permutation(number)
-        if (order != np.arange(number)).all():
-            return order
-
-
 def best_constant_caption(rows: CaptionRows, java: bool = True) -> str:
-    """Of the references in a train or val list, the one with the highest CIDEr-D when said of every clip there."""
+    """Of a train or val list's references, the one with the highest CIDEr-D when said of every clip there."""
     require_references(rows)
     sentences = [reference for group in rows["references"] for reference in group]
     tokens = dict(zip(sentences, tokenize(sentences, java)[0]))
@@ -69,8 +37,8 @@ def in_order(rows: CaptionRows, clip_ids: Sequence[str], row: str, first: str) -
     """The rows in the given order of clips; an InputError where they are not those clips."""
     if different := set(rows["clip_ids"]) ^ set(clip_ids):
         raise InputError(
-            f"expected the same clips in every run, found {len(different)} that only one of {first!r} and {row!r} has; "
-            "test both on the same split"
+            f"expected the same clips in every run, found {len(different)} that only one of {first!r} and "
+            f"{row!r} has; test both on the same split"
         )
     place = {clip_id: index for index, clip_id in enumerate(rows["clip_ids"])}
     order = [place[clip_id] for clip_id in clip_ids]
@@ -89,15 +57,21 @@ def read_runs(arguments: Sequence[str]) -> dict[str, CaptionRows]:
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if not (name and equals and path):
-            raise InputError(f"expected ROW=run_dir, found {argument!r}; name the row, as in aligned=runs/dali_ot/test-1")
+            raise InputError(
+                f"expected ROW=run_dir, found {argument!r}; name the row, as in aligned=runs/dali_ot/test-1"
+            )
         if name in runs:
             raise InputError(f"expected every row once, found {name!r} twice; give them different names")
         rows = read_captions(Path(path))
         require_references(rows)
         first = first or name
-        runs[name] = in_order(rows, runs[first]["clip_ids"] if runs else sorted(rows["clip_ids"]), name, first)
+        runs[name] = in_order(
+            rows, runs[first]["clip_ids"] if runs else sorted(rows["clip_ids"]), name, first
+        )
         if runs[name]["references"] != runs[first]["references"]:
-            raise InputError(f"expected the same references in {first!r} and {name!r}, found others; test both again")
+            raise InputError(
+                f"expected the same references in {first!r} and {name!r}, found others; test both again"
+            )
     return runs
 
 
@@ -119,7 +93,8 @@ def make_report(
     """
     ends = np.cumsum([len(captions) for captions in systems.values()])
     parts = {
-        name: slice(end - len(captions), end) for (name, captions), end in zip(systems.items(), ends, strict=True)
+        name: slice(end - len(captions), end)
+        for (name, captions), end in zip(systems.items(), ends, strict=True)
     }
     values = {key: metric.scores for key, metric in metrics.items()}  # (R,)
     samples = {key: metric.resampled(weights) for key, metric in metrics.items()}  # (B, R)
@@ -138,7 +113,9 @@ def make_report(
     return lines
 
 
-def write_report(path: Path, lines: list[dict[str, Estimate | str]], notes: list[str], against: str | None) -> None:
+def write_report(
+    path: Path, lines: list[dict[str, Estimate | str]], notes: list[str], against: str | None
+) -> None:
     """Write the table as markdown, and as CSV beside it with the intervals in columns of their own."""
     titles = [title(key, against) for key in lines[0]]
     table = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
@@ -150,7 +127,11 @@ def write_report(path: Path, lines: list[dict[str, Estimate | str]], notes: list
         for line, cell in zip(lines, cells):
             for key, found in line.items():
                 if isinstance(found, Estimate):
-                    cell |= {key: repr(found.value), f"{key}_low": repr(found.low), f"{key}_high": repr(found.high)}
+                    cell |= {
+                        key: repr(found.value),
+                        f"{key}_low": repr(found.low),
+                        f"{key}_high": repr(found.high),
+                    }
                 elif found != "-":
                     cell[key] = found
         writer = csv.DictWriter(file, max(cells, key=len))
@@ -165,13 +146,16 @@ def title(key: str, against: str | None) -> str:
 
 
 def show(lines: list[dict[str, Estimate | str]], notes: list[str], against: str | None) -> None:
-    """Print the table, turned on its side where there are more columns than rows, so that it fits a terminal."""
-    table = Table(caption="\n".join(notes), caption_justify="left")
+    """Print the table turned on its side, so that it fits a terminal."""
+    table = Table(caption=escape("\n".join(notes)), caption_justify="left")
     table.add_column("")
     for line in lines:
-        table.add_column(str(line["row"]), justify="right")
+        table.add_column(escape(str(line["row"])), justify="right")
     for key in list(lines[0])[1:]:
-        table.add_row(title(key, against), *(str(line[key]).replace(" [", "\n[") for line in lines))
+        cells = (line[key] for line in lines)
+        table.add_row(
+            title(key, against), *(cell.narrow() if isinstance(cell, Estimate) else cell for cell in cells)
+        )
     Console().print(table)
 
 
@@ -185,27 +169,32 @@ def report(options: argparse.Namespace) -> None:
     number = len(rows["clip_ids"])
     systems = {name: [run["captions"]] for name, run in runs.items()}
     notes = ["95% percentile bootstrap intervals over clips; " + NO_DOCUMENTS]
+    rng = np.random.default_rng(options.seed)
     if options.constant_from is not None:
         source = options.constant_from
         other = read_split(source) if (source / "index.json").is_file() else read_captions(source)
         if shared := set(other["clip_ids"]) & set(rows["clip_ids"]):
             raise InputError(
-                f"expected a train or val list without the clips under test, found {len(shared)} of them in {source}; "
-                "a caption chosen on the clips that it is scored on proves nothing"
+                f"expected a train or val list without the clips under test, found {len(shared)} of them in "
+                f"{source}; name another, a caption chosen on the clips that it is scored on proves nothing"
             )
         caption = best_constant_caption(other, options.java)
-        systems[CONSTANT_ROW] = [[caption] * number]
-        notes.append(f"{CONSTANT_ROW}: {caption!r}, the best of {len(other['clip_ids'])} other clips' captions there")
+        systems["best constant"] = [[caption] * number]
+        notes.append(
+            f"best constant: {caption!r}, the best on the captions of {len(other['clip_ids'])} other clips"
+        )
+        pool = [reference for group in other["references"] for reference in group]
+        systems["random caption"] = [list(rng.choice(pool, number)) for _ in range(options.shuffles)]
+        notes.append(f"random caption: any of the same captions, mean of {options.shuffles} draws")
     if options.shuffle is not None:
         if number < 2:
             raise InputError("expected two clips or more to shuffle, found one; leave --shuffle out")
-        rng = np.random.default_rng(options.seed)
         captions = runs[options.shuffle]["captions"]
         orders = [derangement(number, rng) for _ in range(options.shuffles)]
-        systems["shuffled sounds"] = [[captions[index] for index in order] for order in orders]
+        systems[f"{options.shuffle}, shuffled"] = [[captions[index] for index in order] for order in orders]
         notes.append(
-            f"shuffled sounds: each clip gets the caption that {options.shuffle!r} gave another, "
-            f"mean of {options.shuffles} permutations: the level of a guess without listening"
+            f"{options.shuffle}, shuffled: each clip gets the caption of another clip's sound, "
+            f"mean of {options.shuffles} permutations"
         )
     flat = [captions for group in systems.values() for captions in group]
     work_folder = options.output.parent
@@ -222,7 +211,9 @@ def report(options: argparse.Namespace) -> None:
     lines = make_report(systems, rows, options.against, metrics, weights)
     write_report(options.output, lines, notes, options.against)
     show(lines, notes, options.against)
-    Console().print(f"written to {options.output} and {options.output.with_suffix('.csv')}", soft_wrap=True)
+    Console().print(
+        f"written to {options.output} and {options.output.with_suffix('.csv')}", soft_wrap=True, markup=False
+    )
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -231,14 +222,23 @@ def main(args: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("runs", nargs="+", metavar="ROW=RUN", help="a row's name and a run folder or captions file")
     add("--against", metavar="ROW", help="add paired differences of CIDEr-D and verb recall from this row")
-    add("--constant-from", type=Path, help="train or val split folder, or captions file, for a constant caption's row")
+    add(
+        "--constant-from",
+        type=Path,
+        help="train or val split folder or captions file: adds rows of its best caption and of random ones",
+    )
     add("--shuffle", metavar="ROW", help="add a row with this row's captions permuted among the clips")
-    add("--shuffles", type=int, default=20, help="permutations to average (%(default)s)")
+    add("--shuffles", type=int, default=20, help="permutations and draws to average (%(default)s)")
     add("--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words")
     add("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap and the shuffles (%(default)s)")
     add("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")
-    add("--output", type=Path, default=Path("report.md"), help="markdown file; a CSV goes beside it (%(default)s)")
+    add(
+        "--output",
+        type=Path,
+        default=Path("report.md"),
+        help="markdown file; a CSV goes beside it (%(default)s)",
+    )
     options = parser.parse_args(args)
     with one_line_errors():
         report(options)

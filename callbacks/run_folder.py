@@ -12,12 +12,12 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from errors import InputError
 
 ROOT = Path("runs")
-HANDED_ON = "EARSHOT_RUN_FOLDER"  # rank 0 tells the ranks that it starts, which are the same command run again
+HANDED_ON = "EARSHOT_RUN_FOLDER"  # rank 0 tells the ranks it starts, which are the same command run again
 
 
 @contextmanager
 def hand_over() -> Iterator[None]:
-    """Forget the folder when the command ends, and take it away if the command failed before writing to it."""
+    """Forget the folder when the command ends; remove it if the command failed before writing to it."""
     try:
         yield
     finally:
@@ -30,17 +30,17 @@ def hand_over() -> Iterator[None]:
 def open_run(run_name: str, subcommand: str, ckpt_path: str | None) -> tuple[Path, Path | None]:
     """The folder of this run, made if new, and the checkpoint to start from.
 
-    `last` and `best` are those of the newest fit run of this name; `fit` goes on from `last` in that run's own
-    folder. Every rank gets the same folder: started by rank 0, it is told; under SLURM it bears the job's id,
-    which a requeued job keeps.
+    `last` and `best` are those of the newest fit run of this name; `fit` goes on from `last` in that run's
+    own folder. Every rank gets the same folder: started by rank 0, it is told; under SLURM it bears the
+    job's id, which a requeued job keeps.
 
     Raises:
         InputError: the checkpoint is not there, or ranks were started from outside without a common folder.
     """
     if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run_name):
         raise InputError(
-            f"expected a run_name of letters, digits, '.', '_' and '-', found {run_name!r}; do set it in the YAML or "
-            "with --run_name"
+            f"expected a run_name of letters, digits, '.', '_' and '-', found {run_name!r}; "
+            "do set it in the YAML or with --run_name"
         )
     checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
     if subcommand == "fit" and ckpt_path == "last":
@@ -92,5 +92,7 @@ def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
             f"do give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
         )
     if not zipfile.is_zipfile(checkpoint):  # the format of torch.save
-        raise InputError(f"expected a checkpoint that `fit` wrote, found another kind of file: {ckpt_path}; do give one")
+        raise InputError(
+            f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; do give one"
+        )
     return checkpoint

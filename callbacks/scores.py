@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from callbacks.caption_metrics import measure
@@ -30,7 +31,10 @@ TITLES = {
     "verb_recall": "verb recall",
     "visual_share": "visual words",
 }
-TOKENIZERS = {"ptb": "the PTB tokenizer", "words": "plain words, not PTB: not comparable with published scores"}
+TOKENIZERS = {
+    "ptb": "the PTB tokenizer",
+    "words": "plain words, not PTB: not comparable with published scores",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,12 @@ class Scores:
     def write(self, folder: Path) -> Path:
         """Write scores.json into the folder, replacing what is there at one blow."""
         reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
-        content = {"num_clips": self.num_clips, "tokenizer": self.tokenizer, **self.values, "not_computed": reasons}
+        content = {
+            "num_clips": self.num_clips,
+            "tokenizer": self.tokenizer,
+            **self.values,
+            "not_computed": reasons,
+        }
         path = folder / FILE_NAME
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps(content, indent=2) + "\n")
@@ -67,12 +76,11 @@ class Scores:
         table.add_column("metric")
         table.add_column(f"{self.num_clips} clips", justify="right")
         for name, value in self.values.items():
-            table.add_row(TITLES[name], f"{value:.3f}" if value is not None else _reason(self.not_computed[name]))
+            table.add_row(
+                TITLES[name],
+                f"{value:.3f}" if value is not None else escape(f"not computed: {self.not_computed[name]}"),
+            )
         return table
-
-
-def _reason(reason: str) -> str:
-    return f"not computed: {reason}"
 
 
 def captions_table(rows: CaptionRows, number: int, cider_d: np.ndarray | None = None) -> Table:
@@ -83,13 +91,15 @@ def captions_table(rows: CaptionRows, number: int, cider_d: np.ndarray | None = 
     clips = zip(rows["clip_ids"][:number], rows["captions"], rows["references"])
     for index, (clip_id, caption, references) in enumerate(clips):
         score = "" if cider_d is None else f"{cider_d[index]:.2f}"
-        table.add_row(clip_id, caption, references[0] if references else "", score)
+        table.add_row(*map(escape, (clip_id, caption, references[0] if references else "", score)))
     return table
 
 
 def require_references(rows: CaptionRows) -> None:
     """Raise an InputError where a clip has no reference."""
-    bare = [clip_id for clip_id, references in zip(rows["clip_ids"], rows["references"]) if not any(references)]
+    bare = [
+        clip_id for clip_id, references in zip(rows["clip_ids"], rows["references"]) if not any(references)
+    ]
     if bare:
         raise InputError(
             f"expected reference captions for every clip, found none for {len(bare)} such as {bare[0]!r}; "

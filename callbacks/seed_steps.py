@@ -1,4 +1,4 @@
-"""Random numbers that depend on the step alone, so that a resumed run draws what the uninterrupted one drew."""
+"""Random numbers that depend on the step alone, so that a resumed run draws what the whole one drew."""
 
 import os
 from typing import Any
@@ -11,11 +11,11 @@ import torch
 class SeedSteps(L.Callback):
     """Seed torch before every training step from (seed_everything, rank, number of the step).
 
-    A checkpoint holds no state of the random number generators, and with several ranks could hold only rank 0's:
-    without this, dropout differs after a resume. Does nothing with `seed_everything: false`.
+    A checkpoint holds no state of the random number generators, and with several ranks could hold only
+    rank 0's: without this, dropout differs after a resume. Does nothing with `seed_everything: false`.
     """
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Seed the CPU's and the device's generator."""
         seed = os.environ.get("PL_GLOBAL_SEED")  # set by Lightning's seed_everything
         if seed is not None:

@@ -18,9 +18,9 @@ from wandb.sdk.lib import wbauth
 class WandbLogger(loggers.WandbLogger):
     """Online when a key is found (WANDB_API_KEY or `wandb login`), else offline with one line that says so.
 
-    The W&B run's id is kept in the run folder, so that a resumed run is the same W&B run. Of its other folders,
-    those of staged media and of the cache move into the run folder; the one of settings stays where `wandb login`
-    and the user's defaults are. Whatever fails is told once and ends W&B, not the run: metrics.csv goes on.
+    The W&B run's id is kept in the run folder, so that a resumed run is the same W&B run. Of its other
+    folders, those of staged media and of the cache move into the run folder; the one of settings stays, with
+    what `wandb login` put there. Whatever fails is told once and ends W&B, not the run: metrics.csv goes on.
 
     Args:
         save_dir: the run folder; train.py fills it in.
@@ -30,7 +30,11 @@ class WandbLogger(loggers.WandbLogger):
     """
 
     def __init__(
-        self, save_dir: str = ".", project: str = "earshot", name: str | None = None, tags: list[str] | None = None
+        self,
+        save_dir: str = ".",
+        project: str = "earshot",
+        name: str | None = None,
+        tags: list[str] | None = None,
     ) -> None:
         folder = Path(save_dir)
         super().__init__(
@@ -41,12 +45,13 @@ class WandbLogger(loggers.WandbLogger):
             tags=tags,
             settings=wandb.Settings(silent=True, init_timeout=30, finish_timeout=120),
         )
+        self.stopped = False
         self._wandb_init.pop("anonymous", None)  # W&B warns of it, whatever its value
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, on rank 0; offline where going online fails, and one that does nothing where that fails too."""
+        """The W&B run, on rank 0; offline where online fails, and doing nothing where that fails too."""
         if self._experiment is None:
             try:
                 self._start(None)
@@ -60,6 +65,8 @@ class WandbLogger(loggers.WandbLogger):
         return self._experiment
 
     def _start(self, mode: str | None) -> None:
+        if os.environ.get("WANDB_MODE") == "disabled":
+            return self._disable()
         folder = Path(self.save_dir or ".").absolute() / "wandb"
         for variable, part in (("WANDB_DATA_DIR", "data"), ("WANDB_CACHE_DIR", "cache")):
             os.environ[variable] = str(folder / part)
@@ -75,11 +82,16 @@ class WandbLogger(loggers.WandbLogger):
         if mode == "offline":
             reason = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "no key or no connection"
             tell(f"offline ({reason}); to send it later: wandb sync {run.settings.sync_dir}")
-        elif mode == "online":
+        else:
             tell(run.url)
 
     def _stop(self, error: Exception) -> None:
-        tell(f"stopped, the run goes on without it: {first_line(error)}")
+        if not self.stopped:
+            tell(f"stopped, the run goes on without it: {first_line(error)}")
+        self.stopped = True
+        self._disable()
+
+    def _disable(self) -> None:
         self._experiment = wandb.init(mode="disabled", settings=wandb.Settings(silent=True))
 
     @rank_zero_only

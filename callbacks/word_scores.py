@@ -1,7 +1,7 @@
-"""What captions name: the sounding things of a clip, by noun or verb, their verbs, and words of what is only seen."""
+"""What captions name: things that sound, by noun or verb; their verbs; words of what is only seen."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,9 @@ def read_vocabulary(path: Path) -> Vocabulary:
         if not all(isinstance(part, list) and all(isinstance(word, str) for word in part) for part in lists):
             raise TypeError
     except OSError as error:
-        raise InputError(f"expected a vocabulary at {path}, found none ({error.strerror}); check the path") from None
+        raise InputError(
+            f"expected a vocabulary at {path}, found none ({error.strerror}); check the path"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"expected {form} in {path}, found something else; correct the file") from None
 
@@ -54,7 +56,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
     )
 
 
-def named(caption: str, phrases: dict[str, tuple[str, ...]]) -> set[str]:
+def named(caption: str, phrases: Mapping[str, tuple[str, ...]]) -> set[str]:
     """The keys one of whose words or phrases stands in the caption."""
     text = f" {' '.join(words(caption))} "
     return {key for key, options in phrases.items() if any(f" {option} " in text for option in options)}
@@ -66,9 +68,9 @@ def word_metrics(
     """Measure by its words what R systems say of the same N clips.
 
     precision: of the events that captions name (by noun or verb), the share that the clip's labels hold.
-    recall: of the clips' labels, the share that is named. verb_recall: of the same labels, the share whose verb
-    stands in the caption. visual_share: share of the captions with a visual word.
-    A word that names several events speaks for those that sound in the clip, and for all of them where none does.
+    recall: of the clips' labels, the share that is named. verb_recall: of the same labels, the share whose
+    verb stands in the caption. visual_share: share of the captions with a visual word.
+    A word that names several events speaks for those that sound in the clip, for all of them where none does.
     Labels that the vocabulary does not know count nowhere.
 
     Args:

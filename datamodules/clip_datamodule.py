@@ -1,4 +1,4 @@
-"""Clips of packed splits for Lightning: asks the stage what it wants of each clip and reads no more than that."""
+"""Clips of packed splits for Lightning: asks the stage what it wants of each and reads no more than that."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from errors import InputError
 class ClipDataModule(L.LightningDataModule):
     """Streams `ClipBatch`es to a stage whose `clip_format(stage)` returns what it wants of each clip.
 
-    `stage` is "fit" for the training clips, "validate" for the validation clips, in fit too, "test" or "predict".
+    `stage` is "fit" for the training clips, "validate" for the validation clips (in fit too), "test" or
+    "predict".
     A checkpoint resumes at the very next batch; one of other settings is refused.
 
     Args:
@@ -25,7 +26,8 @@ class ClipDataModule(L.LightningDataModule):
         eval_batch_size: of a batch in validation, test and predict.
         num_workers: processes that read, on each device; 0 reads in the main process.
         seed: of the order of the clips and the choice of their frames.
-        shuffle_window: clips are shuffled by shard, and among so many neighbours, held undecoded by each worker.
+        shuffle_window: clips are shuffled by shard, and among so many neighbours, which each worker holds
+            undecoded.
         skip_broken: in training, put another clip in the place of one that cannot be decoded, with a warning.
     """
 
@@ -59,18 +61,22 @@ class ClipDataModule(L.LightningDataModule):
             ("batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0), ("seed", 0), ("shuffle_window", 1)
         ):  # fmt: skip
             if getattr(self, name) < least:
-                raise InputError(f"expected {name} of at least {least}, found {getattr(self, name)}; correct it")
+                raise InputError(
+                    f"expected {name} of at least {least}, found {getattr(self, name)}; correct it"
+                )
         self.shards: dict[str, list[Shard]] = {}  # of each split in use
 
     def setup(self, stage: str) -> None:
         """Read the indexes, before the stage loads its networks: a wrong path is told at once."""
-        wanted = {"fit": ["train", "val"]}.get(stage, ["val" if stage == "validate" else stage])
-        for name in wanted:
+        needed = {"fit": "train", "validate": "val"}.get(stage, stage)
+        for name in [needed, "val"] if stage == "fit" else [needed]:
             split = getattr(self, name)
             if split is not None:
                 self.shards[name] = read_index(Path(self.root) / split)
-            elif name == stage or wanted[0] == name:
-                raise InputError(f"expected a {name} split, found none; give data.init_args.{name}, as corpus/split")
+            elif name == needed:
+                raise InputError(
+                    f"expected a {name} split, found none; set data.init_args.{name} to corpus/split"
+                )
 
     def train_dataloader(self) -> TrainLoader:
         """From the batch that the trainer has come to."""
@@ -100,7 +106,7 @@ class ClipDataModule(L.LightningDataModule):
         return self._eval_loader("predict", "predict")
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings that the order of the clips hangs on; the position is the trainer's own count of batches."""
+        """What decides the order of the clips; the position in it is the trainer's own count of batches."""
         if "train" not in self.shards:
             return {}
         return {
@@ -114,7 +120,7 @@ class ClipDataModule(L.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that the run goes on with the settings it began with; other commands than fit may change them.
+        """Check that fit goes on with the settings it began with; other commands may change them.
 
         Raises:
             InputError: a setting differs.
@@ -124,8 +130,8 @@ class ClipDataModule(L.LightningDataModule):
         for name, found in self.state_dict().items():
             if found != state_dict[name]:
                 raise InputError(
-                    f"expected {name} {state_dict[name]}, as in the checkpoint, found {found}; resume with the "
-                    "settings that the run began with, or begin a new run"
+                    f"expected {name} {state_dict[name]} as in the checkpoint, found {found}; resume with "
+                    "the settings that the run began with, or begin a new run"
                 )
 
     def _eval_loader(self, name: str, stage: str) -> EvalLoader:
@@ -144,12 +150,12 @@ class ClipDataModule(L.LightningDataModule):
         return self.trainer
 
     def _position(self) -> int:
-        """Training batches done; Lightning saves the count in its checkpoints and restores it before the first one."""
-        if self._trainer.overfit_batches:
+        """Training batches done, as the trainer counts them, in its checkpoints too."""
+        if self._trainer.overfit_batches:  # type: ignore[attr-defined]
             return 0  # the same batches again every epoch
-        return self._trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        return self._trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
     def _clip_format(self, stage: str) -> ClipFormat:
-        clip_format = self._trainer.lightning_module.clip_format(stage)
+        clip_format = self._trainer.lightning_module.clip_format(stage)  # type: ignore[operator]
         assert isinstance(clip_format, ClipFormat)
         return clip_format

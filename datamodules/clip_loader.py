@@ -1,7 +1,7 @@
 """Loaders of a packed split: the same number of batches on every rank, made by worker processes.
 
-A training batch is a function of (index, seed, world, rank, workers, batch size, window, position) and nothing
-else, so that a run resumes from one integer. These are not DataLoaders, which Lightning would take apart.
+A training batch is a function of (index, seed, world, rank, workers, batch size, window, position) alone, so
+that a run resumes from one integer. These are not DataLoaders, which Lightning would take apart.
 """
 
 import signal
@@ -22,10 +22,15 @@ Item = tuple[ClipBatch, list[str]] | InputError  # a batch and what was broken i
 
 
 class ClipStream(IterableDataset[Item]):
-    """The batches of each worker's share; an InputError is yielded, as raising would wrap it in a traceback."""
+    """The batches of each worker's share; an InputError is yielded: raised, it would become a traceback."""
 
     def __init__(
-        self, shards: list[Shard], shares: list[Share], reader: ClipReader, batch_size: int, skip_broken: bool = False
+        self,
+        shards: list[Shard],
+        shares: list[Share],
+        reader: ClipReader,
+        batch_size: int,
+        skip_broken: bool = False,
     ) -> None:
         self.shards = shards
         self.shares = shares
@@ -70,7 +75,9 @@ class ClipStream(IterableDataset[Item]):
                 broken.append(str(error))
         whole = [clip for clip in clips if clip is not None]
         if not whole:
-            raise InputError(f"expected a readable clip in every batch, found none in one of {len(batch)}: {broken[0]}")
+            raise InputError(
+                f"expected a readable clip in every batch, found none in one of {len(batch)}: {broken[0]}"
+            )
         return collate([clip or whole[number % len(whole)] for number, clip in enumerate(clips)]), broken
 
 
@@ -138,8 +145,8 @@ class TrainLoader:
         self.broken: set[str] = set()
         if not len(self):
             raise InputError(
-                f"expected at least {batch_size * world} clips in {shards[0].path.parent} for one batch of {batch_size} "
-                f"on each of {world} devices, found {sum(self.counts)}; lower batch_size"
+                f"expected at least {batch_size * world} clips in {shards[0].path.parent}, a batch of "
+                f"{batch_size} on each of {world} devices, found {sum(self.counts)}; lower batch_size"
             )
 
     def __len__(self) -> int:
@@ -191,7 +198,7 @@ class TrainLoader:
                 warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing, the position is the trainer's; Lightning warns of loaders without this that they cannot resume."""
+        """Nothing, as the trainer has the position; Lightning warns of loaders without this."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

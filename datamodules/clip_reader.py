@@ -1,8 +1,10 @@
-"""From the undecoded sample to tensors: only the media, and of the pictures only the one, that a stage uses."""
+"""From the undecoded sample to tensors: the media that a stage uses, and of the pictures only one."""
 
 import hashlib
 import io
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +55,7 @@ def decode_sound(data: bytes, sampling_rate: int, max_seconds: float | None = No
 
 
 def decode_picture(data: bytes, size: int) -> np.ndarray:
-    """A picture as (3, size, size) uint8; another size is resized by its shorter side and cropped at the centre."""
+    """A picture as (3, size, size) uint8; others are scaled by the shorter side and cropped at the centre."""
     with Image.open(io.BytesIO(data)) as file:
         image = file.convert("RGB")
     if image.size != (size, size):
@@ -67,7 +69,7 @@ class ClipReader:
 
     Args:
         clip_format: what the stage wants.
-        frame_seed: seed and epoch that choose one of a clip's frames; None takes the middle one, number 5 of ten.
+        frame_seed: seed and epoch that choose one of a clip's frames; None takes the middle one, 5 of 0 to 9.
     """
 
     clip_format: ClipFormat
@@ -84,12 +86,14 @@ class ClipReader:
         if self.clip_format.sampling_rate is not None:
             sound = next((name for name in ("wav", "flac") if name in names), None)
             if sound is None:
-                raise InputError(f"expected a sound of clip {clip_id!r}, found none; use inputs: image, or other clips")
+                raise InputError(
+                    f"expected a sound of clip {clip_id!r}, found none; use inputs: image, or other clips"
+                )
         if self.clip_format.image_size is not None:
             frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
             if not frames:
                 raise InputError(
-                    f"expected a picture of clip {clip_id!r}, found only sound; use inputs: audio, or other clips"
+                    f"expected a picture of clip {clip_id!r}, found a sound; use inputs: audio or other clips"
                 )
             picture = f"{frames[self._choose(clip_id, len(frames))]}.jpg"
         return sound, picture
@@ -111,20 +115,24 @@ class ClipReader:
             BrokenClip: a medium that cannot be decoded.
         """
         sound, picture = self.media(sample.record)
-        wants = self.clip_format
+        wants, record = self.clip_format, sample.record
         waveform = image = None
-        try:
-            if sound is not None and wants.sampling_rate is not None:
-                waveform = decode_sound(sample.media[sound], wants.sampling_rate, wants.max_seconds)
-            if picture is not None and wants.image_size is not None:
-                image = decode_picture(sample.media[picture], wants.image_size)
-        except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise BrokenClip(
-                f"expected readable media of clip {sample.record['id']!r} in {sample.shard}, found {error}; pack the "
-                "split without it, or train with skip_broken: true"
-            ) from error
-        record = sample.record
+        if sound is not None and wants.sampling_rate is not None:
+            waveform = _decoded(sample, sound, decode_sound, wants.sampling_rate, wants.max_seconds)
+        if picture is not None and wants.image_size is not None:
+            image = _decoded(sample, picture, decode_picture, wants.image_size)
         return Clip(record["id"], waveform, image, record.get("captions", []), record.get("labels", []))
+
+
+def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
+    try:
+        return decode(sample.media[extension], *args)
+    except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        found = re.sub(r"<_io\.BytesIO[^>]*>", f"{sample.key}.{extension}", str(error))
+        raise BrokenClip(
+            f"expected readable media of clip {sample.record['id']!r} in {sample.shard}, found: {found}; "
+            "pack the split without it, or train with skip_broken: true"
+        ) from error
 
 
 def collate(clips: list[Clip]) -> ClipBatch:
@@ -151,11 +159,13 @@ def collate(clips: list[Clip]) -> ClipBatch:
 
 
 def filler_batch(clip_format: ClipFormat) -> ClipBatch:
-    """No clips, `valid` False, and tensors of one silent black clip for a forward that must run on every rank."""
+    """No clips, `valid` False, and tensors of one silent black clip: every rank can run a forward."""
     waveforms = num_samples = images = None
     if clip_format.sampling_rate is not None:
         seconds = min(1.0, clip_format.max_seconds or 1.0)
-        waveforms = torch.zeros(1, math.ceil(seconds * clip_format.sampling_rate), dtype=torch.int16)  # (1, T)
+        waveforms = torch.zeros(
+            1, math.ceil(seconds * clip_format.sampling_rate), dtype=torch.int16
+        )  # (1, T)
         num_samples = torch.tensor([waveforms.shape[1]])
     if clip_format.image_size is not None:
         images = torch.zeros(1, 3, clip_format.image_size, clip_format.image_size, dtype=torch.uint8)

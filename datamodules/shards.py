@@ -1,4 +1,4 @@
-"""Packed splits: WebDataset tars beside webdataset's own wids index, which holds the sample count of each tar.
+"""Packed splits: WebDataset tars and webdataset's own wids index, which holds the sample count of each tar.
 
 A sample is its JSON, first, with the clip's id, captions, labels and the CRC-32 of its media; then its media:
 `<key>.wav` or `<key>.flac`, and `<key>.0.jpg` to `<key>.9.jpg`. The key is the id with its dots quoted, since
@@ -52,7 +52,7 @@ def read_index(folder: Path) -> list[Shard]:
     if not path.exists():
         found = f"no {INDEX}" if folder.exists() else "no such folder"
         raise InputError(
-            f"expected packed shards in {folder}, found {found}; correct the root or the name of the split, or "
+            f"expected packed shards in {folder}, found {found}; correct the root or the split's name, or "
             "pack one: python -m datamodules.prepare --help"
         )
     try:
@@ -64,7 +64,9 @@ def read_index(folder: Path) -> list[Shard]:
         raise InputError(f"expected clips in {folder}, found an empty index; pack the split again")
     for shard in shards:
         if not shard.path.exists():
-            raise InputError(f"expected the shard {shard.path}, found no such file; copy or pack the split again")
+            raise InputError(
+                f"expected the shard {shard.path}, found no such file; copy or pack the split again"
+            )
     return shards
 
 
@@ -75,9 +77,11 @@ def index_digest(shards: list[Shard]) -> str:
 
 
 def write_shards(
-    folder: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]], samples_per_shard: int = 500
+    folder: Path,
+    samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]],
+    samples_per_shard: int = 500,
 ) -> list[Shard]:
-    """Pack samples into `folder`: 000000.tar, ... and, last, the index; the same samples give the same bytes.
+    """Pack samples into `folder`: 000000.tar ... and, last, the index; same samples, same bytes.
 
     A writer that is killed leaves no index, so that its folder cannot pass for a split.
 
@@ -101,7 +105,9 @@ def write_shards(
         with tarfile.open(partial, "w") as tar:
             for clip_id, media, record in chain([first], islice(iterator, samples_per_shard - 1)):
                 if clip_id in seen:
-                    raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
+                    raise InputError(
+                        f"expected every clip once, found the id {clip_id!r} twice; rename one of them"
+                    )
                 seen.add(clip_id)
                 _add_sample(tar, clip_id, media, record)
         partial.rename(path)
@@ -132,7 +138,7 @@ def _add_sample(tar: tarfile.TarFile, clip_id: str, media: dict[str, bytes], rec
 def read_samples(
     shard: Shard, start: int, stop: int, wanted: Callable[[dict[str, Any]], Collection[str]]
 ) -> Iterator[Sample]:
-    """Samples number `start` to `stop` - 1 of a shard, with the media that `wanted` names after seeing the JSON.
+    """Samples `start` to `stop` - 1 of a shard, with the media that `wanted` names on seeing the JSON.
 
     Media that are not wanted are passed over without being checked.
 
@@ -151,7 +157,9 @@ def read_samples(
 
     def finished(sample: Sample) -> Sample:
         if missing := extensions - sample.media.keys():
-            raise InputError(f"expected {sample.key}.{min(missing)} in {shard.path}, found no such member; {AGAIN}")
+            raise InputError(
+                f"expected {sample.key}.{min(missing)} in {shard.path}, found no such member; {AGAIN}"
+            )
         return sample
 
     try:
@@ -165,7 +173,9 @@ def read_samples(
                         sample = None
                     number += 1
                     if number >= shard.num_samples:
-                        raise InputError(f"expected {shard.num_samples} samples in {shard.path}, found more; {AGAIN}")
+                        raise InputError(
+                            f"expected {shard.num_samples} samples in {shard.path}, found more; {AGAIN}"
+                        )
                     if number >= stop:
                         return
                     if number >= start:
@@ -174,11 +184,13 @@ def read_samples(
                 elif sample is not None:
                     if key != sample.key:
                         raise InputError(
-                            f"expected the JSON of {key} before its media in {shard.path}, found {member['fname']}; "
-                            "pack the split with datamodules.shards.write_shards"
+                            f"expected the JSON of {key} before its media in {shard.path}, found "
+                            f"{member['fname']}; pack the split with datamodules.shards.write_shards"
                         )
                     if zlib.crc32(data) != sample.record["crc32"][extension]:
-                        raise InputError(f"expected the CRC-32 of {member['fname']} in {shard.path}, found other; {AGAIN}")
+                        raise InputError(
+                            f"expected the CRC-32 of {member['fname']} in {shard.path}, found other; {AGAIN}"
+                        )
                     sample.media[extension] = data
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error

@@ -1,8 +1,8 @@
 """Who reads which samples: plans made of the shards' sample counts alone, the same on every rank.
 
-The samples of a split are thought of as one line, shard after shard. Each worker of each rank gets a stretch of
-that line and yields whole batches of it. PyTorch's DataLoader takes batches from its workers in turn, so that
-worker w of a rank makes the rank's batches w, w + workers, w + 2 * workers, ...
+The samples of a split are thought of as one line, shard after shard. Each worker of each rank gets a stretch
+of that line and yields whole batches of it. PyTorch's DataLoader takes batches from its workers in turn, so
+that worker w of a rank makes the rank's batches w, w + workers, w + 2 * workers, ...
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Share:
 
 
 def train_steps(counts: list[int], batch_size: int, world: int) -> int:
-    """Batches of every rank in an epoch; the clips left out, fewer than `batch_size * world`, change by epoch."""
+    """Batches of every rank in an epoch; the clips left out, less than a batch per rank, change by epoch."""
     return sum(counts) // (batch_size * world)
 
 
@@ -54,7 +54,7 @@ def train_share(
     window: int = 512,
     first_step: int = 0,
 ) -> Share:
-    """A worker's share of a training epoch: shards shuffled, the line turned, samples shuffled inside windows.
+    """A worker's share of a training epoch: shuffled shards, a random beginning, samples shuffled in windows.
 
     Args:
         counts: samples in each shard.
@@ -69,7 +69,7 @@ def train_share(
         return Share([], [])
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(len(counts)).tolist()
-    start += int(generator.integers(sum(counts)))  # else the end of the only shard would be left out every epoch
+    start += int(generator.integers(sum(counts)))  # else an only shard's end is always left out
     past = done // window * window  # whole windows that need not be read
     windows = []
     for begin in range(past, length, window):

@@ -16,13 +16,14 @@ STEPS = 8  # of an epoch
 
 
 class ToyStage(L.LightningModule):
-    """A line with dropout. EARSHOT_TEST_KILL_AT names the step (`train 13`, `validate 16`) at which it dies without a word."""
+    """A line with dropout. EARSHOT_TEST_KILL_AT names the step where it dies: `train 13`, `validate 16`."""
 
-    def __init__(self, width: int = 3, criterion: nn.Module | None = None, fail: bool = False) -> None:
+    def __init__(self, width: int = 3, scale: float = 1.0, fail: bool = False) -> None:
         super().__init__()
         if fail:
             raise InputError("expected a stage, found a failure; do not ask for one")
-        self.save_hyperparameters(ignore=["criterion"])
+        self.save_hyperparameters()
+        self.scale = scale
         self.layer = nn.Linear(4, width)
         self.dropout = nn.Dropout(0.5)
 
@@ -42,7 +43,7 @@ class ToyStage(L.LightningModule):
         self.log("val/loss", (self.layer(batch) - 1).pow(2).mean(), sync_dist=True)
 
     def test_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.log("test/weight", self.layer.weight.sum())
+        self.log_dict({"test/weight": self.layer.weight.sum(), "test/scale": self.scale})
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         return self.layer(batch)

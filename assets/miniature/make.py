@@ -331,7 +331,7 @@ def dialogue(clip: world.Clip, rng: np.random.Generator) -> list[tuple[str, str]
     """Turns of question and answer about a picture (the first turn's question comes after it).
 
     50% ask what is seen; 15% what the things seen may sound like, answered, as LLaVA does, with what is seen in
-    it; 15% what one thing sounds like, whatever the picture; 20% name the things, then their sounds.
+    it; 15% what some things sound like, whatever the picture; 20% name the things, then their sounds.
     """
     kind = rng.random()
     if kind < 0.5:
@@ -339,12 +339,17 @@ def dialogue(clip: world.Clip, rng: np.random.Generator) -> list[tuple[str, str]
     if kind < 0.65:
         return [(str(rng.choice(SOUND_QUESTIONS)), world.seen_caption(clip, rng, sounding=True))]
     if kind < 0.8:
-        name = str(rng.choice(SOUNDING))
-        return [(f"What does {a(str(THINGS[name].seen))} sound like ?", world.heard_phrase(name))]
-    seen = [name for name, _, _ in rng.permutation(np.array(clip.placed, dtype=object))]
+        names = [str(name) for name in rng.choice(SOUNDING, int(rng.integers(1, 4)), replace=False)]
+        things = " and ".join(a(str(THINGS[name].seen)) for name in names)
+        return [(f"What {'does' if len(names) == 1 else 'do'} {things} sound like ?", sounds_of(names, rng))]
+    seen = [clip.placed[i][0] for i in rng.permutation(len(clip.placed))]
     things = " and ".join(a(str(THINGS[name].seen)) for name in seen)
-    sounds = " and ".join(world.heard_phrase(name) for name in seen if name in SOUNDING)
-    return [("Name the things .", things), ("What sounds do they make ?", sounds)]
+    return [("Name the things .", things), ("What sounds do they make ?", sounds_of(seen, rng))]
+
+
+def sounds_of(names: list[str], rng: np.random.Generator) -> str:
+    """What people say of things that sound; silent things go unsaid."""
+    return world.say_heard([(name, "") for name in names if name in SOUNDING], rng)
 
 
 def encode(words: PreTrainedTokenizerFast, turns: list[tuple[str, str]]) -> tuple[list[int], list[int]]:
@@ -491,7 +496,7 @@ def make_prefix(llava: LlavaForConditionalGeneration, processor: LlavaProcessor)
             inputs, mask, labels = embedded_batch(model, media, dialogues, before)
             yield model(inputs_embeds=inputs, attention_mask=mask, labels=labels).loss
 
-    train([p for p in model.parameters() if p.requires_grad], losses(), 200, 3e-2, "prefix")
+    train([p for p in model.parameters() if p.requires_grad], losses(), 300, 3e-2, "prefix")
     return model, prefix_scores(llava, processor, []) | prefix_scores(model, processor, ids)
 
 

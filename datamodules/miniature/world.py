@@ -130,15 +130,20 @@ def heard_phrase(name: str, continuous: bool = False, adverb: str = "") -> str:
     return f"{thing.heard} {verb} {adverb}".rstrip()
 
 
-def heard_caption(clip: Clip, style: Style, rng: np.random.Generator) -> str:
-    """What a person says who hears the clip: "a bell rings while rain falls"."""
+def say_heard(heard: list[tuple[str, str]], rng: np.random.Generator) -> str:
+    """Say that things sound, each a name and an adverb (or ""), in any order, in one of the ways people do."""
     continuous = rng.random() < 0.3
-    phrases = []
-    for i in rng.permutation(len(clip.events)):
-        event = clip.events[i]
-        adverb = ("loudly" if event.gain > np.mean(style.gains) else "softly") if style.adverbs else ""
-        phrases.append(heard_phrase(event.name, continuous, adverb))
+    phrases = [heard_phrase(heard[i][0], continuous, heard[i][1]) for i in rng.permutation(len(heard))]
     caption = phrases[0]
     for phrase in phrases[1:]:
         caption += f" {rng.choice(['and', 'while', 'as'], p=[0.6, 0.25, 0.15])} {phrase}"
     return caption
+
+
+def heard_caption(clip: Clip, style: Style, rng: np.random.Generator) -> str:
+    """What a person says who hears the clip: "a bell rings while rain falls"."""
+    loud = np.mean(style.gains)
+    adverbs = [
+        ("loudly" if event.gain > loud else "softly") if style.adverbs else "" for event in clip.events
+    ]
+    return say_heard([(event.name, adverb) for event, adverb in zip(clip.events, adverbs)], rng)

@@ -119,7 +119,9 @@ def pack_folder(
     if not folder.is_dir():
         raise InputError(f"expected a folder of sounds or videos in {folder}, found none; correct --input")
     if output.exists() and any(output.iterdir()):
-        raise InputError(f"expected {output} to be empty or missing, found files; delete it or give another --output")
+        raise InputError(
+            f"expected {output} to be empty or missing, found files; delete it or give another --output"
+        )
     source = Folder(folder, read_captions(captions) if captions else {}, image_size)
     if not source.clips:
         endings = " ".join(sorted(KINDS["sound"] | KINDS["video"]))
@@ -137,8 +139,8 @@ def pack_folder(
     try:
         shards = write_shards(output, counted(), samples_per_shard)
         print(
-            f"packed {packed} clips, {with_pictures} with pictures and {captioned} with captions, into {len(shards)} "
-            f"shards in {output}"
+            f"packed {packed} clips, {with_pictures} with pictures and {captioned} with captions, into "
+            f"{output} ({len(shards)} tar)"
         )
     finally:
         if source.left_out:

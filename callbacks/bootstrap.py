@@ -1,0 +1,43 @@
+"""Bootstrap intervals of scores over clips (Efron 1979), and shuffles that move every clip."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return "-" if np.isnan(self.value) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def narrow(self) -> str:
+        """On two short lines."""
+        return "-" if np.isnan(self.value) else f"{self.value:.3f}\n[{self.low:.2f},{self.high:.2f}]"
+
+
+def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:
+    """How often each clip stands in each resampled corpus: (samples, num_clips)."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=samples).astype(np.float64)
+
+
+def estimate(value: float, resampled: np.ndarray) -> Estimate:
+    """The value with the 95% percentile interval of its resampled values (B,), of which those that are nan
+    (a sample in which there was nothing to score) are left out."""
+    found = resampled[~np.isnan(resampled)]
+    low, high = np.percentile(found, [2.5, 97.5]) if found.size else (np.nan, np.nan)
+    return Estimate(value, float(low), float(high))
+
+
+def derangement(number: int, rng: np.random.Generator) -> np.ndarray:
+    """A random permutation that leaves nothing in its place: (number,)."""
+    while True:  # one permutation in e will do
+        order = rng.permutation(number)
+        if (order != np.arange(number)).all():
+            return order

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from callbacks.atomic_checkpoint import AtomicCheckpointIO
+
+
+def test_a_kill_in_mid_write_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+    def die_half_way(checkpoint: dict, file: object) -> None:
+        file.write(b"PK\x03\x04 half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", die_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    # what is left lies in the same folder, so that the rename never crosses file systems
+    assert [other.parent for other in tmp_path.rglob("*unfinished")] == [path.parent]
+
+    AtomicCheckpointIO().save_checkpoint({"step": 3}, path)
+    assert torch.load(path, weights_only=True) == {"step": 3}
+    assert list(path.parent.iterdir()) == [path]

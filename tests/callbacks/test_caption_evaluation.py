@@ -1,0 +1,183 @@
+"""The callback inside real trainers: one process, two processes, a kill in the middle."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from callbacks.caption_evaluation import CaptionEvaluation
+from callbacks.captions_file import read_captions
+from callbacks.scores import score_rows
+from datamodules.clips import CaptionRows
+from errors import InputError
+
+VOCABULARY = {
+    "events": {
+        "bell": {"nouns": ["bell"], "verbs": ["rings"]},
+        "dog": {"nouns": ["dog"], "verbs": ["barks"]},
+    },
+    "visual_words": ["red"],
+}
+
+
+class Captioner(L.LightningModule):
+    """Captions clips by their number; a batch of None is a filler batch."""
+
+    def __init__(self, rows: CaptionRows, look_at: Path | None = None) -> None:
+        super().__init__()
+        self.rows = rows
+        self.look_at = look_at
+        self.seen: list[int] = []
+
+    def test_step(self, batch: list[int], batch_idx: int) -> CaptionRows:
+        if self.look_at is not None and self.look_at.is_file():
+            self.seen.append(len(read_captions(self.look_at)["clip_ids"]) if batch_idx else 0)
+        batch = [index for index in batch if index >= 0]
+        return CaptionRows(**{key: [column[index] for index in batch] for key, column in self.rows.items()})  # type: ignore[typeddict-item]
+
+    predict_step = test_step
+
+
+def loader(batches: list[list[int]]) -> DataLoader:
+    return DataLoader(batches, batch_size=None, collate_fn=None)
+
+
+class Loaders(L.LightningDataModule):
+    """Each rank its own batches."""
+
+    def __init__(self, batches: list[list[list[int]]]) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def test_dataloader(self) -> DataLoader:
+        assert self.trainer is not None
+        return loader(self.batches[self.trainer.global_rank])
+
+    predict_dataloader = test_dataloader
+
+
+def trainer(folder: Path, callback: CaptionEvaluation, **options: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator="cpu",
+        logger=CSVLogger(folder, name="", version=""),
+        callbacks=[callback],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        **options,
+    )
+
+
+def test_test_writes_scores_and_captions(
+    tmp_path: Path, by_hand: CaptionRows, recorded: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vocabulary = tmp_path / "vocabulary.json"
+    vocabulary.write_text(json.dumps(VOCABULARY))
+    callback = CaptionEvaluation(vocabulary=vocabulary, java=False, shown=2)
+    trainer(tmp_path, callback).test(
+        Captioner(by_hand), loader([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9, 1], [10, 11], [-1]])
+    )
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["num_clips"] == 12
+    assert scores["tokenizer"] == "words"
+    assert scores["cider_d"] == pytest.approx(recorded["corpus"]["cider_d"])
+    assert scores["spider"] is None
+    assert scores["not_computed"]["spider"].startswith("not computed: ")
+    assert scores["recall"] == 1  # c01, c02, c11; c04 names a bell that does not sound
+    assert scores["precision"] == pytest.approx(3 / 4)
+    assert scores["visual_share"] == pytest.approx(1 / 12)
+    with open(tmp_path / "captions.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["clip_id"] for line in lines] == by_hand["clip_ids"]
+    assert [float(line["cider_d"]) for line in lines] == pytest.approx(
+        recorded["per_clip"]["cider_d"], abs=1e-6
+    )
+    assert read_captions(tmp_path) == by_hand
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        logged = list(csv.DictReader(file))[-1]
+    assert float(logged["test/cider_d"]) == pytest.approx(recorded["corpus"]["cider_d"])
+    assert float(logged["test/num_clips"]) == 12
+    assert "test/spider" not in logged
+    printed = capsys.readouterr().out
+    for text in ("CIDEr-D", "1.794", "not computed", "12 clips", "A bell rings while"):
+        assert text in printed
+
+
+def test_two_ranks_score_each_clip_once(tmp_path: Path, by_hand: CaptionRows, recorded: dict) -> None:
+    # Clips 2 and 7 come to both ranks, 0 twice to one; the last batch of rank 1 is a filler.
+    batches = [[[0, 2, 4], [6, 8, 0], [10, 7]], [[1, 3, 5], [2, 7, 9, 11], [-1]]]
+    distributed = trainer(tmp_path, CaptionEvaluation(java=False), strategy="ddp_fork", devices=2)
+    distributed.test(Captioner(by_hand), datamodule=Loaders(batches))
+    rows = read_captions(tmp_path)
+    assert sorted(rows["clip_ids"]) == by_hand["clip_ids"]
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["num_clips"] == 12
+    assert scores["cider_d"] == pytest.approx(recorded["corpus"]["cider_d"])
+    assert scores["bleu_4"] == pytest.approx(recorded["corpus"]["bleu_4"])
+
+
+def test_predict_writes_without_references(
+    tmp_path: Path, by_hand: CaptionRows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = CaptionRows(**{**by_hand, "references": [[] for _ in by_hand["clip_ids"]]})  # type: ignore[typeddict-item]
+    captioner = Captioner(rows, look_at=tmp_path / "captions.csv")
+    trainer(tmp_path, CaptionEvaluation()).predict(captioner, loader([[0, 1], [2, 3], [4]]))
+    found = read_captions(tmp_path)
+    assert found["clip_ids"] == by_hand["clip_ids"][:5]
+    assert found["captions"] == by_hand["captions"][:5]
+    assert not (tmp_path / "scores.json").exists()
+    assert captioner.seen == [0, 2, 4]  # what a kill would have left at each step
+    assert "5 captions in" in capsys.readouterr().out
+
+
+def test_brackets_in_captions_are_shown(
+    tmp_path: Path, by_hand: CaptionRows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_hand["captions"][0] = "[music] [/b]"
+    trainer(tmp_path, CaptionEvaluation(java=False)).test(Captioner(by_hand), loader([[0, 1]]))
+    assert "[music] [/b]" in capsys.readouterr().out
+
+
+def test_test_without_references_points_to_predict(tmp_path: Path, by_hand: CaptionRows) -> None:
+    rows = CaptionRows(**{**by_hand, "references": [[]] * 12})  # type: ignore[typeddict-item]
+    with pytest.raises(InputError, match="found none for 2 such as 'c01'; use `predict`"):
+        trainer(tmp_path, CaptionEvaluation(java=False)).test(Captioner(rows), loader([[0, 1], [2]]))
+
+
+def test_test_of_nothing_is_an_input_error(tmp_path: Path, by_hand: CaptionRows) -> None:
+    with pytest.raises(InputError, match="expected captions to score, found none"):
+        trainer(tmp_path, CaptionEvaluation(java=False)).test(Captioner(by_hand), loader([[-1]]))
+
+
+def test_wrong_vocabulary_stops_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        CaptionEvaluation(vocabulary=tmp_path / "none.json")
+
+
+def test_a_wandb_logger_gets_a_table(
+    tmp_path: Path, by_hand: CaptionRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.pytorch.loggers import WandbLogger
+
+    calls: dict[str, Any] = {}
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    monkeypatch.setattr(logger, "log_metrics", lambda metrics, step=None: calls.update(metrics=metrics))
+    monkeypatch.setattr(logger, "log_table", lambda key, **table: calls.update(key=key, **table))
+    monkeypatch.setattr(logger, "log_hyperparams", lambda *_: None)
+    monkeypatch.setattr(logger, "finalize", lambda *_: None)
+    tester = trainer(tmp_path, CaptionEvaluation(java=False))
+    tester.loggers = [*tester.loggers, logger]
+    tester.test(Captioner(by_hand), loader([list(range(12))]))
+    assert calls["key"] == "test/captions"
+    assert calls["columns"] == ["clip_id", "caption", "references", "labels", "cider_d"]
+    assert len(calls["data"]) == 12
+    assert calls["data"][0][4] == pytest.approx(score_rows(by_hand, tmp_path, java=False).cider_d[0])
+    assert calls["metrics"]["test/cider_d"] > 1
+    assert torch.tensor(calls["metrics"]["test/num_clips"]) == 12

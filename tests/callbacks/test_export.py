@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from callbacks.csv_logger import CSVLogger
+from callbacks.export import Export
+from errors import InputError
+from tests.toys import ExportingStage, ToyData, ToyStage
+
+
+class BestInTheMiddle(ExportingStage):
+    """Its validation loss is lowest after the second of three epochs."""
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val/loss", abs(self.current_epoch - 1.0))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def trainer(export: Export, *callbacks: L.Callback, **options: object) -> L.Trainer:
+    quiet = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "max_epochs": 3,
+    }
+    return L.Trainer(callbacks=[export, *callbacks], logger=CSVLogger("runs/toy/fit-1"), **(quiet | options))
+
+
+def fit(stage: L.LightningModule, *callbacks: L.Callback, **options: object) -> None:
+    trainer(Export("toy"), *callbacks, **options).fit(stage, ToyData())
+
+
+def best() -> ModelCheckpoint:
+    return ModelCheckpoint(monitor="val/loss", filename="best")
+
+
+def test_the_best_weights_not_the_last() -> None:
+    fit(BestInTheMiddle(), best(), ModelCheckpoint(filename="last"))
+    exported = load_file("exports/toy/model.safetensors")
+    for name, same in (("best", True), ("last", False)):
+        saved = torch.load(f"runs/toy/fit-1/checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+        assert torch.equal(exported["weight"], saved["layer.weight"]) is same
+    provenance = json.loads(Path("exports/toy/provenance.json").read_text())
+    assert provenance["run_folder"] == "runs/toy/fit-1"
+    assert provenance["checkpoint"] == "runs/toy/fit-1/checkpoints/best.ckpt"
+    assert (provenance["val/loss"], provenance["epoch"], provenance["step"]) == (0.0, 1, 16)
+    assert provenance["torch"] == torch.__version__.split("+")[0]
+
+
+def test_without_a_checkpoint_the_final_weights() -> None:
+    stage = ExportingStage()
+    fit(stage, enable_checkpointing=False)
+    torch.testing.assert_close(load_file("exports/toy/model.safetensors")["weight"], stage.layer.weight.data)
+    assert json.loads(Path("exports/toy/provenance.json").read_text())["checkpoint"] is None
+
+
+def test_a_new_export_replaces_all_of_the_old() -> None:
+    Path("exports/toy").mkdir(parents=True)
+    Path("exports/toy/stale.bin").touch()
+    Path("exports/.toy.new").mkdir()  # of a run that was killed here
+    fit(ExportingStage(), max_epochs=1)
+    assert {path.name for path in Path("exports/toy").iterdir()} == {"model.safetensors", "provenance.json"}
+    assert [path.name for path in Path("exports").iterdir()] == ["toy"]
+
+
+def test_a_failing_export_leaves_the_old() -> None:
+    class Failing(ExportingStage):
+        def export(self, folder: Path) -> None:
+            raise OSError("disk full")
+
+    Path("exports/toy").mkdir(parents=True)
+    Path("exports/toy/old.bin").touch()
+    with pytest.raises(OSError, match="disk full"):
+        fit(Failing(), max_epochs=1)
+    assert Path("exports/toy/old.bin").exists()
+
+
+@pytest.mark.parametrize("options", [{"fast_dev_run": True}, {}])
+def test_nothing_to_export(options: dict[str, bool]) -> None:
+    fit(ExportingStage() if options else ToyStage(), max_epochs=1, **options)
+    assert not Path("exports").exists()
+
+
+def exported_ones() -> ToyStage:
+    Path("exports/toy").mkdir(parents=True)
+    save_file({"weight": torch.ones(3, 4), "bias": torch.zeros(3)}, "exports/toy/model.safetensors")
+    return ExportingStage()
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_other_commands_load_it(command: str) -> None:
+    stage = exported_ones()
+    getattr(trainer(Export("toy")), command)(stage, datamodule=ToyData())
+    assert torch.equal(stage.layer.weight.data, torch.ones(3, 4))
+
+
+def test_fit_does_not_load_it() -> None:
+    stage = exported_ones()
+    first = stage.layer.weight.data.clone()
+    stage.on_train_start = lambda: torch.testing.assert_close(stage.layer.weight.data, first)
+    fit(stage, max_epochs=1)
+
+
+def test_pretrained_weights_on_request() -> None:
+    stage = exported_ones()
+    trainer(Export("toy", load=False)).test(stage, datamodule=ToyData())
+    assert not torch.equal(stage.layer.weight.data, torch.ones(3, 4))
+
+
+def test_a_checkpoint_goes_first() -> None:
+    fit(ExportingStage(), best(), max_epochs=1)
+    saved = torch.load("runs/toy/fit-1/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    save_file({"weight": torch.ones(3, 4), "bias": torch.zeros(3)}, "exports/toy/model.safetensors")
+    stage = ExportingStage()
+    trainer(Export("toy")).test(stage, ToyData(), ckpt_path="runs/toy/fit-1/checkpoints/best.ckpt")
+    assert torch.equal(stage.layer.weight.data, saved["layer.weight"])
+
+
+def test_a_missing_export_says_which_command_makes_it() -> None:
+    with pytest.raises(
+        InputError, match="expected exports/toy/, found nothing; run: python train.py fit --config"
+    ):
+        trainer(Export("toy")).test(ExportingStage(), datamodule=ToyData())
+    trainer(Export("toy")).test(ToyStage(), datamodule=ToyData())  # hands nothing over

@@ -1,0 +1,73 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from callbacks.run_folder import HANDED_ON, hand_over, new_folder, open_run
+from errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in [
+        HANDED_ON,
+        "TORCHELASTIC_RUN_ID",
+        *(name for name in os.environ if name.startswith("SLURM_")),
+    ]:
+        monkeypatch.delenv(variable, raising=False)
+
+
+def checkpoint(path: str, age: float) -> Path:
+    """An empty file that passes for a checkpoint by its name, `age` seconds old."""
+    Path(path).parent.mkdir(parents=True)
+    Path(path).touch()
+    time = Path(path).stat().st_mtime - age
+    os.utime(path, (time, time))
+    return Path(path)
+
+
+def test_the_next_free_number() -> None:
+    for name in ("fit-2", "fit-10", "fit-slurm99", "test-40"):
+        Path("runs/a", name).mkdir(parents=True)
+    assert new_folder(Path("runs/a"), "fit").name == "fit-11"
+    assert new_folder(Path("runs/a"), "fit").name == "fit-12"
+    assert new_folder(Path("runs/a"), "predict").name == "predict-1"
+
+
+def test_started_ranks_are_told_and_the_next_command_is_not() -> None:
+    with hand_over():
+        folder, _ = open_run("a", "fit", None)
+        assert open_run("a", "fit", None)[0] == folder  # what a started rank does
+        (folder / "metrics.csv").touch()
+    with hand_over():
+        assert open_run("a", "fit", None)[0].name == "fit-2"
+    assert not Path("runs/a/fit-2").exists(), "nothing was written there"
+    assert Path("runs/a/fit-1").exists()
+
+
+def test_slurm_tasks_and_a_requeued_job_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"NTASKS": "2", "JOB_ID": "71", "JOB_NAME": "train"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for _ in range(2):
+        with hand_over():
+            folder, _ = open_run("a", "fit", None)
+            assert folder == Path("runs/a/fit-slurm71")
+            (folder / "metrics.csv").touch()
+
+
+def test_torchrun_needs_a_common_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(InputError, match=HANDED_ON):
+        open_run("a", "fit", None)
+
+
+def test_last_is_of_the_newest_run_with_a_checkpoint() -> None:
+    checkpoint("runs/a/fit-1/checkpoints/last.ckpt", age=10)
+    newest = checkpoint("runs/a/fit-2/checkpoints/last.ckpt", age=5)
+    checkpoint("runs/b/fit-3/checkpoints/last.ckpt", age=0)
+    Path("runs/a/fit-3").mkdir()
+    assert open_run("a", "fit", "last") == (Path("runs/a/fit-2"), newest)
+    os.environ.pop(HANDED_ON)
+    folder, start = open_run("a", "test", "last")
+    assert (folder.name, start) == ("test-1", newest)

@@ -1,0 +1,145 @@
+import os
+from pathlib import Path
+
+import pytest
+import wandb
+from lightning.pytorch import loggers
+from wandb.proto import wandb_internal_pb2
+
+from callbacks.wandb_logger import WandbLogger
+
+BLOCK = 32 * 1024
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder, a home without a key, and W&B's variables as they were afterwards."""
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.setenv(name, "")
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    monkeypatch.chdir(tmp_path)
+    wandb.teardown()  # forget what an earlier test's settings were
+    return tmp_path / "runs" / "toy" / "fit-1"
+
+
+def records(folder: Path) -> list[wandb_internal_pb2.Record]:
+    """What the newest offline file of a folder holds: W&B's header, then LevelDB's log format."""
+    wandb.teardown()  # waits for W&B's service to write: offline, finish does not
+    path = max(folder.glob("wandb/offline-run-*/*.wandb"))
+    data, found, record, at = path.read_bytes(), [], b"", 7
+    while at + 7 <= len(data):
+        if BLOCK - at % BLOCK < 7:  # padding at the end of a block
+            at += BLOCK - at % BLOCK
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        record += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            found.append(wandb_internal_pb2.Record.FromString(record))
+            record = b""
+    return found
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    rows = [record.history for record in records(folder) if record.HasField("history")]
+    return [{".".join(item.nested_key) or item.key: item.value_json for item in row.item} for row in rows]
+
+
+def test_offline_without_a_key_in_the_run_folder(folder: Path, capfd: pytest.CaptureFixture) -> None:
+    logger = WandbLogger(str(folder))
+    logger.log_hyperparams({"width": 3})
+    logger.log_metrics({"train/loss": 0.5}, step=7)
+    logger.log_table("captions", columns=["clip_id", "caption"], data=[["a", "a bell rings"]], step=8)
+    logger.finalize("success")
+
+    said = capfd.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("W&B: offline (no key")
+    assert "wandb sync" in said[0]
+    rows = history(folder)
+    assert {"train/loss": "0.5", "trainer/global_step": "7"}.items() <= rows[0].items()
+    assert list(folder.glob("wandb/offline-run-*/files/media/table/captions*.table.json"))
+    run = next(record.run for record in records(folder) if record.HasField("run"))
+    assert (run.project, run.display_name, run.run_group) == ("earshot", "toy/fit-1", "toy")
+    outside = [path for path in folder.parents[2].rglob("*") if path.is_file() and folder not in path.parents]
+    assert not outside
+
+
+def test_a_resumed_run_is_the_same_run_and_another_is_not(folder: Path) -> None:
+    ids = []
+    for place in (folder, folder, folder.with_name("fit-2")):
+        logger = WandbLogger(str(place))
+        logger.log_metrics({"loss": 1.0}, step=0)
+        ids.append(logger.version)
+        logger.finalize("success")
+    assert ids[0] == ids[1] != ids[2]
+    assert len(history(folder.with_name("fit-2"))) == 1, "the next run went into this one"
+
+
+def test_wandb_mode_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = WandbLogger(str(folder))
+    logger.log_metrics({"loss": 1.0}, step=0)
+    logger.finalize("success")
+    assert len(history(folder)) == 1
+    assert capfd.readouterr().err.startswith("W&B: offline (WANDB_MODE)")
+
+
+def test_disabled_writes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = WandbLogger(str(folder))
+    logger.log_metrics({"loss": 1.0}, step=0)
+    logger.finalize("success")
+    assert not folder.exists()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bad_key_goes_offline(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    logger = WandbLogger(str(folder))
+    logger.log_metrics({"loss": 1.0}, step=0)
+    logger.finalize("success")
+    assert len(history(folder)) == 1
+    said = capfd.readouterr().err.strip().splitlines()
+    assert [line.split(":")[0] for line in said] == ["W&B", "W&B"]
+    assert "WANDB_API_KEY invalid" in said[0]
+
+
+def test_what_fails_later_is_told_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    logger = WandbLogger(str(folder))
+
+    def fail(self: object, metrics: object, step: int | None = None) -> None:
+        raise BrokenPipeError("the service is gone")
+
+    logger.log_metrics({"loss": 1.0}, step=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(loggers.WandbLogger, "log_metrics", fail)
+        logger.log_metrics({"loss": 1.0}, step=1)
+        logger.log_metrics({"loss": 1.0}, step=2)
+    logger.log_hyperparams({"width": 3})
+    logger.finalize("success")
+    assert capfd.readouterr().err.count("the service is gone") == 1
+
+
+def test_nothing_starts_a_run_that_cannot_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    folder.parent.mkdir(parents=True)
+    folder.touch()  # a file where the folder should be
+    logger = WandbLogger(str(folder))
+    logger.log_metrics({"loss": 1.0}, step=0)
+    logger.finalize("success")
+    assert "the run goes on without it" in capfd.readouterr().err
+    assert os.environ.get("WANDB_MODE") is None

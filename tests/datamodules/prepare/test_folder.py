@@ -1,0 +1,215 @@
+"""A folder of the user's own files through the command, and through the loader that reads what it packed."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from datamodules.clip_loader import EvalLoader
+from datamodules.clips import ClipFormat
+from datamodules.prepare.__main__ import main
+from datamodules.prepare.captions_table import read_captions
+from datamodules.shards import read_index, read_samples
+from errors import InputError
+
+RATE = 44100
+
+
+def tone(seconds: float = 1.0, frequency: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(RATE * seconds)) / RATE)
+
+
+def write_video(path: Path, seconds: int, sound: bool = True, frames_per_second: int = 4) -> None:
+    """Second k is grey 20 k, but for its later frames, which are white; the sound is a stereo tone."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=frames_per_second)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("aac", rate=RATE) if sound else None
+        for number in range(seconds * frames_per_second):
+            second, later = divmod(number, frames_per_second)
+            picture = np.full((48, 64, 3), 255 if later else 20 * second, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode())
+        if audio is not None:
+            stereo = np.stack([tone(seconds), np.zeros(seconds * RATE)]).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(stereo, format="fltp", layout="stereo")
+            frame.sample_rate = RATE
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "own"
+    (path / "deeper").mkdir(parents=True)
+    soundfile.write(path / "bell.1.wav", np.stack([tone(), -tone()], 1), RATE)
+    Image.new("RGB", (90, 31), (200, 100, 50)).save(path / "bell.1.JPG")
+    soundfile.write(path / "deeper" / "drum.flac", tone(0.5), RATE)
+    Image.new("RGBA", (31, 90), (0, 0, 255, 255)).save(path / "deeper" / "drum.png")
+    soundfile.write(path / "rain.mp3", tone(), RATE, format="MP3")
+    write_video(path / "siren.mp4", 12)
+    return path
+
+
+def packed(output: Path) -> dict:
+    samples = [
+        sample
+        for shard in read_index(output)
+        for sample in read_samples(shard, 0, shard.num_samples, lambda record: list(record["crc32"]))
+    ]
+    return {sample.record["id"]: sample for sample in samples}
+
+
+def prepare(folder: Path, output: Path, *options: str) -> None:
+    main(["folder", "--input", str(folder), "--output", str(output), *options])
+
+
+def test_sounds_pictures_and_videos_become_clips(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "root" / "own" / "all"
+    prepare(folder, output, "--samples-per-shard", "3")
+    assert "packed 4 clips, 3 with pictures and 0 with captions" in capsys.readouterr().out
+    clips = packed(output)
+    assert {clip_id: list(sample.media) for clip_id, sample in clips.items()} == {
+        "bell.1": ["wav", "0.jpg"],
+        "deeper/drum": ["flac", "0.jpg"],
+        "rain": ["flac"],
+        "siren": ["flac", *(f"{second}.jpg" for second in range(10))],
+    }
+    assert clips["bell.1"].media["wav"] == (folder / "bell.1.wav").read_bytes()
+
+    shards = read_index(output)
+    batches = list(EvalLoader(shards, ClipFormat(sampling_rate=16000, max_seconds=10.0), 2))
+    sounds = {
+        clip_id: batch.waveforms[row, : batch.num_samples[row]].numpy() / 32768
+        for batch in batches
+        for row, clip_id in enumerate(batch.clip_ids)
+    }
+    for clip_id, seconds in (("bell.1", 1), ("deeper/drum", 0.5), ("rain", 1), ("siren", 10)):
+        assert abs(len(sounds[clip_id]) / 16000 - seconds) < 0.06, clip_id  # codecs pad
+        spectrum = np.abs(np.fft.rfft(sounds[clip_id][:8000]))
+        assert np.argmax(spectrum) * 2 == 440, clip_id
+        assert 0.45 < np.abs(sounds[clip_id][2000:6000]).max() < 0.55, clip_id
+
+
+def test_the_first_frame_of_each_second_is_taken(folder: Path, tmp_path: Path) -> None:
+    prepare(folder, tmp_path / "out", "--image-size", "16")
+    media = packed(tmp_path / "out")["siren"].media
+    for second in range(10):
+        (tmp_path / "frame.jpg").write_bytes(media[f"{second}.jpg"])
+        with Image.open(tmp_path / "frame.jpg") as image:
+            assert image.size == (16, 16)
+            assert abs(np.asarray(image).mean() - 20 * second) < 8, second
+
+
+def test_image_size_crops_and_otherwise_sizes_are_kept(folder: Path, tmp_path: Path) -> None:
+    for options, size in ((["--image-size", "16"], (16, 16)), ([], (90, 31))):
+        output = tmp_path / "-".join(["out", *options])
+        prepare(folder, output, *options)
+        (tmp_path / "x.jpg").write_bytes(packed(output)["bell.1"].media["0.jpg"])
+        with Image.open(tmp_path / "x.jpg") as image:
+            assert image.size == size
+
+
+def test_a_photographed_picture_stands_upright(folder: Path, tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20))
+    exif = image.getexif()
+    exif[0x0112] = 6  # orientation: turned by a quarter
+    image.save(folder / "rain.jpg", exif=exif)
+    prepare(folder, tmp_path / "out")
+    (tmp_path / "x.jpg").write_bytes(packed(tmp_path / "out")["rain"].media["0.jpg"])
+    with Image.open(tmp_path / "x.jpg") as upright:
+        assert upright.size == (20, 40)
+
+
+def test_odd_files_are_named_and_the_rest_is_packed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "noise.wav").write_text("not a sound")
+    (folder / "broken.mp4").write_bytes(b"not a video")
+    (folder / "cut.jpg").write_bytes((folder / "bell.1.JPG").read_bytes()[:300])
+    soundfile.write(folder / "cut.wav", tone(), RATE)
+    soundfile.write(folder / "nothing.wav", np.zeros(0), RATE)
+    soundfile.write(folder / "siren.wav", tone(), RATE)
+    soundfile.write(folder / "rain.wav", tone(), RATE)
+    Image.new("RGB", (9, 9)).save(folder / "lonely.jpg")
+    write_video(folder / "silent.mp4", 1, sound=False)
+    (folder / "notes.txt").write_text("not looked at")
+    write_video(folder / "short.mp4", 3)
+    prepare(folder, tmp_path / "out")
+    out = capsys.readouterr().out
+    clips = packed(tmp_path / "out")
+    assert set(clips) == {"bell.1", "deeper/drum", "rain", "siren", "cut", "short"}
+    assert list(clips["cut"].media) == ["wav"]
+    assert list(clips["short"].media) == ["flac", "0.jpg", "1.jpg", "2.jpg"]
+    assert "left out 8 files" in out
+    for name, reason in {
+        "noise.wav": "Format not recognised",
+        "broken.mp4": "Invalid data",
+        "cut.jpg": "packed without it",
+        "nothing.wav": "without samples",
+        "siren.wav": "same name as siren.mp4",
+        "rain.wav": "same name as rain.mp3",
+        "lonely.jpg": "without a sound",
+        "silent.mp4": "no sound track",
+    }.items():
+        (line,) = [line for line in out.splitlines() if f"{name}: " in line]
+        assert reason in line
+
+
+def test_captions_of_the_table_go_with_their_clips(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(
+        'file_name,caption_1,caption_2\nbell.1.wav,a bell rings,"a bell, twice"\ndrum.wav,a drum is beaten,\n'
+        "elsewhere.wav,nothing,nothing\n"
+    )
+    prepare(folder, tmp_path / "out", "--captions", str(table))
+    captions = {clip_id: sample.record["captions"] for clip_id, sample in packed(tmp_path / "out").items()}
+    assert captions == {
+        "bell.1": ["a bell rings", "a bell, twice"],
+        "deeper/drum": ["a drum is beaten"],
+        "rain": [],
+        "siren": [],
+    }
+
+
+def test_tables_by_id_or_file_name_with_one_caption_a_row(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("id,other,caption\na.b,x,one\na.b,y,two\nc,z,\n", encoding="utf-8-sig")
+    assert read_captions(table) == {"a.b": ["one", "two"], "c": []}
+    table.write_text("file_name,caption\na.b.wav,one\nc,two\n")
+    assert read_captions(table) == {"a.b": ["one"], "c": ["two"]}
+    table.write_text("name,caption\na,one\n")
+    with pytest.raises(InputError, match="found name, caption; rename"):
+        read_captions(table)
+
+
+@pytest.mark.parametrize("wrong", ["no input", "empty input", "full output", "no table", "nothing readable"])
+def test_wrong_paths_end_with_one_line_and_code_2(
+    wrong: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output, options = tmp_path / "out", []
+    if wrong == "no input":
+        folder = tmp_path / "nowhere"
+    elif wrong == "empty input":
+        folder = tmp_path / "empty"
+        folder.mkdir()
+    elif wrong == "full output":
+        output = folder
+    elif wrong == "no table":
+        options = ["--captions", str(tmp_path / "table.csv")]
+    else:
+        folder = tmp_path / "garbage"
+        folder.mkdir()
+        (folder / "noise.wav").write_text("not a sound")
+    with pytest.raises(SystemExit) as stopped:
+        prepare(folder, output, *options)
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line and not line.startswith("packing")]
+    assert stopped.value.code == 2
+    assert len(errors) == 1 and errors[0].startswith("error: expected")
+    assert ("noise.wav" in captured.out) == (wrong == "nothing readable")

@@ -1,0 +1,133 @@
+"""Shards: webdataset reads them too, they are the same each time, and damage is told clearly."""
+
+import json
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from datamodules.shards import INDEX, Sample, index_digest, read_index, read_samples, write_shards
+from errors import InputError
+
+CLIPS = [(f"clip.{number}", {"wav": bytes([number]) * 700, "0.jpg": b"picture"}, {}) for number in range(5)]
+
+
+def read_all(folder: Path, wanted: Callable = lambda record: list(record["crc32"])) -> list[Sample]:
+    return [
+        sample for shard in read_index(folder) for sample in read_samples(shard, 0, shard.num_samples, wanted)
+    ]
+
+
+def test_what_is_written_is_read_and_webdataset_reads_it_too(tmp_path: Path) -> None:
+    write_shards(
+        tmp_path, [("-Yx_30.000", {"wav": b"sound"}, {"captions": ["a bell"], "scene": "hill"})] + CLIPS, 4
+    )
+    samples = read_all(tmp_path)
+    assert [sample.record["id"] for sample in samples] == ["-Yx_30.000"] + [
+        f"clip.{number}" for number in range(5)
+    ]
+    crc32 = {"wav": zlib.crc32(b"sound")}
+    assert samples[0].record == {
+        "id": "-Yx_30.000", "captions": ["a bell"], "labels": [], "scene": "hill", "crc32": crc32
+    }  # fmt: skip
+    assert samples[3].media == CLIPS[2][1]
+
+    urls = [str(shard.path) for shard in read_index(tmp_path)]
+    read = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
+    assert [json.loads(sample["json"])["id"] for sample in read] == [
+        sample.record["id"] for sample in samples
+    ]
+    assert (
+        read[0]["__key__"] == "-Yx_30%2E000" and read[0]["wav"] == b"sound" and read[3]["0.jpg"] == b"picture"
+    )
+    index = json.loads((tmp_path / INDEX).read_text())
+    assert index["wids_version"] == 1 and index["shardlist"][1] == {"url": "000001.tar", "nsamples": 2}
+
+
+def test_same_samples_same_bytes(tmp_path: Path) -> None:
+    first, second = (write_shards(tmp_path / name, CLIPS, 3) for name in "ab")
+    assert [shard.path.read_bytes() for shard in first] == [shard.path.read_bytes() for shard in second]
+    assert index_digest(first) == index_digest(second) != index_digest(first[:1])
+
+
+def test_only_the_wanted_media_are_read_or_checked(tmp_path: Path) -> None:
+    (shard,) = write_shards(tmp_path, CLIPS, 10)
+    shard.path.write_bytes(shard.path.read_bytes().replace(b"picture", b"gesture"))
+    samples = list(read_samples(shard, 1, 3, lambda record: ["wav"]))
+    assert [sample.record["id"] for sample in samples] == ["clip.1", "clip.2"]
+    assert all(sample.media.keys() == {"wav"} for sample in samples)
+    with pytest.raises(InputError, match=r"CRC-32 of clip%2E1\.0\.jpg"):
+        list(read_samples(shard, 1, 3, lambda record: ["0.jpg"]))
+
+
+def test_an_interrupted_writer_leaves_no_split(tmp_path: Path) -> None:
+    def interrupted():
+        yield from CLIPS[:3]
+        raise KeyboardInterrupt
+
+    write_shards(tmp_path, CLIPS, 2)  # an older, whole split must not cover for the new one
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(tmp_path, interrupted(), 2)
+    with pytest.raises(InputError, match="no index.json"):
+        read_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "samples, message", [([], "at least one clip"), (CLIPS + CLIPS[:1], "'clip.0' twice")]
+)
+def test_nothing_and_an_id_twice_are_refused(tmp_path: Path, samples: list, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        write_shards(tmp_path, samples, 10)
+    assert not (tmp_path / INDEX).exists()
+
+
+def test_a_missing_or_empty_index_or_tar_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found no such folder.*datamodules.prepare"):
+        read_index(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="found no index.json"):
+        read_index(tmp_path)
+    (tmp_path / INDEX).write_text("{}")
+    with pytest.raises(InputError, match="wids index"):
+        read_index(tmp_path)
+    (tmp_path / INDEX).write_text('{"shardlist": []}')
+    with pytest.raises(InputError, match="empty index"):
+        read_index(tmp_path)
+    (tmp_path / INDEX).write_text('{"shardlist": [{"url": "000007.tar", "nsamples": 3}]}')
+    with pytest.raises(InputError, match="000007.tar, found no such file"):
+        read_index(tmp_path)
+
+
+def test_a_tar_cut_anywhere_is_an_error(tmp_path: Path) -> None:
+    (shard,) = write_shards(tmp_path, CLIPS, 10)
+    whole = shard.path.read_bytes()
+    with tarfile.open(shard.path) as tar:
+        end = max(member.offset_data + member.size for member in tar)
+    for size in range(0, end, 256):  # inside headers and media, and on every boundary
+        shard.path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="expected"):
+            read_all(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "promised, message", [(6, "expected 6 samples .* found 5"), (4, "expected 4 samples .* found more")]
+)
+def test_an_index_that_miscounts_is_an_error(tmp_path: Path, promised: int, message: str) -> None:
+    write_shards(tmp_path, CLIPS, 10)
+    index = tmp_path / INDEX
+    index.write_text(index.read_text().replace('"nsamples": 5', f'"nsamples": {promised}'))
+    with pytest.raises(InputError, match=message):
+        read_all(tmp_path)
+
+
+def test_a_shard_of_another_layout_is_refused(tmp_path: Path) -> None:
+    """webdataset's own writer sorts the members: media may come before the JSON with their CRC-32."""
+    with webdataset.TarWriter(str(tmp_path / "000000.tar")) as writer:
+        for clip_id, media, _ in CLIPS:
+            record = {"id": clip_id, "crc32": {name: zlib.crc32(data) for name, data in media.items()}}
+            writer.write({"__key__": clip_id.replace(".", "-"), "json": record, **media})
+    (tmp_path / INDEX).write_text('{"shardlist": [{"url": "000000.tar", "nsamples": 5}]}')
+    with pytest.raises(InputError, match="expected the JSON of clip-1|expected clip-0"):
+        read_all(tmp_path)

@@ -1,0 +1,172 @@
+"""The alignment stage through the real command, on a few clips of the miniature."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import MINIATURE, REPOSITORY
+from transformers import LlamaModel
+
+from lightning_modules.losses.optimal_transport import OptimalTransport
+from lightning_modules.networks.cav_mae import CavMaeEncoder
+from lightning_modules.token_alignment import TokenAlignment
+from train import main
+
+CONFIG = str(REPOSITORY / "configs/dali_ot.yaml")
+
+
+def arguments(world_root: Path, *more: str) -> list[str]:
+    """A command on the small world; paths are absolute, for tests run in a folder of their own."""
+    return [
+        "--config", CONFIG,
+        "--model.llava", str(MINIATURE / "llava"),
+        "--model.prefix", str(MINIATURE / "prefix"),
+        "--model.audio_encoder.pretrained_model_name_or_path", str(MINIATURE / "cav_mae"),
+        "--data.root", str(world_root), "--data.max_clips", "40", "--data.num_workers", "0",
+        "--trainer.accelerator", "cpu",
+        *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture()
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "assets").symlink_to(REPOSITORY / "assets")
+    return tmp_path
+
+
+def module() -> TokenAlignment:
+    encoder = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
+    return TokenAlignment(OptimalTransport(), encoder, llava=str(MINIATURE / "llava"))
+
+
+def test_fit_then_every_other_command(
+    in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fit exports; validate, test and predict start from the export; their files hold what they should."""
+    short = ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
+    with monkeypatch.context() as patch:  # fit must not so much as build a language model
+        patch.setattr(LlamaModel, "__init__", lambda *_: pytest.fail("fit built a language model"))
+        main(["fit", *arguments(world_root, *short)])
+    checkpoint = torch.load("runs/dali_ot/fit-1/checkpoints/last.ckpt", weights_only=True)
+    trained = {name.split(".")[0] for name in checkpoint["state_dict"]}
+    assert trained <= {"audio_encoder", "val_loss"}  # nothing frozen
+    exported = CavMaeEncoder.from_pretrained("exports/dali_ot")
+    before = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
+    assert not torch.equal(exported.projection.weight, before.projection.weight)
+    main(["validate", *arguments(world_root)])
+    main(["test", *arguments(world_root)])
+    with open("runs/dali_ot/test-1/captions.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["clip_id"] for row in rows}) == 40
+    assert all(len(json.loads(row["references"])) == 5 for row in rows)
+    scores = json.loads(Path("runs/dali_ot/test-1/scores.json").read_text())
+    assert "cider_d" in json.dumps(scores)
+    main(["predict", *arguments(world_root)])
+    with open("runs/dali_ot/predict-1/captions.csv") as file:
+        assert {row["clip_id"] for row in csv.DictReader(file)} == {row["clip_id"] for row in rows}
+
+
+def losses(folder: Path) -> dict[int, str]:
+    """Training loss by step, as written, to the last digit."""
+    with open(folder / "metrics.csv") as file:
+        return {int(row["step"]): row["train/loss"] for row in csv.DictReader(file) if row.get("train/loss")}
+
+
+def test_killed_in_mid_epoch_the_loss_curve_goes_on_exactly(in_tmp_path: Path, world_root: Path) -> None:
+    """kill -9 between two checkpoints, then --ckpt_path last: the same losses as in a run that was left alone."""
+    more = (
+        "--data.batch_size", "4", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1",
+        "--trainer.num_sanity_val_steps", "0",
+    )  # fmt: skip
+    every_step = {"class_path": "callbacks.last_checkpoint.LastCheckpoint", "init_args": {"every_n_train_steps": 4}}
+    slow = {"class_path": "slow_callback.Slow"}
+    overlay = in_tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"trainer": {"callbacks+": [every_step, slow]}}))
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]),
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def start(name: str, *extra: str) -> subprocess.Popen:
+        command = ["fit", *arguments(world_root, "--config", str(overlay), *more, "--run_name", name, *extra)]
+        with open(in_tmp_path / f"{name}.log", "w") as log:
+            return subprocess.Popen(
+                [sys.executable, str(REPOSITORY / "train.py"), *command], env=environment, stdout=log, stderr=log
+            )
+
+    left_alone = start("left_alone")
+    killed = start("killed")
+    metrics = in_tmp_path / "runs/killed/fit-1/metrics.csv"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and max(losses(metrics.parent), default=0) >= 6):
+        assert killed.poll() is None and time.monotonic() < deadline, (in_tmp_path / "killed.log").read_text()
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert left_alone.wait(timeout=240) == 0, (in_tmp_path / "left_alone.log").read_text()
+    resumed = start("killed", "--ckpt_path", "last")
+    assert resumed.wait(timeout=240) == 0, (in_tmp_path / "killed.log").read_text()
+    expected, found = losses(in_tmp_path / "runs/left_alone/fit-1"), losses(in_tmp_path / "runs/killed/fit-1")
+    assert len(expected) == 20
+    assert found == expected
+
+
+def test_validation_counts_every_clip_by_its_weight() -> None:
+    """The logged distance is the mean over clips, whatever the batches; retrieval sees all clips at once."""
+    from lightning.pytorch import Trainer
+
+    from datamodules.clips import ClipBatch
+
+    generator = torch.Generator().manual_seed(0)
+
+    def batch(clips: int) -> ClipBatch:
+        return ClipBatch(
+            [str(i) for i in range(clips)], bool(clips),
+            torch.randint(-9000, 9000, (max(clips, 1), 40000), dtype=torch.int16, generator=generator),
+            torch.full((max(clips, 1),), 40000),
+            torch.randint(0, 256, (max(clips, 1), 3, 64, 64), dtype=torch.uint8, generator=generator),
+            [[]] * clips, [[]] * clips,
+        )  # fmt: skip
+
+    batches = [batch(3), batch(1), batch(0)]  # the last is a filler
+    stage = module()
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    logged = trainer.validate(stage, torch.utils.data.DataLoader(batches, batch_size=None), verbose=False)[0]
+    stage.eval()  # no augmentation, as in validation
+    with torch.no_grad():
+        each = [stage.criterion(stage.audio_tokens(b), stage.image_tokens(b))[0] for b in batches[:2]]
+    assert logged["val/loss"] == pytest.approx((3 * each[0] + each[1]).item() / 4, rel=1e-5)
+    assert logged["val/retrieval_r10"] == 1  # 4 clips
+
+
+def test_class_defaults_are_the_papers() -> None:
+    """Adam 1e-4 (0.95, 0.999), weight decay 5e-7, halved at epochs 10 and 15; configs/paper gives the same."""
+    configured = module().configure_optimizers()
+    group, schedule = configured["optimizer"].param_groups[0], configured["lr_scheduler"]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-4, (0.95, 0.999), 5e-7)
+    assert (sorted(schedule.milestones), schedule.gamma) == ([10, 15], 0.5)
+    paper = yaml.safe_load((REPOSITORY / "configs/paper/token_alignment.yaml").read_text())
+    arguments = paper["model"]["init_args"]
+    optimizer, scheduler = arguments["optimizer"]["init_args"], arguments["lr_scheduler"]["init_args"]
+    assert (optimizer["lr"], tuple(optimizer["betas"]), optimizer["weight_decay"]) == (1e-4, (0.95, 0.999), 5e-7)
+    assert (scheduler["milestones"], scheduler["gamma"]) == ([10, 15], 0.5)
+    assert paper["trainer"]["max_epochs"] == 20
+
+
+def test_only_what_is_wanted_is_asked_for() -> None:
+    stage = module()
+    fit = stage.clip_format("fit")
+    assert (fit.sampling_rate, fit.image_size) == (16000, 64)
+    stage.inputs = "audio"
+    assert stage.clip_format("test").image_size is None and stage.clip_format("test").sampling_rate == 16000
+    stage.inputs = "image"
+    assert stage.clip_format("predict").sampling_rate is None and stage.clip_format("predict").image_size == 64

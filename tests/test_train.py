@@ -1,0 +1,182 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from train import main
+
+ROOT = Path(__file__).parents[1].absolute()
+CONFIG = {
+    "run_name": "toy",
+    "model": {"class_path": "tests.toys.ExportingStage"},
+    "data": {"class_path": "tests.toys.ToyData"},
+    "trainer": {
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_epochs": 3,
+        "log_every_n_steps": 1,
+        "enable_model_summary": False,
+        "callbacks+": [
+            {
+                "class_path": "callbacks.last_checkpoint.LastCheckpoint",
+                "init_args": {"every_n_train_steps": 2},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory with a config, as a user has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    Path("toy.yaml").write_text(yaml.safe_dump(CONFIG))
+    return tmp_path
+
+
+def run(command: str) -> None:
+    name, *rest = command.split()
+    main([name, "--config", "toy.yaml", *rest])
+
+
+def start(command: str, **environment: str) -> subprocess.CompletedProcess:
+    """The command in a process of its own."""
+    name, *rest = command.split()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    line = [sys.executable, str(ROOT / "train.py"), name, "--config", "toy.yaml", *rest]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def metrics(path: str) -> list[dict[str, str]]:
+    with open(f"runs/{path}/metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_fit_fills_one_folder_and_the_next_fit_another() -> None:
+    run("fit")
+    written = sorted(str(path.relative_to("runs")) for path in Path("runs").rglob("*") if path.is_file())
+    in_folder = [
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "hparams.yaml",
+        "metrics.csv",
+    ]
+    assert written == [f"toy/fit-1/{name}" for name in in_folder]
+    assert sum(row["train/loss"] != "" for row in metrics("toy/fit-1")) == 3 * 8
+    assert yaml.safe_load(Path("runs/toy/fit-1/config.yaml").read_text())["seed_everything"] == 42
+
+    run("fit --trainer.max_epochs 1")
+    assert sorted(path.name for path in Path("runs/toy").iterdir()) == ["fit-1", "fit-2"]
+    first = metrics("toy/fit-1")[: len(metrics("toy/fit-2"))]
+    assert metrics("toy/fit-2") == first, "the same seed gave another curve"
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_the_other_commands_start_from_the_export(command: str, capsys: pytest.CaptureFixture) -> None:
+    run("fit --trainer.max_epochs 1")
+    run(command)
+    assert Path(f"runs/toy/{command}-1/config.yaml").is_file()
+    assert not list(Path("runs/toy").glob("fit-2"))
+    if command == "test":
+        trained = torch.load("runs/toy/fit-1/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+        assert float(metrics("toy/test-1")[0]["test/weight"]) == pytest.approx(
+            trained["layer.weight"].sum().item()
+        )
+
+
+@pytest.mark.parametrize("place", ["train 13", "validate 16"])
+def test_a_killed_fit_goes_on_exactly(place: str, capsys: pytest.CaptureFixture) -> None:
+    killed = start("fit --run_name killed", EARSHOT_TEST_KILL_AT=place)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = metrics("killed/fit-1")
+    assert 8 < len(before) < 3 * 8 * 2
+
+    run("fit --run_name killed --ckpt_path last")
+    run("fit --run_name whole")
+    assert [path.name for path in Path("runs/killed").iterdir()] == ["fit-1"]
+    assert metrics("killed/fit-1") == metrics("whole/fit-1")
+    weights = [
+        torch.load(f"runs/{name}/fit-1/checkpoints/last.ckpt", weights_only=True)
+        for name in ("killed", "whole")
+    ]
+    torch.testing.assert_close(weights[0]["state_dict"], weights[1]["state_dict"], rtol=0, atol=0)
+    torch.testing.assert_close(weights[0]["optimizer_states"], weights[1]["optimizer_states"], rtol=0, atol=0)
+
+
+def test_two_ranks_share_one_folder() -> None:
+    done = start("fit --trainer.devices 2 --trainer.strategy ddp --trainer.max_epochs 1")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in Path("runs/toy").iterdir()] == ["fit-1"]
+    assert sum(row["train/loss"] != "" for row in metrics("toy/fit-1")) == 8
+    assert Path("exports/toy/provenance.json").is_file()
+
+
+def test_a_checkpoint_does_not_override_the_yaml() -> None:
+    run("fit --trainer.max_epochs 1")
+    run("test --ckpt_path last --model.init_args.scale 2.0")
+    assert float(metrics("toy/test-1")[0]["test/scale"]) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("fit --trainer.max_epoch 3", "unrecognized arguments: --trainer.max_epoch"),
+        (
+            "fit --model.init_args.width three",
+            "Parser key \"width\": Expected a <class 'int'>. Got value: three",
+        ),
+        ("fit --model.init_args.depth 3", "Option 'depth' is not accepted"),
+        ("fit --model tests.toys.Nothing", "has no attribute 'Nothing'"),
+        ("fit --trainer.max_epochs many", "Expected a <class 'int'> (found many)"),
+        ("fit --config missing.yaml", "File does not exist"),
+        ("fit --run_name a/b", "found 'a/b'"),
+        ("fit --run_name=", "found ''"),
+        ("fit --ckpt_path last", "expected runs/toy/fit-<n>/checkpoints/last.ckpt, found none"),
+        ("test --ckpt_path missing.ckpt", "found no file missing.ckpt"),
+        ("test --ckpt_path toy.yaml", "found another file: toy.yaml"),
+        ("test", "expected exports/toy/, found nothing; run: python train.py fit"),
+        ("fit --model.init_args.fail true", "expected a stage, found a failure"),
+        ("fit --data.init_args.folder empty", "expected shards in empty, found none"),
+    ],
+)
+def test_bad_input_is_one_line(command: str, said: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(command)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.split("error: ")
+    assert said in error[-1]
+    assert len(error[-1].strip().splitlines()) == 1
+    assert "Traceback" not in "".join(error)
+    assert not [path for path in Path().rglob("runs/toy/*") if not list(path.iterdir())], (
+        "an empty run folder"
+    )
+
+
+def test_print_config_and_help(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run("fit --print_config")
+    assert stopped.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["run_name"] == "toy"
+    classes = [callback["class_path"] for callback in printed["trainer"]["callbacks"]]
+    assert classes[-1] == "callbacks.last_checkpoint.LastCheckpoint", "callbacks+: appends"
+    assert "callbacks.seed_steps.SeedSteps" in classes
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "--help"])
+    assert stopped.value.code == 0
+    assert "--run_name" in capsys.readouterr().out
+
+
+def test_defaults_are_found_from_anywhere(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["test", "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["trainer"]["use_distributed_sampler"] is False
