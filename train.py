@@ -4,7 +4,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -26,6 +26,10 @@ COMMANDS = {
 
 class Parser(LightningArgumentParser):
     """Says what is wrong with a command or a YAML in one line; jsonargparse takes a screen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)  # a key that is nearly right is wrong
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise InputError, or in a parser within a parser what the outer one expects."""
@@ -49,7 +53,7 @@ def one_line(message: str) -> str:
     given = message.splitlines()[-1].strip().removeprefix("Given value: ")
     if message.splitlines()[-1] != given and given.isalnum():
         kept.append(f"(found {given})")
-    return " ".join(kept)
+    return " ".join(" ".join(kept).split())
 
 
 class SaveConfig(SaveConfigCallback):
@@ -57,7 +61,7 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Called on rank 0."""
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config = yaml.safe_load(self.parser.dump(self.config))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(config)
@@ -68,9 +72,7 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `run_name` and the export that bears it."""
-        parser.add_argument(
-            "--run_name", type=str, default="", help="names the folders in runs/ and exports/"
-        )
+        parser.add_argument("--run_name", type=str, default="", help="names the folders in runs/ and exports/")
         parser.add_lightning_class_args(Export, "export")
         parser.link_arguments("run_name", "export.run_name")
 
@@ -120,12 +122,17 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line `args`, by default the process's; bad input ends with one line and exit code 2."""
     usage = "train.py %s --config CONFIG [--config OVERLAY ...] [--KEY VALUE ...]"
     commands = {
-        command: {"default_config_files": [str(DEFAULTS)], "description": text, "usage": usage % command}
+        command: {
+            "default_config_files": [str(DEFAULTS)],
+            "description": text,
+            "usage": usage % command,
+        }
         for command, text in COMMANDS.items()
     }
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(no_advertisement)
     warnings.filterwarnings("ignore", message=".*LeafSpec")  # torch to Lightning, about Lightning's inside
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resuming
+    warnings.filterwarnings("ignore", message="The dirpath has changed from")  # testing a checkpoint
     with one_line_errors(), hand_over():
         TrainCLI(
             LightningModule,

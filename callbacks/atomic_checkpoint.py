@@ -16,9 +16,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     a move is a copy, and a kill during it leaves half a checkpoint where the last good one was.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         """Write all of `checkpoint` to `path`, or leave what is there."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

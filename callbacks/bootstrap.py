@@ -17,8 +17,8 @@ class Estimate:
         return "-" if np.isnan(self.value) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def narrow(self) -> str:
-        """On two short lines."""
-        return "-" if np.isnan(self.value) else f"{self.value:.3f}\n[{self.low:.2f},{self.high:.2f}]"
+        """On two lines, the second of which may be broken at its space."""
+        return "-" if np.isnan(self.value) else f"{self.value:.3f}\n[{self.low:.2f}, {self.high:.2f}]"
 
 
 def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:

@@ -124,9 +124,7 @@ class CaptionEvaluation(L.Callback):
                 markup=False,
             )
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave what was captioned so far on disk."""
         self._close()
 

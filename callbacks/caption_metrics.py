@@ -100,9 +100,7 @@ def tokenize(sentences: Sequence[str], java: bool = True) -> tuple[list[Tokens],
 @lru_cache(maxsize=2**14)
 def _ngrams(tokens: Tokens) -> Counter[Tokens]:
     return Counter(
-        tokens[start : start + order]
-        for order in range(1, MAX_ORDER + 1)
-        for start in range(len(tokens) - order + 1)
+        tokens[start : start + order] for order in range(1, MAX_ORDER + 1) for start in range(len(tokens) - order + 1)
     )
 
 
@@ -186,9 +184,7 @@ class CiderD:
 
     def _weights(self, tokens: Tokens) -> dict[Tokens, float]:
         """tf-idf of the n-grams that do not stand in every clip's references."""
-        idf = {
-            ngram: self.log_documents - math.log(max(1, self.frequency[ngram])) for ngram in _ngrams(tokens)
-        }
+        idf = {ngram: self.log_documents - math.log(max(1, self.frequency[ngram])) for ngram in _ngrams(tokens)}
         return {ngram: count * idf[ngram] for ngram, count in _ngrams(tokens).items() if idf[ngram] > 0}
 
     def _similarities(self, caption: Tokens) -> np.ndarray:
@@ -241,9 +237,7 @@ def measure(
     pairs = [(caption, group) for captions in said for caption, group in zip(captions, gold)]
 
     bleu = np.array([bleu_statistics(*pair) for pair in pairs]).reshape(len(said), clips, -1)
-    metrics = {
-        f"bleu_{order}": Metric(bleu, partial(bleu_score, order=order)) for order in range(1, MAX_ORDER + 1)
-    }
+    metrics = {f"bleu_{order}": Metric(bleu, partial(bleu_score, order=order)) for order in range(1, MAX_ORDER + 1)}
     metrics["rouge_l"] = mean(np.array([rouge_l(*pair) for pair in pairs]).reshape(len(said), clips))
     not_computed = {}
     if clips > 1:

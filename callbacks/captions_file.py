@@ -39,18 +39,18 @@ def write_captions(path: Path, rows: CaptionRows, cider_d: Sequence[float] | Non
 
 
 def read_captions(path: Path) -> CaptionRows:
-    """Read a captions file, or the one in a run folder.
+    """Read a captions file, the one in a run folder, or that of the newest test of a run name (runs/<run_name>).
 
     The columns clip_id, caption and references (a JSON list of sentences) must be there, labels may be.
 
     Raises:
         InputError: no such file, a missing column, a cell that is not a list of texts, a clip twice, no clip.
     """
-    path = path / FILE_NAME if path.is_dir() else path
+    if path.is_dir():
+        tests = sorted(path.glob(f"test-*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
+        path = tests[-1] if tests else path / FILE_NAME
     if not path.is_file():
-        raise InputError(
-            f"expected a captions file at {path}, found none; run `test` first or check the path"
-        )
+        raise InputError(f"expected a captions file at {path}, found none; run `test` first or check the path")
     rows = empty_rows()
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
@@ -64,9 +64,7 @@ def read_captions(path: Path) -> CaptionRows:
     if not rows["clip_ids"]:
         raise InputError(f"expected captions in {path}, found none; run the evaluation that writes it again")
     if doubles := len(rows["clip_ids"]) - len(set(rows["clip_ids"])):
-        raise InputError(
-            f"expected every clip once in {path}, found {doubles} rows of clips that stand there already"
-        )
+        raise InputError(f"expected every clip once in {path}, found {doubles} rows of clips that stand there already")
     return rows
 
 

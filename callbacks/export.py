@@ -44,7 +44,7 @@ class Export(L.Callback):
         """Say at once when there is nothing to start from."""
         if self._starts_from_export(trainer, pl_module) and not self.source.is_dir():
             raise InputError(
-                f"expected {self.source}/, found nothing; run: python train.py fit --config ... (the same ones), "
+                f"expected {self.source}/, found nothing; run: python train.py fit --config ... of it, "
                 "or start from --ckpt_path, or with --export.load false from the pretrained weights"
             )
 

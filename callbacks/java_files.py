@@ -19,12 +19,8 @@ FETCH_COMMAND = "make metrics"
 # The wheel bundles all but the parser that SPICE uses. Its programs get executed, so its hash is pinned.
 WHEEL = "pycocoevalcap==1.2"
 WHEEL_HASH = "sha256:083ed7910f1aec000b0a237ef6665f74edf19954204d0b1cbdb8399ed132228d"
-TOKENIZER_FILES = {
-    "stanford_nlp/stanford-corenlp-3.4.1.jar": "pycocoevalcap/tokenizer/stanford-corenlp-3.4.1.jar"
-}
-METEOR_FILES = {
-    name: f"pycocoevalcap/{name}" for name in ("meteor/meteor-1.5.jar", "meteor/data/paraphrase-en.gz")
-}
+TOKENIZER_FILES = {"stanford_nlp/stanford-corenlp-3.4.1.jar": "pycocoevalcap/tokenizer/stanford-corenlp-3.4.1.jar"}
+METEOR_FILES = {name: f"pycocoevalcap/{name}" for name in ("meteor/meteor-1.5.jar", "meteor/data/paraphrase-en.gz")}
 _SPICE_LIBRARIES = (
     "Meteor-1.5 SceneGraphParser-1.0 ejml-0.23 fst-2.47 guava-19.0 hamcrest-core-1.3 jackson-core-2.5.3"
     " javassist-3.19.0-GA json-simple-1.1.1 junit-4.12 lmdbjni-0.4.6 lmdbjni-linux64-0.4.6"

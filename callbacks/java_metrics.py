@@ -194,12 +194,7 @@ def _run_spice(pairs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> list
     source, target = folder / "in.json", folder / "out.json"
     target.unlink(missing_ok=True)
     source.write_text(
-        json.dumps(
-            [
-                {"image_id": index, "test": test, "refs": list(refs)}
-                for index, (test, refs) in enumerate(pairs)
-            ]
-        )
+        json.dumps([{"image_id": index, "test": test, "refs": list(refs)} for index, (test, refs) in enumerate(pairs)])
     )
     programs = cache_folder() / "spice"
     command = ["-cp", f"{programs / 'spice-1.0.jar'}{os.pathsep}{programs / 'lib' / '*'}"]

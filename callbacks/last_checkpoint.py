@@ -37,9 +37,7 @@ class LastCheckpoint(Checkpoint):
         """Whether a multiple of the steps has been passed since the last file."""
         return trainer.global_step // self.every_n_train_steps > self.saved // self.every_n_train_steps
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save if due and if no validation can follow."""
         epoch = trainer.fit_loop.epoch_loop
         batches = batch_idx + 1 if trainer.check_val_every_n_epoch else epoch.total_batch_idx + 1

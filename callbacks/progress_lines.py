@@ -41,9 +41,7 @@ class ProgressLines(L.Callback):
             print(text + "".join(metrics), flush=True)
         self.printed = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Step of training."""
         epochs = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         loop = f"fit epoch {trainer.current_epoch + 1}{epochs}"

@@ -65,13 +65,9 @@ def read_runs(arguments: Sequence[str]) -> dict[str, CaptionRows]:
         rows = read_captions(Path(path))
         require_references(rows)
         first = first or name
-        runs[name] = in_order(
-            rows, runs[first]["clip_ids"] if runs else sorted(rows["clip_ids"]), name, first
-        )
+        runs[name] = in_order(rows, runs[first]["clip_ids"] if runs else sorted(rows["clip_ids"]), name, first)
         if runs[name]["references"] != runs[first]["references"]:
-            raise InputError(
-                f"expected the same references in {first!r} and {name!r}, found others; test both again"
-            )
+            raise InputError(f"expected the same references in {first!r} and {name!r}, found others; test both again")
     return runs
 
 
@@ -92,10 +88,7 @@ def make_report(
         weights: (B, N) of `bootstrap_weights`.
     """
     ends = np.cumsum([len(captions) for captions in systems.values()])
-    parts = {
-        name: slice(end - len(captions), end)
-        for (name, captions), end in zip(systems.items(), ends, strict=True)
-    }
+    parts = {name: slice(end - len(captions), end) for (name, captions), end in zip(systems.items(), ends, strict=True)}
     values = {key: metric.scores for key, metric in metrics.items()}  # (R,)
     samples = {key: metric.resampled(weights) for key, metric in metrics.items()}  # (B, R)
     lines: list[dict[str, Estimate | str]] = []
@@ -113,14 +106,11 @@ def make_report(
     return lines
 
 
-def write_report(
-    path: Path, lines: list[dict[str, Estimate | str]], notes: list[str], against: str | None
-) -> None:
+def write_report(path: Path, lines: list[dict[str, Estimate | str]], notes: list[str], against: str | None) -> None:
     """Write the table as markdown, and as CSV beside it with the intervals in columns of their own."""
     titles = [title(key, against) for key in lines[0]]
     table = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     table += [f"| {' | '.join(map(str, line.values()))} |" for line in lines]
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*table, "", *(f"- {note}" for note in notes)]) + "\n", encoding="utf-8")
     with open(path.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
         cells: list[dict[str, str]] = [{} for _ in lines]
@@ -153,26 +143,20 @@ def show(lines: list[dict[str, Estimate | str]], notes: list[str], against: str 
         table.add_column(escape(str(line["row"])), justify="right")
     for key in list(lines[0])[1:]:
         cells = (line[key] for line in lines)
-        table.add_row(
-            title(key, against), *(cell.narrow() if isinstance(cell, Estimate) else cell for cell in cells)
-        )
+        table.add_row(title(key, against), *(cell.narrow() if isinstance(cell, Estimate) else cell for cell in cells))
     Console().print(table)
 
 
-def report(options: argparse.Namespace) -> None:
-    """Read, measure all rows at once, and write."""
-    runs = read_runs(options.runs)
-    for name in filter(None, (options.against, options.shuffle)):
-        if name not in runs:
-            raise InputError(f"expected one of the rows {', '.join(runs)}, found {name!r}; correct the name")
+def guesses(options: argparse.Namespace, runs: dict[str, CaptionRows]) -> tuple[dict[str, list[list[str]]], list[str]]:
+    """The rows that need no model run, and a note on each: constant and random captions, shuffled sounds."""
     rows = next(iter(runs.values()))
     number = len(rows["clip_ids"])
-    systems = {name: [run["captions"]] for name, run in runs.items()}
-    notes = ["95% percentile bootstrap intervals over clips; " + NO_DOCUMENTS]
     rng = np.random.default_rng(options.seed)
+    systems: dict[str, list[list[str]]] = {}
+    notes = []
     if options.constant_from is not None:
         source = options.constant_from
-        other = read_split(source) if (source / "index.json").is_file() else read_captions(source)
+        other = read_captions(source) if source.is_file() else read_split(source)
         if shared := set(other["clip_ids"]) & set(rows["clip_ids"]):
             raise InputError(
                 f"expected a train or val list without the clips under test, found {len(shared)} of them in "
@@ -180,34 +164,44 @@ def report(options: argparse.Namespace) -> None:
             )
         caption = best_constant_caption(other, options.java)
         systems["best constant"] = [[caption] * number]
-        notes.append(
-            f"best constant: {caption!r}, the best on the captions of {len(other['clip_ids'])} other clips"
-        )
         pool = [reference for group in other["references"] for reference in group]
         systems["random caption"] = [list(rng.choice(pool, number)) for _ in range(options.shuffles)]
+        clips = len(other["clip_ids"])
+        notes.append(f"best constant: {caption!r}, the best one on the captions of {clips} other clips")
         notes.append(f"random caption: any of the same captions, mean of {options.shuffles} draws")
     if options.shuffle is not None:
         if number < 2:
             raise InputError("expected two clips or more to shuffle, found one; leave --shuffle out")
         captions = runs[options.shuffle]["captions"]
         orders = [derangement(number, rng) for _ in range(options.shuffles)]
-        systems[f"{options.shuffle}, shuffled"] = [[captions[index] for index in order] for order in orders]
-        notes.append(
-            f"{options.shuffle}, shuffled: each clip gets the caption of another clip's sound, "
-            f"mean of {options.shuffles} permutations"
-        )
+        name = f"{options.shuffle}, shuffled"
+        systems[name] = [[captions[index] for index in order] for order in orders]
+        notes.append(f"{name}: the caption of another clip's sound, mean of {options.shuffles} permutations")
+    return systems, notes
+
+
+def report(options: argparse.Namespace) -> None:
+    """Read, measure all rows at once, and write."""
+    vocabulary = None if options.vocabulary is None else read_vocabulary(options.vocabulary)
+    runs = read_runs(options.runs)
+    for name in filter(None, (options.against, options.shuffle)):
+        if name not in runs:
+            raise InputError(f"expected one of the rows {', '.join(runs)}, found {name!r}; correct the name")
+    rows = next(iter(runs.values()))
+    without_model, notes = guesses(options, runs)
+    systems = {name: [run["captions"]] for name, run in runs.items()} | without_model
     flat = [captions for group in systems.values() for captions in group]
-    work_folder = options.output.parent
-    work_folder.mkdir(parents=True, exist_ok=True)
-    measured = measure(flat, rows["references"], work_folder, options.java)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    measured = measure(flat, rows["references"], options.output.parent, options.java)
     metrics = {key: measured.metrics[key] for key in COLUMNS if key in measured.metrics}
-    if options.vocabulary is not None:
-        words = word_metrics(flat, rows["labels"], read_vocabulary(options.vocabulary))
+    if vocabulary is not None:
+        words = word_metrics(flat, rows["labels"], vocabulary)
         metrics |= {key: words[key] for key in WORD_COLUMNS}
+    notes.append("95% percentile bootstrap intervals over clips; " + NO_DOCUMENTS)
     notes.append(f"tokens by {TOKENIZERS[measured.tokenizer]}")
     for key, reason in measured.not_computed.items():
         notes.append(f"{TITLES[key]} not computed: {reason}")
-    weights = bootstrap_weights(number, options.samples, options.seed)
+    weights = bootstrap_weights(len(rows["clip_ids"]), options.samples, options.seed)
     lines = make_report(systems, rows, options.against, metrics, weights)
     write_report(options.output, lines, notes, options.against)
     show(lines, notes, options.against)

@@ -92,7 +92,5 @@ def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
             f"do give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
         )
     if not zipfile.is_zipfile(checkpoint):  # the format of torch.save
-        raise InputError(
-            f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; do give one"
-        )
+        raise InputError(f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; do give one")
     return checkpoint

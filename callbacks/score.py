@@ -16,18 +16,10 @@ from errors import InputError, one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Score a captions file (clip_id, caption, references as a JSON list) and write scores.json beside it."""
     parser = argparse.ArgumentParser(prog="python -m callbacks.score", description=main.__doc__)
-    parser.add_argument(
-        "captions", type=Path, nargs="?", help="captions file, or a run folder that holds one"
-    )
-    parser.add_argument(
-        "--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words"
-    )
-    parser.add_argument(
-        "--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out"
-    )
-    parser.add_argument(
-        "--fetch", action="store_true", help="fetch the files of METEOR, SPICE and PTB, then score"
-    )
+    parser.add_argument("captions", type=Path, nargs="?", help="captions file, or a run folder that holds one")
+    parser.add_argument("--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words")
+    parser.add_argument("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")
+    parser.add_argument("--fetch", action="store_true", help="fetch the files of METEOR, SPICE and PTB, then score")
     options = parser.parse_args(args)
     with one_line_errors():
         if not options.fetch and options.captions is None:
@@ -41,18 +33,12 @@ def main(args: Sequence[str] | None = None) -> None:
 def fetch() -> None:
     """Bring the Java metrics' files that are not there yet."""
     console = Console()
-    console.print(
-        "METEOR, SPICE and the PTB tokenizer: looking for their files (about 490 MB the first time)"
-    )
+    console.print("METEOR, SPICE and the PTB tokenizer: looking for their files (about 490 MB the first time)")
     try:
         brought = java_files.fetch()
     except OSError as error:
-        raise InputError(
-            f"expected to write to {java_files.cache_folder()}, found: {error}; free or move it"
-        ) from None
-    console.print(
-        f"{len(brought)} files fetched, all are in {java_files.cache_folder()}", soft_wrap=True, markup=False
-    )
+        raise InputError(f"expected to write to {java_files.cache_folder()}, found: {error}; free or move it") from None
+    console.print(f"{len(brought)} files fetched, all are in {java_files.cache_folder()}", soft_wrap=True, markup=False)
 
 
 def score(captions: Path, vocabulary: Path | None, java: bool) -> None:

@@ -97,9 +97,7 @@ def captions_table(rows: CaptionRows, number: int, cider_d: np.ndarray | None = 
 
 def require_references(rows: CaptionRows) -> None:
     """Raise an InputError where a clip has no reference."""
-    bare = [
-        clip_id for clip_id, references in zip(rows["clip_ids"], rows["references"]) if not any(references)
-    ]
+    bare = [clip_id for clip_id, references in zip(rows["clip_ids"], rows["references"]) if not any(references)]
     if bare:
         raise InputError(
             f"expected reference captions for every clip, found none for {len(bare)} such as {bare[0]!r}; "
@@ -107,9 +105,7 @@ def require_references(rows: CaptionRows) -> None:
         )
 
 
-def score_rows(
-    rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | None = None, java: bool = True
-) -> Scores:
+def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | None = None, java: bool = True) -> Scores:
     """Score captions of distinct clips, all at once (CIDEr-D's document frequencies are those of the whole).
 
     Args:

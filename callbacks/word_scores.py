@@ -40,9 +40,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         if not all(isinstance(part, list) and all(isinstance(word, str) for word in part) for part in lists):
             raise TypeError
     except OSError as error:
-        raise InputError(
-            f"expected a vocabulary at {path}, found none ({error.strerror}); check the path"
-        ) from None
+        raise InputError(f"expected a vocabulary at {path}, found none ({error.strerror}); check the path") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"expected {form} in {path}, found something else; correct the file") from None
 

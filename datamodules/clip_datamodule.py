@@ -61,9 +61,7 @@ class ClipDataModule(L.LightningDataModule):
             ("batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0), ("seed", 0), ("shuffle_window", 1)
         ):  # fmt: skip
             if getattr(self, name) < least:
-                raise InputError(
-                    f"expected {name} of at least {least}, found {getattr(self, name)}; correct it"
-                )
+                raise InputError(f"expected {name} of at least {least}, found {getattr(self, name)}; correct it")
         self.shards: dict[str, list[Shard]] = {}  # of each split in use
 
     def setup(self, stage: str) -> None:
@@ -74,9 +72,7 @@ class ClipDataModule(L.LightningDataModule):
             if split is not None:
                 self.shards[name] = read_index(Path(self.root) / split)
             elif name == needed:
-                raise InputError(
-                    f"expected a {name} split, found none; set data.init_args.{name} to corpus/split"
-                )
+                raise InputError(f"expected a {name} split, found none; set data.init_args.{name} to corpus/split")
 
     def train_dataloader(self) -> TrainLoader:
         """From the batch that the trainer has come to."""

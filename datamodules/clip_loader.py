@@ -75,9 +75,7 @@ class ClipStream(IterableDataset[Item]):
                 broken.append(str(error))
         whole = [clip for clip in clips if clip is not None]
         if not whole:
-            raise InputError(
-                f"expected a readable clip in every batch, found none in one of {len(batch)}: {broken[0]}"
-            )
+            raise InputError(f"expected a readable clip in every batch, found none in one of {len(batch)}: {broken[0]}")
         return collate([clip or whole[number % len(whole)] for number, clip in enumerate(clips)]), broken
 
 
@@ -240,9 +238,7 @@ class EvalLoader:
         """The rank's batches, then its fillers."""
         workers = max(1, self.num_workers)
         shares = [
-            eval_share(
-                self.counts, self.batch_size, world=self.world, rank=self.rank, workers=workers, worker=number
-            )
+            eval_share(self.counts, self.batch_size, world=self.world, rank=self.rank, workers=workers, worker=number)
             for number in range(workers)
         ]
         stream = ClipStream(self.shards, shares, ClipReader(self.clip_format), self.batch_size)

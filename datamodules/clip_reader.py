@@ -86,9 +86,7 @@ class ClipReader:
         if self.clip_format.sampling_rate is not None:
             sound = next((name for name in ("wav", "flac") if name in names), None)
             if sound is None:
-                raise InputError(
-                    f"expected a sound of clip {clip_id!r}, found none; use inputs: image, or other clips"
-                )
+                raise InputError(f"expected a sound of clip {clip_id!r}, found none; use inputs: image, or other clips")
         if self.clip_format.image_size is not None:
             frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
             if not frames:
@@ -163,9 +161,7 @@ def filler_batch(clip_format: ClipFormat) -> ClipBatch:
     waveforms = num_samples = images = None
     if clip_format.sampling_rate is not None:
         seconds = min(1.0, clip_format.max_seconds or 1.0)
-        waveforms = torch.zeros(
-            1, math.ceil(seconds * clip_format.sampling_rate), dtype=torch.int16
-        )  # (1, T)
+        waveforms = torch.zeros(1, math.ceil(seconds * clip_format.sampling_rate), dtype=torch.int16)  # (1, T)
         num_samples = torch.tensor([waveforms.shape[1]])
     if clip_format.image_size is not None:
         images = torch.zeros(1, 3, clip_format.image_size, clip_format.image_size, dtype=torch.uint8)

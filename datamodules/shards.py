@@ -64,9 +64,7 @@ def read_index(folder: Path) -> list[Shard]:
         raise InputError(f"expected clips in {folder}, found an empty index; pack the split again")
     for shard in shards:
         if not shard.path.exists():
-            raise InputError(
-                f"expected the shard {shard.path}, found no such file; copy or pack the split again"
-            )
+            raise InputError(f"expected the shard {shard.path}, found no such file; copy or pack the split again")
     return shards
 
 
@@ -105,9 +103,7 @@ def write_shards(
         with tarfile.open(partial, "w") as tar:
             for clip_id, media, record in chain([first], islice(iterator, samples_per_shard - 1)):
                 if clip_id in seen:
-                    raise InputError(
-                        f"expected every clip once, found the id {clip_id!r} twice; rename one of them"
-                    )
+                    raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
                 seen.add(clip_id)
                 _add_sample(tar, clip_id, media, record)
         partial.rename(path)
@@ -157,9 +153,7 @@ def read_samples(
 
     def finished(sample: Sample) -> Sample:
         if missing := extensions - sample.media.keys():
-            raise InputError(
-                f"expected {sample.key}.{min(missing)} in {shard.path}, found no such member; {AGAIN}"
-            )
+            raise InputError(f"expected {sample.key}.{min(missing)} in {shard.path}, found no such member; {AGAIN}")
         return sample
 
     try:
@@ -173,9 +167,7 @@ def read_samples(
                         sample = None
                     number += 1
                     if number >= shard.num_samples:
-                        raise InputError(
-                            f"expected {shard.num_samples} samples in {shard.path}, found more; {AGAIN}"
-                        )
+                        raise InputError(f"expected {shard.num_samples} samples in {shard.path}, found more; {AGAIN}")
                     if number >= stop:
                         return
                     if number >= start:

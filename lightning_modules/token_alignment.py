@@ -6,6 +6,7 @@ from typing import Literal
 import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
@@ -86,6 +87,7 @@ class TokenAlignment(L.LightningModule):
 
     def audio_tokens(self, batch: ClipBatch) -> Tensor:
         """(B, N, D), with the authors' augmentation of the filterbank while training."""
+        assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
         features = self.audio_encoder.features(batch.waveforms, batch.num_samples)  # (B, F, 128)
         if self.training:
             features = self.audio_encoder.augment(features)
@@ -93,6 +95,7 @@ class TokenAlignment(L.LightningModule):
 
     def image_tokens(self, batch: ClipBatch) -> Tensor:
         """(B, M, D), without gradient."""
+        assert self.image_encoder is not None
         with torch.no_grad():
             return self.image_encoder(batch.images)
 
@@ -127,15 +130,14 @@ class TokenAlignment(L.LightningModule):
         """Captions of a batch from the `inputs`, beside its ids, references and labels."""
         if not batch.valid:
             return CaptionRows(clip_ids=[], captions=[], references=[], labels=[])
+        assert self.captioner is not None
         captions = self.captioner.network.generate(
             self.audio_tokens(batch) if "audio" in self.inputs else None,
             self.image_tokens(batch) if "image" in self.inputs else None,
             self.question,
             self.max_new_tokens,
         )
-        return CaptionRows(
-            clip_ids=batch.clip_ids, captions=captions, references=batch.captions, labels=batch.labels
-        )
+        return CaptionRows(clip_ids=batch.clip_ids, captions=captions, references=batch.captions, labels=batch.labels)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions with their references, for the evaluation callback."""
@@ -145,7 +147,7 @@ class TokenAlignment(L.LightningModule):
         """Captions, for the callback that writes them."""
         return self.caption(batch)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer; the criterion's parameters, where it has any, are its second group."""
         groups = [{"params": list(module.parameters())} for module in (self.audio_encoder, self.criterion)]
         optimizer = self.optimizer([group for group in groups if group["params"]])

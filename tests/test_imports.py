@@ -32,9 +32,7 @@ def imports(path: Path) -> set[str]:
 
 
 PATHS = [
-    path
-    for name in OWN
-    for path in ((ROOT / name).rglob("*.py") if (ROOT / name).is_dir() else [ROOT / f"{name}.py"])
+    path for name in OWN for path in ((ROOT / name).rglob("*.py") if (ROOT / name).is_dir() else [ROOT / f"{name}.py"])
 ]
 MODULES = {module_name(path): path for path in PATHS}
 IMPORTS = {name: imports(path) for name, path in MODULES.items()}

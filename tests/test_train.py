@@ -87,9 +87,7 @@ def test_the_other_commands_start_from_the_export(command: str, capsys: pytest.C
     assert not list(Path("runs/toy").glob("fit-2"))
     if command == "test":
         trained = torch.load("runs/toy/fit-1/checkpoints/best.ckpt", weights_only=True)["state_dict"]
-        assert float(metrics("toy/test-1")[0]["test/weight"]) == pytest.approx(
-            trained["layer.weight"].sum().item()
-        )
+        assert float(metrics("toy/test-1")[0]["test/weight"]) == pytest.approx(trained["layer.weight"].sum().item())
 
 
 @pytest.mark.parametrize("place", ["train 13", "validate 16"])
@@ -103,12 +101,11 @@ def test_a_killed_fit_goes_on_exactly(place: str, capsys: pytest.CaptureFixture)
     run("fit --run_name whole")
     assert [path.name for path in Path("runs/killed").iterdir()] == ["fit-1"]
     assert metrics("killed/fit-1") == metrics("whole/fit-1")
-    weights = [
-        torch.load(f"runs/{name}/fit-1/checkpoints/last.ckpt", weights_only=True)
-        for name in ("killed", "whole")
-    ]
-    torch.testing.assert_close(weights[0]["state_dict"], weights[1]["state_dict"], rtol=0, atol=0)
-    torch.testing.assert_close(weights[0]["optimizer_states"], weights[1]["optimizer_states"], rtol=0, atol=0)
+    for file in ("last", "best"):
+        both = [f"runs/{name}/fit-1/checkpoints/{file}.ckpt" for name in ("killed", "whole")]
+        resumed, whole = (torch.load(path, weights_only=True) for path in both)
+        for part in ("epoch", "global_step", "state_dict", "optimizer_states", "ToyData"):
+            torch.testing.assert_close(resumed[part], whole[part], rtol=0, atol=0)
 
 
 def test_two_ranks_share_one_folder() -> None:
@@ -134,7 +131,7 @@ def test_a_checkpoint_does_not_override_the_yaml() -> None:
             "Parser key \"width\": Expected a <class 'int'>. Got value: three",
         ),
         ("fit --model.init_args.depth 3", "Option 'depth' is not accepted"),
-        ("fit --model tests.toys.Nothing", "has no attribute 'Nothing'"),
+        ("fit --model.class_path tests.toys.Nothing", "has no attribute 'Nothing'"),
         ("fit --trainer.max_epochs many", "Expected a <class 'int'> (found many)"),
         ("fit --config missing.yaml", "File does not exist"),
         ("fit --run_name a/b", "found 'a/b'"),
@@ -155,9 +152,7 @@ def test_bad_input_is_one_line(command: str, said: str, capsys: pytest.CaptureFi
     assert said in error[-1]
     assert len(error[-1].strip().splitlines()) == 1
     assert "Traceback" not in "".join(error)
-    assert not [path for path in Path().rglob("runs/toy/*") if not list(path.iterdir())], (
-        "an empty run folder"
-    )
+    assert not [path for path in Path().rglob("runs/toy/*") if not list(path.iterdir())], "an empty run folder"
 
 
 def test_print_config_and_help(capsys: pytest.CaptureFixture) -> None:

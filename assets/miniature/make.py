@@ -87,9 +87,7 @@ def train(parameters: list[nn.Parameter], losses: Iterator[Tensor], steps: int, 
         optimizer.step()
         scheduler.step()
         if step % 100 == 99 or step == steps - 1:
-            print(
-                f"{name} {step + 1}/{steps}  loss {loss.item():.4f}  {time.time() - start:.0f} s", flush=True
-            )
+            print(f"{name} {step + 1}/{steps}  loss {loss.item():.4f}  {time.time() - start:.0f} s", flush=True)
 
 
 def clips(purpose: str, style: world.Style) -> Iterator[tuple[world.Clip, np.random.Generator]]:
@@ -245,9 +243,7 @@ def sounds_and_pictures(
     return torch.cat(features), labels, torch.cat(means)
 
 
-def make_audio(
-    llava: LlavaForConditionalGeneration, processor: CLIPImageProcessorPil
-) -> tuple[CavMaeEncoder, dict]:
+def make_audio(llava: LlavaForConditionalGeneration, processor: CLIPImageProcessorPil) -> tuple[CavMaeEncoder, dict]:
     """Train the audio encoder on AudioSet's kind of data: weak labels, and which picture belongs to which sound."""
     encoder = CavMaeEncoder(num_frames=256, width=96, depth=4, num_heads=4, output_dim=96)
     projection, encoder.projection = (
@@ -267,9 +263,7 @@ def make_audio(
             pick = torch.randint(len(features), (32,), generator=generator)
             sounds = pooled(encoder.augment(features[pick].float(), generator))
             logits = F.normalize(to_audio(sounds)) @ F.normalize(to_image(means[pick])).T / 0.1
-            match = (
-                F.cross_entropy(logits, torch.arange(32)) + F.cross_entropy(logits.T, torch.arange(32))
-            ) / 2
+            match = (F.cross_entropy(logits, torch.arange(32)) + F.cross_entropy(logits.T, torch.arange(32))) / 2
             yield 10 * F.binary_cross_entropy_with_logits(tagger(sounds), labels[pick]) + 0.2 * match
 
     parameters = [p for m in (encoder, tagger, to_audio, to_image) for p in m.parameters()]
@@ -297,9 +291,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         *VISUAL_QUESTIONS,
         "USER : ASSISTANT : name the things . what sounds do they make ? , answer",
     ]
-    texts += [
-        "what does a sound like ? what do and sound like ? concisely while as on the is an loudly softly nothing"
-    ]
+    texts += ["what does a sound like ? what do and sound like ? concisely while as on the is an loudly softly nothing"]
     texts += [" ".join([*COLOURS, *SCENES])]
     for thing in THINGS.values():
         texts.append(f"{thing.seen or ''} {thing.heard or ''} {' '.join(thing.verbs or ())}")
@@ -307,9 +299,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     model = models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *words))}, unk_token="<unk>")
     inner = Tokenizer(model)
     inner.normalizer = normalizers.Lowercase()
-    inner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
-    )
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
     inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
@@ -357,9 +347,7 @@ def encode(words: PreTrainedTokenizerFast, turns: list[tuple[str, str]]) -> tupl
     ids: list[int] = []
     labels: list[int] = []
     for turn, (question, answer) in enumerate(turns):
-        prompt = words.encode(
-            f"{'' if turn == 0 else 'USER: '}{question} ASSISTANT:", add_special_tokens=False
-        )
+        prompt = words.encode(f"{'' if turn == 0 else 'USER: '}{question} ASSISTANT:", add_special_tokens=False)
         reply = words.encode(f"{answer}</s>", add_special_tokens=False)
         ids += prompt + reply
         labels += [-100] * len(prompt) + reply
@@ -415,7 +403,7 @@ def make_language(llava: LlavaForConditionalGeneration, processor: LlavaProcesso
 
     trained = [*llava.model.language_model.parameters(), *llava.model.multi_modal_projector.parameters()]
     trained += [*llava.lm_head.parameters()]
-    train(trained, losses(), 1000, 1.5e-3, "language")
+    train(trained, losses(), 800, 1.5e-3, "language")
     return language_scores(llava, processor)
 
 
@@ -477,7 +465,7 @@ def make_prefix(llava: LlavaForConditionalGeneration, processor: LlavaProcessor)
     table = llava.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        table[ids] = torch.randn(len(ids), table.shape[1], generator=generator) * table[: len(words)].std()
+        table[ids] = table[torch.randint(len(SPECIAL), len(words), (len(ids),), generator=generator)]
     model = get_peft_model(llava, TrainableTokensConfig(token_indices=ids, target_modules=["embed_tokens"]))
     batch = [next(stream) for _ in range(16)]
     pictures = np.stack([world.picture(clip, rng) for clip, rng in batch])
@@ -496,7 +484,7 @@ def make_prefix(llava: LlavaForConditionalGeneration, processor: LlavaProcessor)
             inputs, mask, labels = embedded_batch(model, media, dialogues, before)
             yield model(inputs_embeds=inputs, attention_mask=mask, labels=labels).loss
 
-    train([p for p in model.parameters() if p.requires_grad], losses(), 300, 3e-2, "prefix")
+    train([p for p in model.parameters() if p.requires_grad], losses(), 150, 1e-2, "prefix")
     return model, prefix_scores(llava, processor, []) | prefix_scores(model, processor, ids)
 
 
@@ -512,9 +500,7 @@ def prefix_scores(llava: nn.Module, processor: LlavaProcessor, prefix: list[int]
 
 def main() -> None:
     """Run the named steps (all by default); each reads what the ones before saved."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", default=["vision", "audio", "language", "prefix"])
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the weights")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

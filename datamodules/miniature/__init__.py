@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from datamodules.clip_datamodule import ClipDataModule
-from datamodules.miniature.corpora import SPLITS, write_split
+from datamodules.miniature.corpora import SPLITS, write_sentences, write_split
 from errors import InputError
 
 
@@ -36,12 +36,13 @@ class Miniature(ClipDataModule):
             root, train, val, test, predict, batch_size=batch_size, eval_batch_size=eval_batch_size,
             num_workers=num_workers, seed=seed,
         )  # fmt: skip
+        self.prepare_data_per_node = False  # nodes share the folder, as everything under runs/ and exports/
         self.world_seed = world_seed
         self.max_clips = max_clips
 
     def prepare_data(self) -> None:
         """Write the splits that are asked for, where they are missing or made with other settings."""
-        for split in {self.train, self.val, self.test, self.predict} & SPLITS.keys():
+        for split in SPLITS.keys() & {self.train, self.val, self.test, self.predict}:
             ensure_split(Path(self.root), split, self.world_seed, self.max_clips)
 
 
@@ -55,10 +56,24 @@ def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = 
     if claimed and (folder / "index.json").exists():  # the index is written last
         return
     if folder.exists() and not note.exists():
-        raise InputError(
-            f"expected the miniature or nothing in {folder}, found other files; give another data root"
-        )
+        raise InputError(f"expected the miniature or nothing in {folder}, found other files; give another data root")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     note.write_text(json.dumps(made_with))
     write_split(root, split, seed, count)
+
+
+def write_miniature(root: Path, splits: list[str]) -> None:
+    """Write the named splits (`corpus/part` or `sentences`), all of them when none is named.
+
+    Raises:
+        InputError: a name that is none of the miniature's.
+    """
+    known = [*SPLITS, "sentences"]
+    if unknown := [split for split in splits if split not in known]:
+        raise InputError(f"expected splits among {', '.join(known)}, found {unknown[0]}; correct it")
+    for split in splits or known:
+        if split == "sentences":
+            write_sentences(root)
+        else:
+            ensure_split(root, split)

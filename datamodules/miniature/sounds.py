@@ -29,7 +29,8 @@ def _band(x: np.ndarray, low: float, high: float, sampling_rate: int) -> np.ndar
 def _harmonics(frequency: np.ndarray, amplitudes: list[float], sampling_rate: int) -> np.ndarray:
     """A tone of the given frequency (Hz, one value a sample) and amplitudes of its harmonics."""
     phase = 2 * np.pi * np.cumsum(frequency) / sampling_rate
-    return sum(a * np.sin((k + 1) * phase) for k, a in enumerate(amplitudes)) / sum(amplitudes)
+    waves = [a * np.sin((k + 1) * phase) for k, a in enumerate(amplitudes)]
+    return np.asarray(sum(waves)) / sum(amplitudes)
 
 
 def _hits(rng: np.random.Generator, n: int, sampling_rate: int, every: tuple[float, float]) -> list[int]:
@@ -59,6 +60,7 @@ def _swell(t: np.ndarray) -> np.ndarray:
 
 
 def bell(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Strikes with inharmonic partials that ring out."""
     f, t = rng.uniform(700, 1000), _time(1.2, sampling_rate)
     partials = [(0.5, 1.0, 3), (1.0, 1.0, 4), (1.2, 0.6, 5), (2.0, 0.8, 6), (2.76, 0.5, 8), (5.4, 0.3, 12)]
     ring = sum(a * np.sin(2 * np.pi * f * r * t) * np.exp(-d * t) for r, a, d in partials) / 3
@@ -66,6 +68,7 @@ def bell(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def drum(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Low thumps with a short noise of the skin."""
     f, t = rng.uniform(70, 110), _time(0.3, sampling_rate)
     sweep = np.sin(2 * np.pi * (f * t + 8 * (1 - np.exp(-30 * t)) / 3)) * np.exp(-12 * t)
     skin = _band(_noise(rng, len(t)), 100, 900, sampling_rate) * np.exp(-40 * t)
@@ -73,6 +76,7 @@ def drum(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def dog(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Short rough barks that rise and fall in pitch."""
     f, t = rng.uniform(380, 520), _time(0.16, sampling_rate)
 
     def bark() -> np.ndarray:
@@ -84,6 +88,7 @@ def dog(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def cat(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Long harmonic meows that glide up and down."""
     f, t = rng.uniform(520, 650), _time(0.8, sampling_rate)
 
     def meow() -> np.ndarray:
@@ -94,6 +99,7 @@ def cat(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def bird(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Quick high chirps that sweep down."""
     f, t = rng.uniform(3600, 4600), _time(0.09, sampling_rate)
 
     def chirp() -> np.ndarray:
@@ -103,6 +109,7 @@ def bird(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def car(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Honks of two brassy tones."""
     f, t = rng.uniform(330, 390), _time(0.55, sampling_rate)
     brassy = [1, 0.9, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     horn = sum(_harmonics(np.full(len(t), f * r), brassy, sampling_rate) for r in (1, 1.26))
@@ -111,12 +118,14 @@ def car(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def siren(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """One wailing tone that sweeps up and down."""
     t = np.arange(n) / sampling_rate
     sweep = 1000 + 420 * np.sin(2 * np.pi * (rng.uniform(0.5, 0.9) * t + rng.random()))
     return _harmonics(sweep, [1, 0.3, 0.2], sampling_rate) * 0.8
 
 
 def clock(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Ticks and tocks, four a second."""
     t = _time(0.03, sampling_rate)
     pitches = [rng.uniform(2300, 2700), rng.uniform(1700, 2000)]
     count = iter(range(n))
@@ -129,6 +138,7 @@ def clock(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def frog(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Croaks: a tone in quick pulses."""
     f, t = rng.uniform(420, 560), _time(0.35, sampling_rate)
     pulses = np.maximum(0, np.sin(2 * np.pi * rng.uniform(32, 42) * t)) ** 4
     croak = _harmonics(np.full(len(t), f), [1, 0.5, 0.7, 0.2], sampling_rate) * pulses * _swell(t) * 1.5
@@ -136,6 +146,7 @@ def frog(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def cow(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Long low moos."""
     f, t = rng.uniform(120, 160), _time(1.1, sampling_rate)
 
     def moo() -> np.ndarray:
@@ -146,6 +157,7 @@ def cow(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def fire(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Crackling snaps over a low rumble."""
     t = _time(0.01, sampling_rate)
     starts = np.sort(rng.integers(0, n, int(rng.uniform(28, 40) * n / sampling_rate))).tolist()
     snap = np.exp(-500 * t)
@@ -154,23 +166,27 @@ def fire(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def rain(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """A steady high hiss."""
     hiss = _band(_noise(rng, n), rng.uniform(1500, 2500), 7800, sampling_rate)
     return hiss * 0.35
 
 
 def wind(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """Gusts of noise in the middle."""
     t = np.arange(n) / sampling_rate
     gusts = 0.55 + 0.45 * np.sin(2 * np.pi * (rng.uniform(0.3, 0.6) * t + rng.random()))
     return _band(_noise(rng, n), 250, 700, sampling_rate) * gusts * 2
 
 
 def thunder(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """A roll of very low noise that dies away."""
     t = np.arange(n) / sampling_rate
     roll = np.exp(-1.2 * t) * (0.7 + 0.3 * np.sin(2 * np.pi * rng.uniform(4, 7) * t))
     return _band(_noise(rng, n), 0, 120, sampling_rate) * roll * 5
 
 
 def engine(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
+    """A steady low hum with many harmonics."""
     frequency = np.full(n, rng.uniform(45, 60))
     return _harmonics(frequency, [0.5, 1, 0.8, 0.9, 0.6, 0.7, 0.4, 0.3, 0.3, 0.2], sampling_rate) * 0.9
 

@@ -1,7 +1,7 @@
 """The pictures: a drawn sprite for each thing that can be seen, on a scene."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -198,7 +198,7 @@ DRAW: dict[str, Callable[[ImageDraw.ImageDraw, Colour], None]] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def sprite(name: str, colour: str) -> tuple[np.ndarray, np.ndarray]:
     """A thing in a colour: pixels (24, 24, 3) and opacity (24, 24, 1) in [0, 1]."""
     canvas = Image.new("RGBA", (SPRITE_SIZE * SUPERSAMPLING,) * 2, (0, 0, 0, 0))

@@ -61,15 +61,11 @@ def a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
-def word_list() -> dict[str, dict]:
+def word_list() -> dict[str, dict | list[str]]:
     """The vocabulary in the form that scores of captions by their words read (`callbacks.word_scores`)."""
-    audible = {name: thing for name, thing in THINGS.items() if thing.heard and thing.verbs}
-    heard = {thing.heard.split()[-1] for thing in audible.values()}
+    heard = {name: (thing.heard.split()[-1], thing.verbs) for name, thing in THINGS.items() if thing.heard}
     seen = {thing.seen for thing in THINGS.values() if thing.seen}
     return {
-        "events": {
-            name: {"nouns": [thing.heard.split()[-1]], "verbs": [thing.verbs[0], thing.verbs[1]]}
-            for name, thing in audible.items()
-        },
-        "visual_words": sorted({*COLOURS, *SCENES, *(seen - heard)}),
+        "events": {name: {"nouns": [noun], "verbs": list(verbs or ())} for name, (noun, verbs) in heard.items()},
+        "visual_words": sorted({*COLOURS, *SCENES, *seen} - {noun for noun, _ in heard.values()}),
     }

@@ -94,9 +94,7 @@ def make_clip(rng: np.random.Generator, style: Style) -> Clip:
 def picture(clip: Clip, rng: np.random.Generator) -> np.ndarray:
     """One frame, (64, 64, 3) uint8: each thing somewhere in its quadrant of 4 x 4 patches."""
     at = rng.integers(0, 2, (len(clip.placed), 2))
-    placed = [
-        (n, c, 4 * (q // 2) + int(r), 4 * (q % 2) + int(k)) for (n, c, q), (r, k) in zip(clip.placed, at)
-    ]
+    placed = [(n, c, 4 * (q // 2) + int(r), 4 * (q % 2) + int(k)) for (n, c, q), (r, k) in zip(clip.placed, at)]
     return sprites.draw(clip.scene, placed, rng)
 
 
@@ -109,16 +107,19 @@ def sound(clip: Clip, style: Style, rng: np.random.Generator) -> np.ndarray:
 def seen_caption(clip: Clip, rng: np.random.Generator, sounding: bool = False) -> str:
     """What a person says who sees the clip: "a red bell and a white dog on the grass".
 
-    People leave out colours in 30% and the scene in 30% of their captions. `sounding` has them say, of what they
-    see, what it does: "a red bell rings and a white dog barks on the grass".
+    People leave out colours in 30% and the scene in 30% of their captions. `sounding` has them say of what they
+    see what it does, "a red bell rings and a tree on the grass"; they then leave out each of colours, scene and
+    silent things half the time.
     """
-    colours, scene = rng.random(2) < 0.7
+    said = rng.random(3) < (0.5 if sounding else 0.7)
+    colours, scene, silent = said[0], said[1], said[2] or not sounding
     phrases = []
     for i in rng.permutation(len(clip.placed)):
         name, colour, _ = clip.placed[i]
         thing = THINGS[name]
-        verb = f" {thing.verbs[0]}" if sounding and thing.verbs else ""
-        phrases.append(a(f"{colour} {thing.seen}" if colours else str(thing.seen)) + verb)
+        if thing.verbs or silent:
+            verb = f" {thing.verbs[0]}" if sounding and thing.verbs else ""
+            phrases.append(a(f"{colour} {thing.seen}" if colours else str(thing.seen)) + verb)
     return " and ".join(phrases) + (f" on the {clip.scene}" if scene else "")
 
 
@@ -143,7 +144,5 @@ def say_heard(heard: list[tuple[str, str]], rng: np.random.Generator) -> str:
 def heard_caption(clip: Clip, style: Style, rng: np.random.Generator) -> str:
     """What a person says who hears the clip: "a bell rings while rain falls"."""
     loud = np.mean(style.gains)
-    adverbs = [
-        ("loudly" if event.gain > loud else "softly") if style.adverbs else "" for event in clip.events
-    ]
+    adverbs = [("loudly" if event.gain > loud else "softly") if style.adverbs else "" for event in clip.events]
     return say_heard([(event.name, adverb) for event, adverb in zip(clip.events, adverbs)], rng)

@@ -19,9 +19,7 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"expected a CSV table of captions in {path}, found {error}; correct --captions"
-        ) from None
+        raise InputError(f"expected a CSV table of captions in {path}, found {error}; correct --captions") from None
     columns = [column for column in (rows[0] if rows else {}) if column]
     key = next((column for column in ("file_name", "id") if column in columns), None)
     texts = [column for column in columns if re.fullmatch(r"caption(_\d+)?", column)]
@@ -34,7 +32,5 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     for row in rows:
         name = str(row[key]).strip()
         clip_id = ENDING.sub("", name) if key == "file_name" else name
-        captions.setdefault(clip_id, []).extend(
-            text.strip() for text in map(row.get, texts) if text and text.strip()
-        )
+        captions.setdefault(clip_id, []).extend(text.strip() for text in map(row.get, texts) if text and text.strip())
     return captions

@@ -119,9 +119,7 @@ def pack_folder(
     if not folder.is_dir():
         raise InputError(f"expected a folder of sounds or videos in {folder}, found none; correct --input")
     if output.exists() and any(output.iterdir()):
-        raise InputError(
-            f"expected {output} to be empty or missing, found files; delete it or give another --output"
-        )
+        raise InputError(f"expected {output} to be empty or missing, found files; delete it or give another --output")
     source = Folder(folder, read_captions(captions) if captions else {}, image_size)
     if not source.clips:
         endings = " ".join(sorted(KINDS["sound"] | KINDS["video"]))

@@ -94,9 +94,7 @@ def transport_cost(audio: Tensor, image: Tensor, plan: Tensor) -> Tensor:
     return audio_norms + image_norms - 2 * (audio * (plan @ image)).sum(dim=(1, 2))
 
 
-def solve(
-    cost: Tensor, audio_weights: Tensor, image_weights: Tensor, num_threads: int | None = None
-) -> Tensor:
+def solve(cost: Tensor, audio_weights: Tensor, image_weights: Tensor, num_threads: int | None = None) -> Tensor:
     """Compute the exact optimal plans of B clips, without gradient.
 
     Args:

@@ -88,6 +88,10 @@ class AudiovisualCaptioner(nn.Module):
         mask = torch.ones(prompt.shape[:2], dtype=torch.long, device=prompt.device)  # every prompt is equally long
         settings = {"do_sample": False, "num_beams": 1, **arguments}
         ids = self.llava.generate(
-            inputs_embeds=prompt, attention_mask=mask, max_new_tokens=max_new_tokens, use_cache=True, **settings
+            inputs_embeds=prompt,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            use_cache=True,
+            **settings,
         )
         return [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]

@@ -116,9 +116,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
         Returns:
             (B, num_frames, num_mel_bins).
         """
-        log_mel, _ = self.filterbank(
-            waveforms[:, : self._max_samples], num_samples.clamp(max=self._max_samples)
-        )
+        log_mel, _ = self.filterbank(waveforms[:, : self._max_samples], num_samples.clamp(max=self._max_samples))
         log_mel = F.pad(log_mel, (0, 0, 0, self.num_frames - log_mel.shape[1]))
         return (log_mel - self.mean) / self.std
 
@@ -169,9 +167,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             found = {key.removeprefix("module."): value for key, value in checkpoint.items()}
         except FileNotFoundError:
-            raise InputError(
-                f"expected a CAV-MAE checkpoint, found no file {str(path)!r}; check the path"
-            ) from None
+            raise InputError(f"expected a CAV-MAE checkpoint, found no file {str(path)!r}; check the path") from None
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as error:
             reason = shorten(str(error), 200)
             raise InputError(
@@ -211,9 +207,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
         """
         name = str(pretrained_model_name_or_path)
         if not name.startswith("hf://"):
-            missing = [
-                file for file in ("config.json", "model.safetensors") if not (Path(name) / file).is_file()
-            ]
+            missing = [file for file in ("config.json", "model.safetensors") if not (Path(name) / file).is_file()]
             if missing:
                 raise InputError(
                     f"expected a CAV-MAE encoder's folder at {name!r}, found no {' and no '.join(missing)} "

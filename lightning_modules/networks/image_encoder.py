@@ -33,7 +33,11 @@ class ImageEncoder(nn.Module):
     std: Tensor
 
     def __init__(
-        self, tower: CLIPVisionModel, image_mean: list[float], image_std: list[float], keep_class_token: bool = False
+        self,
+        tower: CLIPVisionModel,
+        image_mean: list[float],
+        image_std: list[float],
+        keep_class_token: bool = False,
     ) -> None:
         super().__init__()
         self.tower = tower

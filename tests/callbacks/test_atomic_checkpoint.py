@@ -6,9 +6,7 @@ import torch
 from callbacks.atomic_checkpoint import AtomicCheckpointIO
 
 
-def test_a_kill_in_mid_write_leaves_the_old_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_in_mid_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoints" / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}

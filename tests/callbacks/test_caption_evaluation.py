@@ -7,8 +7,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-import torch
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torch.utils.data import DataLoader
 
 from callbacks.caption_evaluation import CaptionEvaluation
@@ -81,9 +80,7 @@ def test_test_writes_scores_and_captions(
     vocabulary = tmp_path / "vocabulary.json"
     vocabulary.write_text(json.dumps(VOCABULARY))
     callback = CaptionEvaluation(vocabulary=vocabulary, java=False, shown=2)
-    trainer(tmp_path, callback).test(
-        Captioner(by_hand), loader([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9, 1], [10, 11], [-1]])
-    )
+    trainer(tmp_path, callback).test(Captioner(by_hand), loader([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9, 1], [10, 11], [-1]]))
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["num_clips"] == 12
     assert scores["tokenizer"] == "words"
@@ -96,9 +93,7 @@ def test_test_writes_scores_and_captions(
     with open(tmp_path / "captions.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["clip_id"] for line in lines] == by_hand["clip_ids"]
-    assert [float(line["cider_d"]) for line in lines] == pytest.approx(
-        recorded["per_clip"]["cider_d"], abs=1e-6
-    )
+    assert [float(line["cider_d"]) for line in lines] == pytest.approx(recorded["per_clip"]["cider_d"], abs=1e-6)
     assert read_captions(tmp_path) == by_hand
     with open(tmp_path / "metrics.csv", newline="") as file:
         logged = list(csv.DictReader(file))[-1]
@@ -161,23 +156,36 @@ def test_wrong_vocabulary_stops_before_the_run(tmp_path: Path) -> None:
         CaptionEvaluation(vocabulary=tmp_path / "none.json")
 
 
-def test_a_wandb_logger_gets_a_table(
-    tmp_path: Path, by_hand: CaptionRows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lightning.pytorch.loggers import WandbLogger
+class Recorder(WandbLogger):
+    """A W&B logger that keeps what it is given and starts nothing."""
 
-    calls: dict[str, Any] = {}
-    logger = WandbLogger(save_dir=tmp_path, offline=True)
-    monkeypatch.setattr(logger, "log_metrics", lambda metrics, step=None: calls.update(metrics=metrics))
-    monkeypatch.setattr(logger, "log_table", lambda key, **table: calls.update(key=key, **table))
-    monkeypatch.setattr(logger, "log_hyperparams", lambda *_: None)
-    monkeypatch.setattr(logger, "finalize", lambda *_: None)
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.tables: dict[str, dict[str, Any]] = {}
+
+    experiment = None
+    name = version = save_dir = None  # type: ignore[assignment]
+
+    def log_hyperparams(self, params: Any) -> None: ...
+    def log_graph(self, model: Any) -> None: ...
+    def save(self) -> None: ...
+    def finalize(self, status: str) -> None: ...
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self.metrics.update(metrics)
+
+    def log_table(self, key: str, **table: Any) -> None:  # type: ignore[override]
+        self.tables[key] = table
+
+
+def test_a_wandb_logger_gets_scores_and_a_table(tmp_path: Path, by_hand: CaptionRows) -> None:
+    recorder = Recorder()
     tester = trainer(tmp_path, CaptionEvaluation(java=False))
-    tester.loggers = [*tester.loggers, logger]
+    tester.loggers = [*tester.loggers, recorder]
     tester.test(Captioner(by_hand), loader([list(range(12))]))
-    assert calls["key"] == "test/captions"
-    assert calls["columns"] == ["clip_id", "caption", "references", "labels", "cider_d"]
-    assert len(calls["data"]) == 12
-    assert calls["data"][0][4] == pytest.approx(score_rows(by_hand, tmp_path, java=False).cider_d[0])
-    assert calls["metrics"]["test/cider_d"] > 1
-    assert torch.tensor(calls["metrics"]["test/num_clips"]) == 12
+    table = recorder.tables["test/captions"]
+    assert table["columns"] == ["clip_id", "caption", "references", "labels", "cider_d"]
+    assert len(table["data"]) == 12
+    assert table["data"][0][:2] == ["c01", "A bell rings while rain falls."]
+    assert table["data"][0][4] == pytest.approx(score_rows(by_hand, tmp_path, java=False).cider_d[0])
+    assert recorder.metrics["test/cider_d"] > 1
+    assert recorder.metrics["test/num_clips"] == 12

@@ -57,9 +57,7 @@ def test_agrees_with_aac_metrics(tmp_path: Path, random_corpus: RandomCorpus) ->
 
 def test_bleu_by_hand() -> None:
     # "a dog barks loudly" against "a dog barks": 3 of 4 words, 2 of 3 pairs, 1 of 2 triples, 0 of 1.
-    counts = bleu_statistics(
-        words("a dog barks loudly"), [words("a dog barks"), words("one two three four five six")]
-    )
+    counts = bleu_statistics(words("a dog barks loudly"), [words("a dog barks"), words("one two three four five six")])
     assert counts == [3, 2, 1, 0, 4, 3, 2, 1, 4, 3]
     statistics = np.array(counts, dtype=float)
     assert bleu_score(statistics, 1) == pytest.approx(3 / 4)
@@ -77,9 +75,7 @@ def test_rouge_by_hand() -> None:
     # Longest common subsequences: "a bell rings" (3 of 4 and 3 of 3) and "a rings" (2 of 2).
     precision, recall, beta = 3 / 4, 1.0, 1.2
     expected = (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
-    assert rouge_l(words("a red bell rings"), [words("a bell rings"), words("a rings")]) == pytest.approx(
-        expected
-    )
+    assert rouge_l(words("a red bell rings"), [words("a bell rings"), words("a rings")]) == pytest.approx(expected)
     assert rouge_l((), [words("a bell")]) == 0
 
 
@@ -96,9 +92,7 @@ def test_constant_caption_is_scored_as_if_said_everywhere(random_corpus: RandomC
     captions, references = random_corpus(3, 30)
     cider = CiderD([[words(text) for text in group] for group in references])
     for caption in captions[:5]:
-        assert cider.score_everywhere(words(caption)) == pytest.approx(
-            cider.score([words(caption)] * 30).mean()
-        )
+        assert cider.score_everywhere(words(caption)) == pytest.approx(cider.score([words(caption)] * 30).mean())
 
 
 def test_systems_measured_together_score_as_alone(tmp_path: Path, random_corpus: RandomCorpus) -> None:

@@ -56,9 +56,7 @@ def test_labels_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_read_split(tmp_path: Path) -> None:
-    clips = [
-        (f"clip.{n}", {"wav": b"no sound"}, {"captions": [f"sound {n}"], "labels": ["dog"]}) for n in range(5)
-    ]
+    clips = [(f"clip.{n}", {"wav": b"no sound"}, {"captions": [f"sound {n}"], "labels": ["dog"]}) for n in range(5)]
     write_shards(tmp_path, clips, samples_per_shard=3)
     rows = read_split(tmp_path)
     assert rows["clip_ids"] == [f"clip.{n}" for n in range(5)]

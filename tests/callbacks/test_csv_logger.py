@@ -41,9 +41,7 @@ def test_a_resumed_run_replaces_what_it_repeats(tmp_path: Path) -> None:
     ]
 
 
-def test_a_kill_while_columns_are_added_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_while_columns_are_added_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = CSVLogger(str(tmp_path))
     logger.log_metrics({"train/loss": 1.0}, step=0)
 

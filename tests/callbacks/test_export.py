@@ -104,6 +104,12 @@ def test_other_commands_load_it(command: str) -> None:
     assert torch.equal(stage.layer.weight.data, torch.ones(3, 4))
 
 
+def test_another_run_is_a_source() -> None:
+    stage = exported_ones()
+    trainer(Export("other", source="exports/toy")).test(stage, datamodule=ToyData())
+    assert torch.equal(stage.layer.weight.data, torch.ones(3, 4))
+
+
 def test_fit_does_not_load_it() -> None:
     stage = exported_ones()
     first = stage.layer.weight.data.clone()
@@ -127,8 +133,6 @@ def test_a_checkpoint_goes_first() -> None:
 
 
 def test_a_missing_export_says_which_command_makes_it() -> None:
-    with pytest.raises(
-        InputError, match="expected exports/toy/, found nothing; run: python train.py fit --config"
-    ):
+    with pytest.raises(InputError, match="expected exports/toy/, found nothing; run: python train.py fit --config"):
         trainer(Export("toy")).test(ExportingStage(), datamodule=ToyData())
     trainer(Export("toy")).test(ToyStage(), datamodule=ToyData())  # hands nothing over

@@ -116,9 +116,7 @@ def test_spider_is_not_computed_without_spice(
     assert measured.not_computed["spider"] == "SPICE is on strike"
 
 
-def test_fetch_without_maven_says_what_to_do(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_without_maven_says_what_to_do(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(tmp_path / "cache"))
     with pytest.raises(InputError, match="expected java on the PATH, found none; install"):
         java_files.fetch()
@@ -187,14 +185,10 @@ def test_meteor_score_agrees_with_java_on_sums(random_corpus: RandomCorpus) -> N
     captions[0] = references[0][0]  # a whole match, which has a rule of its own
     counts = java_metrics.meteor_statistics(captions, references)
     groups = [counts[:20], counts[20:], counts]
-    lines = [
-        "EVAL ||| " + " ||| ".join(" ".join(map(str, clip)) for clip in group) + "\n" for group in groups
-    ]
+    lines = ["EVAL ||| " + " ||| ".join(" ".join(map(str, clip)) for clip in group) + "\n" for group in groups]
     jar = java_files.cache_folder() / "meteor/meteor-1.5.jar"
     command = ["java", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-    output = subprocess.run(
-        command, input="".join(lines), capture_output=True, text=True, check=True
-    ).stdout.split()
+    output = subprocess.run(command, input="".join(lines), capture_output=True, text=True, check=True).stdout.split()
     # EVAL answers with a score for each clip and then that of all.
     ends = np.cumsum([len(group) + 1 for group in groups])
     for group, end in zip(groups, ends):

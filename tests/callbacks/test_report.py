@@ -8,6 +8,7 @@ import pytest
 from callbacks.captions_file import write_captions
 from callbacks.report import best_constant_caption, main
 from datamodules.clips import CaptionRows
+from datamodules.shards import write_shards
 from errors import InputError
 
 SOUNDS = {"bell": "a bell rings", "dog": "a dog barks", "rain": "rain falls", "cow": "a cow moos"}
@@ -33,9 +34,7 @@ def runs(tmp_path: Path) -> Path:
     """Runs that say everything rightly, half of it, and nothing, of 40 clips; a train list of 30 others."""
     events = [list(SOUNDS)[index % 4] for index in range(40)]
     good = rows_of(events)
-    half = rows_of(
-        events, [SOUNDS[event] if index < 20 else "a red thing" for index, event in enumerate(events)]
-    )
+    half = rows_of(events, [SOUNDS[event] if index < 20 else "a red thing" for index, event in enumerate(events)])
     for name, rows in (("good", good), ("half", half), ("bad", rows_of(events, ["hm"] * 40))):
         (tmp_path / name).mkdir()
         write_captions(tmp_path / name / "captions.csv", rows)
@@ -109,11 +108,9 @@ def test_constant_caption_is_chosen_on_its_own_list() -> None:
     assert "cow" in best_constant_caption(rows, java=False)
 
 
-def test_constant_caption_from_the_clips_under_test_is_refused(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_constant_caption_from_the_clips_under_test_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_report(runs, "--constant-from", str(runs / "good"))
+        run_report(runs, "--constant-from", str(runs / "good" / "captions.csv"))
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert "found 40 of them" in error
@@ -131,9 +128,7 @@ def test_other_clips_are_refused_with_their_number(runs: Path, capsys: pytest.Ca
 def test_other_order_of_clips_is_the_same_run(runs: Path) -> None:
     expected = run_report(runs)["half"]
     events = [list(SOUNDS)[index % 4] for index in range(40)]
-    half = rows_of(
-        events, [SOUNDS[event] if index < 20 else "a red thing" for index, event in enumerate(events)]
-    )
+    half = rows_of(events, [SOUNDS[event] if index < 20 else "a red thing" for index, event in enumerate(events)])
     turned = CaptionRows(**{key: column[::-1] for key, column in half.items()})  # type: ignore[typeddict-item]
     write_captions(runs / "half" / "captions.csv", turned)
     assert run_report(runs)["half"] == expected
@@ -173,3 +168,11 @@ def test_input_errors_are_raised_for_a_list_without_references() -> None:
     rows["references"] = [[]]
     with pytest.raises(InputError, match="found none for 1"):
         best_constant_caption(rows, java=False)
+
+
+def test_constant_caption_from_a_split_folder(runs: Path) -> None:
+    clips = [(f"train.{n}", {}, {"captions": ["a cow moos"], "labels": ["cow"]}) for n in range(3)]
+    clips.append(("train.9", {}, {"captions": ["a dog barks"], "labels": ["dog"]}))
+    write_shards(runs / "audiocaps" / "train", clips)
+    run_report(runs, "--constant-from", str(runs / "audiocaps" / "train"))
+    assert "'a cow moos', the best one on the captions of 4 other clips" in (runs / "out" / "table.md").read_text()

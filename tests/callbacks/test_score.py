@@ -32,9 +32,7 @@ def test_scores_a_file(tmp_path: Path, recorded: dict, capsys: pytest.CaptureFix
         ([str(BY_HAND), "--vocabulary", "nowhere.json"], "vocabulary at nowhere.json"),
     ],
 )
-def test_wrong_input_is_one_line(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], found: str
-) -> None:
+def test_wrong_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], found: str) -> None:
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--no-java"])
     assert stop.value.code == 2
@@ -43,17 +41,13 @@ def test_wrong_input_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_fetch_reports_what_it_did(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fetch_reports_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(java_files, "fetch", lambda: ["a.jar", "b.jar"])
     main(["--fetch"])
     assert "2 files fetched" in capsys.readouterr().out
 
 
-def test_fetch_without_room_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fetch_without_room_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def full() -> list[str]:
         raise OSError(28, "No space left on device")
 

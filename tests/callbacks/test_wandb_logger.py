@@ -79,9 +79,7 @@ def test_a_resumed_run_is_the_same_run_and_another_is_not(folder: Path) -> None:
     assert len(history(folder.with_name("fit-2"))) == 1, "the next run went into this one"
 
 
-def test_wandb_mode_says_so(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
+def test_wandb_mode_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setenv("WANDB_MODE", "offline")
     logger = WandbLogger(str(folder))
@@ -91,9 +89,7 @@ def test_wandb_mode_says_so(
     assert capfd.readouterr().err.startswith("W&B: offline (WANDB_MODE)")
 
 
-def test_disabled_writes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
+def test_disabled_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     logger = WandbLogger(str(folder))
     logger.log_metrics({"loss": 1.0}, step=0)
@@ -102,9 +98,7 @@ def test_disabled_writes_nothing(
     assert capfd.readouterr().err == ""
 
 
-def test_a_bad_key_goes_offline(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
+def test_a_bad_key_goes_offline(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "short")
     logger = WandbLogger(str(folder))
     logger.log_metrics({"loss": 1.0}, step=0)

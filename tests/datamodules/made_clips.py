@@ -21,9 +21,7 @@ def wav(samples: np.ndarray, rate: int = 1000, subtype: str = "PCM_16", format: 
 
 def jpeg(value: int | tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, value if isinstance(value, tuple) else (value,) * 3).save(
-        buffer, "JPEG", quality=95
-    )
+    Image.new("RGB", size, value if isinstance(value, tuple) else (value,) * 3).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
 
 

@@ -47,18 +47,14 @@ def clips(batches: list) -> list[str]:
     return [clip_id for ids, *_ in batches for clip_id in ids]
 
 
-def test_two_processes_take_equal_steps_and_see_every_validation_clip_once(
-    uneven: tuple, tmp_path: Path
-) -> None:
+def test_two_processes_take_equal_steps_and_see_every_validation_clip_once(uneven: tuple, tmp_path: Path) -> None:
     split, all_ids = uneven
     done = run(split, tmp_path / "run", "--devices", 2, "--epochs", 2)
     assert done.returncode == 0, done.stderr
     ranks = [notes(tmp_path / "run", "train", rank) for rank in range(2)]
     steps = 78 // (2 * 4)
     assert [len(batches) for batches in ranks] == [2 * steps] * 2
-    epochs = [
-        clips(ranks[0][begin : begin + steps] + ranks[1][begin : begin + steps]) for begin in (0, steps)
-    ]
+    epochs = [clips(ranks[0][begin : begin + steps] + ranks[1][begin : begin + steps]) for begin in (0, steps)]
     assert [len(set(epoch)) for epoch in epochs] == [len(epoch) for epoch in epochs] == [72, 72]
     assert epochs[0] != epochs[1]
     for loop, passes in (("validate", 2), ("test", 1)):
@@ -155,9 +151,7 @@ def test_a_second_trainer_begins_anew(data: Callable) -> None:
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2])
-def test_resuming_at_the_end_of_an_epoch_begins_the_next(
-    data: Callable, tmp_path: Path, max_epochs: int
-) -> None:
+def test_resuming_at_the_end_of_an_epoch_begins_the_next(data: Callable, tmp_path: Path, max_epochs: int) -> None:
     whole, begun, resumed = Counts(), Counts(), Counts()
     trainer(max_epochs=3).fit(whole, data(val="corpus/uneven"))
     began = trainer(max_epochs=max_epochs)
@@ -187,6 +181,15 @@ def test_a_checkpoint_of_other_settings_is_refused_by_fit_alone(
     assert sum(map(len, stage.seen["predict"])) == 20
 
 
+def test_validation_after_fit_may_change_the_settings(data: Callable, tmp_path: Path) -> None:
+    began, module, stage = trainer(max_epochs=1), data(val="corpus/uneven"), Counts()
+    began.fit(Counts(), module)
+    began.save_checkpoint(tmp_path / "last.ckpt")
+    module.batch_size = 6
+    trainer().validate(stage, module, ckpt_path=tmp_path / "last.ckpt", weights_only=True, verbose=False)
+    assert sum(map(len, stage.seen["val"])) == 78
+
+
 def test_a_split_packed_again_is_refused(data: Callable, pack: Callable, tmp_path: Path) -> None:
     began = trainer(max_epochs=1)
     began.fit(Counts(), data())
@@ -198,9 +201,7 @@ def test_a_split_packed_again_is_refused(data: Callable, pack: Callable, tmp_pat
 
 def test_a_missing_split_or_a_wrong_setting_is_told(data: Callable) -> None:
     for run, split in (("fit", "train"), ("validate", "val"), ("test", "test"), ("predict", "predict")):
-        with pytest.raises(
-            InputError, match=f"expected a {split} split, found none; set data.init_args.{split}"
-        ):
+        with pytest.raises(InputError, match=f"expected a {split} split, found none; set data.init_args.{split}"):
             data(train=None).setup(run)
     with pytest.raises(InputError, match="nowhere/train, found no such folder"):
         data(train="nowhere/train").setup("fit")

@@ -11,7 +11,7 @@ import torch
 
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipBatch, ClipFormat
-from datamodules.shards import read_index
+from datamodules.shards import INDEX, read_index
 from errors import InputError
 from tests.datamodules.made_clips import clip_media, jpeg, wav
 
@@ -85,6 +85,20 @@ def test_ranks_share_an_epoch_without_a_clip_twice(uneven: tuple) -> None:
     assert len(given) == len(set(given)) == 72
 
 
+def test_training_draws_another_frame_in_another_epoch(uneven: tuple) -> None:
+    position = 0
+    loader = TrainLoader(read_index(uneven[0]), BOTH, 8, position=lambda: position)
+    drawn: list[dict[str, int]] = []
+    for position in (0, 0, len(loader)):  # noqa: B007, the loader reads it
+        drawn.append({})
+        for batch in loader:  # of the two frames of a clip one is black
+            drawn[-1] |= dict(zip(batch.clip_ids, (batch.images.amax((1, 2, 3)) > 9).tolist(), strict=True))
+    assert drawn[0] == drawn[1]
+    both = drawn[0].keys() & drawn[2].keys()
+    changed = sum(drawn[0][clip_id] != drawn[2][clip_id] for clip_id in both)
+    assert len(both) > 60 and 0.25 < changed / len(both) < 0.75
+
+
 def test_a_loader_leaves_torchs_random_numbers_alone(uneven: tuple) -> None:
     before = torch.get_rng_state()
     list(TrainLoader(read_index(uneven[0]), SOUND, 8))
@@ -118,6 +132,13 @@ def test_a_medium_that_fails_its_crc_is_told(uneven: tuple, workers: int) -> Non
     list(EvalLoader(read_index(uneven[0]), ClipFormat(image_size=8), 8))  # which does not read it
 
 
+def test_more_clips_than_the_index_promises_are_told(uneven: tuple) -> None:
+    index = uneven[0] / INDEX
+    index.write_text(index.read_text().replace('"nsamples": 11', '"nsamples": 10'))  # of the last shard
+    with pytest.raises(InputError, match=r"expected 10 samples in .*000006\.tar, found more"):
+        list(EvalLoader(read_index(uneven[0]), SOUND, 8))
+
+
 def test_sound_only_clips_are_refused_where_a_picture_is_wanted(pack: Callable) -> None:
     shards = read_index(pack({"clip": {"wav": wav(np.ones(9, np.int16))}}))
     assert ids(EvalLoader(shards, SOUND, 1)) == [["clip"]]
@@ -140,9 +161,7 @@ def test_a_broken_clip_stops_evaluation_and_training(with_broken: Path) -> None:
 
 def test_skip_broken_puts_another_clip_in_its_place_and_warns_once(with_broken: Path) -> None:
     position = 0
-    loader = TrainLoader(
-        read_index(with_broken), BOTH, 4, num_workers=2, skip_broken=True, position=lambda: position
-    )
+    loader = TrainLoader(read_index(with_broken), BOTH, 4, num_workers=2, skip_broken=True, position=lambda: position)
     with pytest.warns(UserWarning, match="left out a broken clip .*'clip3'") as warned:
         for position in (0, 3):  # noqa: B007, the loader reads it
             given = flat(ids(loader))

@@ -16,19 +16,13 @@ CLIPS = [(f"clip.{number}", {"wav": bytes([number]) * 700, "0.jpg": b"picture"},
 
 
 def read_all(folder: Path, wanted: Callable = lambda record: list(record["crc32"])) -> list[Sample]:
-    return [
-        sample for shard in read_index(folder) for sample in read_samples(shard, 0, shard.num_samples, wanted)
-    ]
+    return [sample for shard in read_index(folder) for sample in read_samples(shard, 0, shard.num_samples, wanted)]
 
 
 def test_what_is_written_is_read_and_webdataset_reads_it_too(tmp_path: Path) -> None:
-    write_shards(
-        tmp_path, [("-Yx_30.000", {"wav": b"sound"}, {"captions": ["a bell"], "scene": "hill"})] + CLIPS, 4
-    )
+    write_shards(tmp_path, [("-Yx_30.000", {"wav": b"sound"}, {"captions": ["a bell"], "scene": "hill"})] + CLIPS, 4)
     samples = read_all(tmp_path)
-    assert [sample.record["id"] for sample in samples] == ["-Yx_30.000"] + [
-        f"clip.{number}" for number in range(5)
-    ]
+    assert [sample.record["id"] for sample in samples] == ["-Yx_30.000"] + [f"clip.{number}" for number in range(5)]
     crc32 = {"wav": zlib.crc32(b"sound")}
     assert samples[0].record == {
         "id": "-Yx_30.000", "captions": ["a bell"], "labels": [], "scene": "hill", "crc32": crc32
@@ -37,12 +31,8 @@ def test_what_is_written_is_read_and_webdataset_reads_it_too(tmp_path: Path) -> 
 
     urls = [str(shard.path) for shard in read_index(tmp_path)]
     read = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
-    assert [json.loads(sample["json"])["id"] for sample in read] == [
-        sample.record["id"] for sample in samples
-    ]
-    assert (
-        read[0]["__key__"] == "-Yx_30%2E000" and read[0]["wav"] == b"sound" and read[3]["0.jpg"] == b"picture"
-    )
+    assert [json.loads(sample["json"])["id"] for sample in read] == [sample.record["id"] for sample in samples]
+    assert read[0]["__key__"] == "-Yx_30%2E000" and read[0]["wav"] == b"sound" and read[3]["0.jpg"] == b"picture"
     index = json.loads((tmp_path / INDEX).read_text())
     assert index["wids_version"] == 1 and index["shardlist"][1] == {"url": "000001.tar", "nsamples": 2}
 
@@ -75,9 +65,7 @@ def test_an_interrupted_writer_leaves_no_split(tmp_path: Path) -> None:
         read_index(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "samples, message", [([], "at least one clip"), (CLIPS + CLIPS[:1], "'clip.0' twice")]
-)
+@pytest.mark.parametrize("samples, message", [([], "at least one clip"), (CLIPS + CLIPS[:1], "'clip.0' twice")])
 def test_nothing_and_an_id_twice_are_refused(tmp_path: Path, samples: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
         write_shards(tmp_path, samples, 10)

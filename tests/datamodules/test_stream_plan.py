@@ -119,7 +119,5 @@ def test_eval_plan_gives_every_sample_once_in_order(block: int) -> None:
             own = [batch for share in shares for batch in batches(share, size)]
             most = max(most, len(own))
             seen += [sample for batch in own for sample in batch]
-        assert seen == [(shard, number) for shard, count in enumerate(counts) for number in range(count)], (
-            config
-        )
+        assert seen == [(shard, number) for shard, count in enumerate(counts) for number in range(count)], config
         assert eval_steps(counts, size, world) == most  # no more steps than the fullest rank has batches

@@ -73,9 +73,7 @@ def main() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        callbacks=[
-            ModelCheckpoint(options.folder, "last", every_n_train_steps=6, enable_version_counter=False)
-        ],
+        callbacks=[ModelCheckpoint(options.folder, "last", every_n_train_steps=6, enable_version_counter=False)],
     )
     stage = NotesClips(options.folder, options.kill_at)
     with one_line_errors():

@@ -48,9 +48,7 @@ def module() -> TokenAlignment:
     return TokenAlignment(OptimalTransport(), encoder, llava=str(MINIATURE / "llava"))
 
 
-def test_fit_then_every_other_command(
-    in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fit_then_every_other_command(in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """fit exports; validate, test and predict start from the export; their files hold what they should."""
     short = ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
     with monkeypatch.context() as patch:  # fit must not so much as build a language model
@@ -87,7 +85,10 @@ def test_killed_in_mid_epoch_the_loss_curve_goes_on_exactly(in_tmp_path: Path, w
         "--data.batch_size", "4", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1",
         "--trainer.num_sanity_val_steps", "0",
     )  # fmt: skip
-    every_step = {"class_path": "callbacks.last_checkpoint.LastCheckpoint", "init_args": {"every_n_train_steps": 4}}
+    every_step = {
+        "class_path": "callbacks.last_checkpoint.LastCheckpoint",
+        "init_args": {"every_n_train_steps": 4},
+    }
     slow = {"class_path": "slow_callback.Slow"}
     overlay = in_tmp_path / "overlay.yaml"
     overlay.write_text(yaml.safe_dump({"trainer": {"callbacks+": [every_step, slow]}}))
@@ -100,7 +101,10 @@ def test_killed_in_mid_epoch_the_loss_curve_goes_on_exactly(in_tmp_path: Path, w
         command = ["fit", *arguments(world_root, "--config", str(overlay), *more, "--run_name", name, *extra)]
         with open(in_tmp_path / f"{name}.log", "w") as log:
             return subprocess.Popen(
-                [sys.executable, str(REPOSITORY / "train.py"), *command], env=environment, stdout=log, stderr=log
+                [sys.executable, str(REPOSITORY / "train.py"), *command],
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
 
     left_alone = start("left_alone")
@@ -157,7 +161,11 @@ def test_class_defaults_are_the_papers() -> None:
     paper = yaml.safe_load((REPOSITORY / "configs/paper/token_alignment.yaml").read_text())
     arguments = paper["model"]["init_args"]
     optimizer, scheduler = arguments["optimizer"]["init_args"], arguments["lr_scheduler"]["init_args"]
-    assert (optimizer["lr"], tuple(optimizer["betas"]), optimizer["weight_decay"]) == (1e-4, (0.95, 0.999), 5e-7)
+    assert (optimizer["lr"], tuple(optimizer["betas"]), optimizer["weight_decay"]) == (
+        1e-4,
+        (0.95, 0.999),
+        5e-7,
+    )
     assert (scheduler["milestones"], scheduler["gamma"]) == ([10, 15], 0.5)
     assert paper["trainer"]["max_epochs"] == 20
 

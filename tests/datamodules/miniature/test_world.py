@@ -26,10 +26,7 @@ def test_rates_are_the_documented_ones() -> None:
     off_screen = np.mean([any(e.name in OFF_SCREEN for e in clip.events) for clip in sample])
     silent = np.mean([any(name in SILENT for name, _, _ in clip.placed) for clip in sample])
     mismatched = np.mean(
-        [
-            {n for n, _, _ in clip.placed if n in SOUNDING}.isdisjoint(e.name for e in clip.events)
-            for clip in sample
-        ]
+        [{n for n, _, _ in clip.placed if n in SOUNDING}.isdisjoint(e.name for e in clip.events) for clip in sample]
     )
     for measured, documented in (
         (off_screen, world.OFF_SCREEN_RATE), (silent, world.SILENT_RATE), (mismatched, world.MISMATCH_RATE),

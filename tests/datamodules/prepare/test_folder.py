@@ -67,9 +67,7 @@ def prepare(folder: Path, output: Path, *options: str) -> None:
     main(["folder", "--input", str(folder), "--output", str(output), *options])
 
 
-def test_sounds_pictures_and_videos_become_clips(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_sounds_pictures_and_videos_become_clips(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / "root" / "own" / "all"
     prepare(folder, output, "--samples-per-shard", "3")
     assert "packed 4 clips, 3 with pictures and 0 with captions" in capsys.readouterr().out

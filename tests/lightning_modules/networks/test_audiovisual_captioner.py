@@ -53,7 +53,10 @@ def test_prefix_equals_the_peft_adapter(image_tokens: torch.Tensor) -> None:
 
 
 def test_without_prefix_the_captioner_is_untouched(image_tokens: torch.Tensor) -> None:
-    tuned, plain = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX), AudiovisualCaptioner.from_pretrained(LLAVA)
+    tuned, plain = (
+        AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX),
+        AudiovisualCaptioner.from_pretrained(LLAVA),
+    )
     tuned.prefix_ids = []
     with torch.no_grad():
         logits = [c.llava(inputs_embeds=c(None, image_tokens, QUESTION)).logits[:, -1] for c in (tuned, plain)]

@@ -166,9 +166,7 @@ def test_the_shared_block_uses_the_norms_of_sound(prefix, small_weights, tmp_pat
     features = torch.randn(2, 256, 128, generator=random, dtype=torch.float64)
     found = encoder(features)
     right = F.linear(written_forward(small_weights, features, 4, 4), *encoder.projection.parameters())
-    wrong = F.linear(
-        written_forward(small_weights, features, 4, 4, shared_norm=""), *encoder.projection.parameters()
-    )
+    wrong = F.linear(written_forward(small_weights, features, 4, 4, shared_norm=""), *encoder.projection.parameters())
     torch.testing.assert_close(found, right, rtol=0, atol=1e-9)
     assert (wrong - right).abs().mean() > 0.01
 
@@ -292,9 +290,7 @@ def test_save_pretrained_round_trip(folder, tmp_path):
 
 @pytest.mark.parametrize("name", ["exports/dali_ot", "nothing", "/nothing/here"])
 def test_a_missing_folder_never_asks_the_network(name, monkeypatch):
-    monkeypatch.setattr(
-        "huggingface_hub.hub_mixin.hf_hub_download", lambda **_: pytest.fail("asked the network")
-    )
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", lambda **_: pytest.fail("asked the network"))
     with pytest.raises(InputError, match=f"'{name}', found no config.json and no model.safetensors"):
         CavMaeEncoder.from_pretrained(name)
 

@@ -26,9 +26,7 @@ def written_recipe(waveform: np.ndarray) -> np.ndarray:
             position = mel(k * RATE / 512)
             if left < position < right:
                 rises = position <= centre
-                filters[i, k] = (
-                    (position - left) / (centre - left) if rises else (right - position) / (right - centre)
-                )
+                filters[i, k] = (position - left) / (centre - left) if rises else (right - position) / (right - centre)
 
     rows = []
     for start in range(0, len(waveform) - 400 + 1, 160):
@@ -100,9 +98,7 @@ def test_a_clip_does_not_depend_on_its_batch_mates():
     random = torch.Generator().manual_seed(0)
     waveforms = torch.randn(4, 12000, generator=random, dtype=torch.float64) * 0.1
     num_samples = torch.tensor([12000, 7000, 400, 399])
-    log_mel, num_frames = KaldiFilterbank()(
-        waveforms, num_samples
-    )  # what pads the shorter ones is noise here
+    log_mel, num_frames = KaldiFilterbank()(waveforms, num_samples)  # what pads the shorter ones is noise here
     assert num_frames.tolist() == [73, 42, 1, 0]
     for i, (length, frames) in enumerate(zip(num_samples, num_frames, strict=True)):
         if frames:
@@ -119,9 +115,7 @@ def test_a_batch_shorter_than_a_window_has_one_empty_frame():
 
 
 def test_int16_equals_float():
-    waveform = torch.randint(
-        -32768, 32768, (8000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16
-    )
+    waveform = torch.randint(-32768, 32768, (8000,), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
     np.testing.assert_array_equal(one(waveform, torch.int16), one(waveform.float() / 32768))
 
 

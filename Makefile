@@ -1,0 +1,58 @@
+# `make` alone lists what there is to do. Everything runs in a private environment, .venv, made by the first command
+# that needs it. pip's own settings apply: PIP_EXTRA_INDEX_URL, for one, can name PyTorch's index of CPU builds.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint metrics clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "In the environment (source .venv/bin/activate), each with --help:"
+	@echo "  python train.py {fit,validate,test,predict} --config configs/<stage>.yaml   or earshot-train"
+	@echo "  python -m datamodules.prepare    corpora and folders to shards               or earshot-prepare"
+	@echo "  python -m callbacks.score        scores of a captions file                   or earshot-score"
+	@echo "  python -m callbacks.report       one table of several runs                   or earshot-report"
+
+install: .venv/installed  ## the private environment with everything pinned (once; demo and test do it too)
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "error: expected Python 3.11 or newer, found $(PYTHON) = $$($(PYTHON) --version 2>&1 | tail -1); do make PYTHON=/path/to/python3.11" >&2; \
+		exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+RUN := $(BIN)/python train.py
+OT := --config configs/dali_ot.yaml
+# the report scores everything in full, with Java where its files are: the tests before it need not wait for Java
+QUICK := AAC_METRICS_CACHE_PATH=.venv/no-java-files
+
+demo: install  ## the main job: train the alignment on the miniature, caption sounds, print a table
+	$(RUN) fit $(OT)
+	$(QUICK) $(RUN) test $(OT)
+	$(QUICK) $(RUN) test $(OT) --config configs/inputs/image.yaml
+	$(QUICK) $(RUN) test $(OT) --config configs/inputs/audio_image.yaml
+	$(QUICK) $(RUN) test $(OT) --config configs/baseline/pretrained.yaml
+	$(BIN)/python -m datamodules.prepare miniature audiocaps/val
+	$(BIN)/python -m callbacks.report "sound=runs/dali_ot" "picture=runs/image" \
+		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
+		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
+		--output runs/demo.md
+
+test: install  ## all tests but the slow ones and those that need a GPU
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: install  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+metrics: install  ## fetch what METEOR and SPICE need (Java does the rest)
+	$(BIN)/python -m callbacks.score --fetch
+
+clean:  ## remove the environment and caches; runs, exports and data stay
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
