@@ -173,8 +173,8 @@ def make_vision(llava: LlavaForConditionalGeneration, processor: CLIPImageProces
     """Train the vision tower on the layer that is handed on, then fold centring and scaling into its weights.
 
     Without the loss on the pooled tokens of that very layer, patches of the ground carry the scene alone and an
-    audio encoder has nothing to match there. Folded, the tokens of a picture have mean 0 and deviation 1 over the
-    world, so that costs between token sets are on a known scale.
+    audio encoder has nothing to match there. Folded, the tokens have mean 0 and one
+    known scale over the world, so that costs between token sets have one too.
     """
     tower = llava.model.vision_tower
     things, colours = nn.Linear(96, len(SEEN) + len(SCENES)), nn.Linear(96, 1 + len(COLOURS))

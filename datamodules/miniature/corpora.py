@@ -106,7 +106,7 @@ def sentences(seed: int = 0, count: int = NUM_SENTENCES) -> tuple[list[str], lis
         sentence = [
             world.seen_caption(clip, rng),
             f"{a(str(thing.seen))} that is {colour} on the {rng.choice(SCENES)}",
-            f"{a(f'{colour} {thing.seen}')} {thing.verbs[1] if thing.verbs else 'standing'} on the {rng.choice(SCENES)}",
+            f"{a(f'{colour} {thing.seen}')} {(thing.verbs or ('', 'standing'))[1]} on the {rng.choice(SCENES)}",
         ][int(rng.integers(3))]
         if sentence not in audible:
             inaudible[sentence] = None

@@ -39,6 +39,7 @@ def arguments(world_root: Path, *more: str) -> list[str]:
 @pytest.fixture()
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(tmp_path))  # no Java files there: its metrics have their own tests
     (tmp_path / "assets").symlink_to(REPOSITORY / "assets")
     return tmp_path
 
@@ -122,6 +123,31 @@ def test_killed_in_mid_epoch_the_loss_curve_goes_on_exactly(in_tmp_path: Path, w
     expected, found = losses(in_tmp_path / "runs/left_alone/fit-1"), losses(in_tmp_path / "runs/killed/fit-1")
     assert len(expected) == 20
     assert found == expected
+
+
+def run_command(folder: Path, *command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "train.py"), *command],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=folder, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_two_ranks_score_what_one_scores(in_tmp_path: Path, world_root: Path) -> None:
+    """gloo: over two ranks the same distance and retrieval, and every clip captioned once."""
+    pretrained = ("--export.load", "false", "--data.eval_batch_size", "7")  # 20 clips a rank: 7, 7, 6
+    two = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+    scores = []
+    for name, more in (("one", ()), ("two", two)):
+        run_command(in_tmp_path, "validate", *arguments(world_root, *pretrained, "--run_name", name, *more))
+        with open(f"runs/{name}/validate-1/metrics.csv") as file:
+            scores.append({key: float(value) for key, value in next(csv.DictReader(file)).items() if "val/" in key})
+    assert len(scores[0]) == 3
+    assert scores[1] == pytest.approx(scores[0], rel=1e-5)
+    run_command(in_tmp_path, "predict", *arguments(world_root, *pretrained, "--run_name", "two", *two))
+    with open("runs/two/predict-1/captions.csv") as file:
+        ids = [row["clip_id"] for row in csv.DictReader(file)]
+    assert len(ids) == len(set(ids)) == 40
 
 
 def test_validation_counts_every_clip_by_its_weight() -> None:
