@@ -14,7 +14,9 @@ MINIATURE = REPOSITORY / "assets" / "miniature"
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test seeded, and with no run folder handed on from the one before."""
+    monkeypatch.delenv("EARSHOT_RUN_FOLDER", raising=False)
     torch.manual_seed(0)
 
 

@@ -369,6 +369,14 @@ def embedded_batch(
     return inputs, mask, torch.cat([ignored, labels], 1)
 
 
+def varied(media: Tensor, rng: np.random.Generator) -> Tensor:
+    """Media tokens (B, N, D) as they are, half of the time; else shuffled, or each one twice."""
+    kind, number = rng.random(), media.shape[1]
+    if kind < 0.25:
+        return media[:, torch.from_numpy(rng.permutation(number))]
+    return media.repeat_interleave(2, 1) if kind < 0.5 else media
+
+
 def make_language(llava: LlavaForConditionalGeneration, processor: LlavaProcessor) -> dict:
     """Train Llama and projector on the frozen vision tower.
 
@@ -391,11 +399,7 @@ def make_language(llava: LlavaForConditionalGeneration, processor: LlavaProcesso
         while True:
             pick = rng.integers(0, len(samples), 48)
             media = memory[pick].float()
-            kind = rng.random()
-            if kind < 0.25:
-                media = media[:, torch.from_numpy(rng.permutation(media.shape[1]))]
-            elif kind < 0.5:
-                media = media[:, torch.from_numpy(np.sort(rng.permutation(2 * media.shape[1]) // 2))]
+            media = varied(media, rng)
             dialogues = [encode(words, dialogue(samples[i][0], rng)) for i in pick]
             projected = llava.model.multi_modal_projector(media)
             inputs, mask, labels = embedded_batch(llava, projected, dialogues, before)
@@ -403,7 +407,7 @@ def make_language(llava: LlavaForConditionalGeneration, processor: LlavaProcesso
 
     trained = [*llava.model.language_model.parameters(), *llava.model.multi_modal_projector.parameters()]
     trained += [*llava.lm_head.parameters()]
-    train(trained, losses(), 800, 1.5e-3, "language")
+    train(trained, losses(), 750, 1.5e-3, "language")
     return language_scores(llava, processor)
 
 
@@ -471,7 +475,7 @@ def make_prefix(llava: LlavaForConditionalGeneration, processor: LlavaProcessor)
     pictures = np.stack([world.picture(clip, rng) for clip, rng in batch])
     with torch.no_grad():
         tokens = image_tokens(llava.model.vision_tower, pictures, processor.image_processor)
-        media = llava.model.multi_modal_projector(tokens)
+        media = llava.model.multi_modal_projector(tokens)  # (16, 64, 128)
     before = words.encode("<s>USER:", add_special_tokens=False)
     question = ids + words.encode(f"{QUESTION} ASSISTANT:", add_special_tokens=False)
     dialogues = []
