@@ -29,3 +29,22 @@ def world_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("audioset/train", "audioset/val", "audiocaps/test"):
         ensure_split(root, split, max_clips=40)
     return root
+
+
+def arguments(world_root: Path, *more: str) -> list[str]:
+    """A command on the small world, for tests `in_tmp_path`."""
+    return [
+        "--config", str(REPOSITORY / "configs/dali_ot.yaml"),
+        "--data.root", str(world_root), "--data.max_clips", "40", "--data.num_workers", "0",
+        "--trainer.accelerator", "cpu",
+        *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture()
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run commands in, with the assets that the YAML names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(tmp_path))  # no Java files there: its metrics have their own tests
+    (tmp_path / "assets").symlink_to(REPOSITORY / "assets")
+    return tmp_path

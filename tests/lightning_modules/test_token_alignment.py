@@ -12,36 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import MINIATURE, REPOSITORY
+from conftest import MINIATURE, REPOSITORY, arguments
 from transformers import LlamaModel
 
 from lightning_modules.losses.optimal_transport import OptimalTransport
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.token_alignment import TokenAlignment
 from train import main
-
-CONFIG = str(REPOSITORY / "configs/dali_ot.yaml")
-
-
-def arguments(world_root: Path, *more: str) -> list[str]:
-    """A command on the small world; paths are absolute, for tests run in a folder of their own."""
-    return [
-        "--config", CONFIG,
-        "--model.llava", str(MINIATURE / "llava"),
-        "--model.prefix", str(MINIATURE / "prefix"),
-        "--model.audio_encoder.pretrained_model_name_or_path", str(MINIATURE / "cav_mae"),
-        "--data.root", str(world_root), "--data.max_clips", "40", "--data.num_workers", "0",
-        "--trainer.accelerator", "cpu",
-        *more,
-    ]  # fmt: skip
-
-
-@pytest.fixture()
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(tmp_path))  # no Java files there: its metrics have their own tests
-    (tmp_path / "assets").symlink_to(REPOSITORY / "assets")
-    return tmp_path
 
 
 def module() -> TokenAlignment:

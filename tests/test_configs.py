@@ -1,0 +1,39 @@
+"""Every YAML in configs/ through the real command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, arguments
+
+from train import main
+
+CONFIGS = REPOSITORY / "configs"
+OVERLAYS = sorted(path for folder in ("inputs", "baseline") for path in (CONFIGS / folder).glob("*.yaml"))
+STAGES = sorted(path for path in CONFIGS.glob("*.yaml") if path.name != "defaults.yaml")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_overlay_captions_the_test_split(overlay: Path, in_tmp_path: Path, world_root: Path) -> None:
+    main(["test", *arguments(world_root, "--config", str(overlay), "--export.load", "false")])
+    (scores,) = in_tmp_path.glob("runs/*/test-1/scores.json")
+    assert scores.parts[-3] != "dali_ot"  # an overlay that changes the method changes the run's name
+    assert json.loads(scores.read_text())["num_clips"] == 40
+
+
+@pytest.mark.parametrize("config", STAGES, ids=lambda path: path.stem)
+def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--config configs/{config.name}" in config.read_text().splitlines()[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(config), "--print_config"])
+    assert ended.value.code == 0
+    assert "class_path: lightning_modules." in capsys.readouterr().out
+
+
+def test_paper_overlay_parses(capsys: pytest.CaptureFixture[str]) -> None:
+    paper = CONFIGS / "paper/token_alignment.yaml"
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(CONFIGS / "dali_ot.yaml"), "--config", str(paper), "--print_config"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "llava-hf/llava-1.5-7b-hf" in shown and "assets/miniature/llava" not in shown
