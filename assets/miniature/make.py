@@ -488,7 +488,7 @@ def make_prefix(llava: LlavaForConditionalGeneration, processor: LlavaProcessor)
             inputs, mask, labels = embedded_batch(model, media, dialogues, before)
             yield model(inputs_embeds=inputs, attention_mask=mask, labels=labels).loss
 
-    train([p for p in model.parameters() if p.requires_grad], losses(), 150, 1e-2, "prefix")
+    train([p for p in model.parameters() if p.requires_grad], losses(), 150, 3e-2, "prefix")
     return model, prefix_scores(llava, processor, []) | prefix_scores(model, processor, ids)
 
 
