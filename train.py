@@ -10,6 +10,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from callbacks.caption_evaluation import CaptionEvaluation
 from callbacks.export import Export
 from callbacks.run_folder import hand_over, open_run
 from callbacks.wandb_logger import WandbLogger
@@ -71,10 +72,11 @@ class TrainCLI(LightningCLI):
     """LightningCLI with a run name, run folders and exports."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add `run_name` and the export that bears it."""
+        """Add `run_name`, the export that bears it, and the evaluation of captions."""
         parser.add_argument("--run_name", type=str, default="", help="names the folders in runs/ and exports/")
         parser.add_lightning_class_args(Export, "export")
         parser.link_arguments("run_name", "export.run_name")
+        parser.add_lightning_class_args(CaptionEvaluation, "evaluation")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; without Lightning's warning about `args`, which tests give."""

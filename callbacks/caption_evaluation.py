@@ -21,7 +21,8 @@ class CaptionEvaluation(L.Callback):
     captions.csv in the run folder grows by every batch, so that a kill loses little. At the end of test the
     captions of all ranks, each clip once, are scored together on rank 0: the scores go to the terminal, to
     scores.json, to the loggers (as test/cider_d ...) and, with the captions, to a W&B table.
-    Every rank must run the same number of batches; a filler batch returns empty lists.
+    Every rank must run the same number of batches; a filler batch returns empty lists. A stage whose steps return
+    anything else is left alone.
 
     Args:
         vocabulary: JSON file of event and visual words (`callbacks.word_scores`); adds the scores by words.
@@ -37,16 +38,17 @@ class CaptionEvaluation(L.Callback):
         self.seen: set[str] = set()
         self.file: TextIO | None = None
 
-    def _start(self, trainer: L.Trainer) -> None:
+    def _open(self, trainer: L.Trainer) -> None:
         self.rows, self.seen = empty_rows(), set()
-        if trainer.is_global_zero:
-            folder = run_folder(trainer)
-            folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(folder / FILE_NAME, "w", newline="", encoding="utf-8")  # noqa: SIM115 (open until the end)
-            csv.writer(self.file).writerow(COLUMNS)
+        folder = run_folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = open(folder / FILE_NAME, "w", newline="", encoding="utf-8")  # noqa: SIM115 (open until the end)
+        csv.writer(self.file).writerow(COLUMNS)
 
     def _collect(self, trainer: L.Trainer, outputs: CaptionRows) -> None:
         """Append the batch of every rank to the file and to `self.rows`, on rank 0."""
+        if trainer.is_global_zero and self.file is None:
+            self._open(trainer)
         batches: list[Any] = [outputs]
         if trainer.world_size > 1:
             batches = [None] * trainer.world_size
@@ -69,22 +71,19 @@ class CaptionEvaluation(L.Callback):
             self.file.close()
             self.file = None
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open captions.csv."""
-        self._start(trainer)
-
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Take the captions of a batch; a clip without references stops the test at once."""
-        require_references(outputs)
-        self._collect(trainer, outputs)
+        if are_captions(outputs):
+            require_references(outputs)
+            self._collect(trainer, outputs)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score once, on rank 0. No rank waits here for another: Java may outlast NCCL's patience."""
-        self._close()
-        if not trainer.is_global_zero:
+        if self.file is None:  # not rank 0, or no captions
             return
+        self._close()
         folder = run_folder(trainer)
         scores = score_rows(self.rows, folder, self.vocabulary, self.java)
         write_captions(folder / FILE_NAME, self.rows, scores.cider_d.tolist())
@@ -102,20 +101,17 @@ class CaptionEvaluation(L.Callback):
         console.print(scores.table("scores"))
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
 
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open captions.csv."""
-        self._start(trainer)
-
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Take the captions of a batch."""
-        self._collect(trainer, outputs)
+        if are_captions(outputs):
+            self._collect(trainer, outputs)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show where the captions are, and the first of them."""
-        self._close()
-        if trainer.is_global_zero:
+        if self.file is not None:
+            self._close()
             console = Console()
             console.print(captions_table(self.rows, self.shown))
             console.print(
@@ -127,6 +123,11 @@ class CaptionEvaluation(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave what was captioned so far on disk."""
         self._close()
+
+
+def are_captions(outputs: Any) -> bool:
+    """Whether a step returned `CaptionRows`."""
+    return isinstance(outputs, dict) and CaptionRows.__required_keys__ <= outputs.keys()
 
 
 def run_folder(trainer: L.Trainer) -> Path:

@@ -40,7 +40,7 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None) -> tuple[Pat
     if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run_name):
         raise InputError(
             f"expected a run_name of letters, digits, '.', '_' and '-', found {run_name!r}; "
-            "do set it in the YAML or with --run_name"
+            "set it in the YAML or with --run_name"
         )
     checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
     if subcommand == "fit" and ckpt_path == "last":
@@ -82,15 +82,15 @@ def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
         if not found:
             raise InputError(
                 f"expected {ROOT / run_name}/fit-<n>/checkpoints/{ckpt_path}.ckpt, found none; "
-                "do start with `python train.py fit` and no --ckpt_path"
+                "start with `python train.py fit` and no --ckpt_path"
             )
         return max(found, key=lambda path: path.stat().st_mtime)
     checkpoint = Path(ckpt_path)
     if not checkpoint.is_file():
         raise InputError(
             f"expected a checkpoint, found no file {ckpt_path}; "
-            f"do give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
+            f"give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
         )
     if not zipfile.is_zipfile(checkpoint):  # the format of torch.save
-        raise InputError(f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; do give one")
+        raise InputError(f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; give one")
     return checkpoint

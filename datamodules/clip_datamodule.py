@@ -27,7 +27,7 @@ class ClipDataModule(L.LightningDataModule):
         batch_size: clips of a training batch on each device.
         eval_batch_size: of a batch in validation, test and predict.
         num_workers: processes that read, on each device; 0 reads in the main process.
-        seed: of the order of the clips and the choice of their frames.
+        seed: of the order of the clips and the choice of their frames; None takes that of seed_everything.
         shuffle_window: clips are shuffled by shard, and among so many neighbours, which each worker holds
             undecoded.
         skip_broken: in training, put another clip in the place of one that cannot be decoded, with a warning.
@@ -43,7 +43,7 @@ class ClipDataModule(L.LightningDataModule):
         batch_size: int = 32,
         eval_batch_size: int = 64,
         num_workers: int = 1,
-        seed: int = 0,
+        seed: int | None = None,
         shuffle_window: int = 512,
         skip_broken: bool = False,
     ) -> None:
@@ -56,7 +56,7 @@ class ClipDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
-        self.seed = seed
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.shuffle_window = shuffle_window
         self.skip_broken = skip_broken
         for name, least in (
@@ -77,13 +77,14 @@ class ClipDataModule(L.LightningDataModule):
                 raise InputError(f"expected a {name} split, found none; set data.init_args.{name} to corpus/split")
 
     def _share_cores(self) -> None:
-        """On a CPU, leave a core to each reading process: threads that wait for one another made steps 6 times longer."""
+        """On a CPU, leave a core to each reading process: threads that wait for one another slow a step sixfold."""
         if self._trainer.strategy.root_device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             torch.set_num_threads(max(1, cores // self._trainer.world_size - self.num_workers))
 
     def train_dataloader(self) -> TrainLoader:
         """From the batch that the trainer has come to."""
+        self._share_cores()
         return TrainLoader(
             self.shards["train"],
             self._clip_format("fit"),

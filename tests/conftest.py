@@ -27,7 +27,7 @@ def world_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("world")
     for split in ("audioset/train", "audioset/val", "audiocaps/test"):
-        ensure_split(root, split, max_clips=40)
+        ensure_split(root / "first-40", split, max_clips=40)
     return root
 
 

@@ -510,12 +510,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     processor = make_processor()
     for step in arguments.steps:
         start = time.time()
+        torch.manual_seed(0)
         if step == "vision":
             llava = make_llava(len(processor.tokenizer))
             scores = make_vision(llava, processor.image_processor)
@@ -532,7 +532,9 @@ def main() -> None:
             scores = make_language(llava, processor)
         elif step == "prefix":
             prefixed, scores = make_prefix(llava, processor)
+            prefixed.peft_config["default"].base_model_name_or_path = "assets/miniature/llava"
             prefixed.save_pretrained(output / "prefix")
+            (output / "prefix" / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
         if step in ("vision", "language"):
             llava.save_pretrained(output / "llava")
             processor.save_pretrained(output / "llava")

@@ -4,9 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
+from lightning.pytorch.trainer.states import TrainerFn
+
 from datamodules.clip_datamodule import ClipDataModule
-from datamodules.miniature.corpora import SPLITS, write_sentences, write_split
+from datamodules.miniature.corpora import SPLITS, WORLD_VERSION, write_sentences, write_split
 from errors import InputError
+
+SPLITS_OF = {
+    TrainerFn.FITTING: ("train", "val"),
+    TrainerFn.VALIDATING: ("val",),
+    TrainerFn.TESTING: ("test",),
+    TrainerFn.PREDICTING: ("predict",),
+}
 
 
 class Miniature(ClipDataModule):
@@ -14,7 +23,7 @@ class Miniature(ClipDataModule):
 
     Args:
         world_seed: of the world; another seed is another world.
-        max_clips: at most so many clips a split, for a quick try; None writes each split whole.
+        max_clips: at most so many clips a split, in a folder of their own, for a quick try; None takes all.
         arguments: of `ClipDataModule`.
     """
 
@@ -28,28 +37,31 @@ class Miniature(ClipDataModule):
         batch_size: int = 32,
         eval_batch_size: int = 64,
         num_workers: int = 1,
-        seed: int = 0,
+        seed: int | None = None,
+        shuffle_window: int = 512,
+        skip_broken: bool = False,
         world_seed: int = 0,
         max_clips: int | None = None,
     ) -> None:
         super().__init__(
-            root, train, val, test, predict, batch_size=batch_size, eval_batch_size=eval_batch_size,
-            num_workers=num_workers, seed=seed,
+            root if max_clips is None else f"{root}/first-{max_clips}",
+            train, val, test, predict, batch_size, eval_batch_size, num_workers, seed, shuffle_window, skip_broken,
         )  # fmt: skip
         self.prepare_data_per_node = False  # nodes share the folder, as everything under runs/ and exports/
         self.world_seed = world_seed
         self.max_clips = max_clips
 
     def prepare_data(self) -> None:
-        """Write the splits that are asked for, where they are missing or made with other settings."""
-        for split in SPLITS.keys() & {self.train, self.val, self.test, self.predict}:
+        """Write the splits that the command reads, where they are missing or made with other settings."""
+        assert self.trainer is not None and self.trainer.state.fn is not None
+        for split in SPLITS.keys() & {getattr(self, name) for name in SPLITS_OF[self.trainer.state.fn]}:
             ensure_split(Path(self.root), split, self.world_seed, self.max_clips)
 
 
 def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = None) -> None:
     """Write root/split unless it is there, whole, with these settings."""
     count = min(SPLITS[split][1], max_clips or SPLITS[split][1])
-    made_with = {"seed": seed, "clips": count}
+    made_with = {"world": WORLD_VERSION, "seed": seed, "clips": count}
     folder = root / split
     note = folder / "made_with.json"
     claimed = note.exists() and json.loads(note.read_text()) == made_with

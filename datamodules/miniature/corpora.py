@@ -31,6 +31,7 @@ SPLITS: dict[str, tuple[Style, int]] = {
     "wavcaps/train": (WAVCAPS, 3000),
     "wavcaps/val": (WAVCAPS, 300),
 }
+WORLD_VERSION = 1  # one more whenever a clip's bytes change: shards of another version are written anew
 SAMPLES_PER_SHARD = 100
 NUM_SENTENCES = 2000  # of each kind
 

@@ -5,6 +5,7 @@ Source: Contrastive Audio-Visual Masked Autoencoder (Gong et al., ICLR 2023); in
 """
 
 import pickle
+import zipfile
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -164,8 +165,8 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
         """
         encoder = cls(**arguments)
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            found = {key.removeprefix("module."): value for key, value in checkpoint.items()}
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            found = {key.removeprefix("module."): value for key, value in checkpoint.items() if torch.is_tensor(value)}
         except FileNotFoundError:
             raise InputError(f"expected a CAV-MAE checkpoint, found no file {str(path)!r}; check the path") from None
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as error:
@@ -192,6 +193,15 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
             for key, value in expected.items():
                 value.copy_(found[key])  # the state dict's tensors share memory with the encoder's
         return encoder
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
+        """Write config.json and model.safetensors, as the hub's mixin does, without its stub of a model card."""
+        card = Path(save_directory) / "README.md"
+        had_card = card.exists()
+        result = super().save_pretrained(save_directory, **kwargs)
+        if not had_card:
+            card.unlink(missing_ok=True)
+        return result
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "CavMaeEncoder":

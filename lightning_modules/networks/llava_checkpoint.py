@@ -19,7 +19,8 @@ def llava_config(llava: str | Path) -> LlavaConfig:
     try:
         config = LlavaConfig.from_pretrained(llava)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        local = Path(llava).is_dir()
+        reason = str(error).splitlines()[0] if local else "no such folder, and no such model that the hub gives"
         raise InputError(
             f"expected a LLaVA checkpoint (folder or hub id) at {str(llava)!r}, found none: {reason}; check model.llava"
         ) from error
