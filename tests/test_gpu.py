@@ -1,0 +1,32 @@
+"""What only a GPU can show: `pytest -m gpu`. Not yet run by the authors, who had none."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import arguments
+
+from lightning_modules.losses.optimal_transport import OptimalTransport
+from train import main
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_transport_on_the_gpu_is_that_on_the_cpu(dtype: torch.dtype) -> None:
+    audio, image = torch.randn(4, 64, 32, dtype=dtype), torch.randn(4, 48, 32, dtype=dtype)
+    expected, _ = OptimalTransport()(audio, image)
+    tokens = audio.cuda().requires_grad_()
+    loss, _ = OptimalTransport()(tokens, image.cuda())
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
+    assert tokens.grad is not None and tokens.grad.isfinite().all()
+
+
+def test_fit_and_predict_in_mixed_precision(in_tmp_path: Path, world_root: Path) -> None:
+    gpu = ("--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.precision", "bf16-mixed")
+    main(["fit", *arguments(world_root, *gpu, "--trainer.max_epochs", "2", "--data.batch_size", "8")])
+    main(["predict", *arguments(world_root, *gpu)])
+    with open("runs/dali_ot/predict-1/captions.csv") as file:
+        assert len(list(csv.DictReader(file))) == 40
