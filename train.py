@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.caption_evaluation import CaptionEvaluation
 from callbacks.export import Export
@@ -106,6 +107,8 @@ class TrainCLI(LightningCLI):
         """Bring out what a constructor found wrong from under jsonargparse's account of what it tried."""
         try:
             super().instantiate_classes()
+        except MisconfigurationException as error:  # a GPU where there is none, say
+            raise InputError(" ".join(str(error).split())) from error
         except ValueError as error:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, InputError | OSError):
@@ -134,6 +137,7 @@ def main(args: list[str] | None = None) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(no_advertisement)
     warnings.filterwarnings("ignore", message=".*LeafSpec")  # torch to Lightning, about Lightning's inside
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resuming
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # peft to transformers
     warnings.filterwarnings("ignore", message="The dirpath has changed from")  # testing a checkpoint
     with one_line_errors(), hand_over():
         TrainCLI(

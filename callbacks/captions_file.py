@@ -38,6 +38,14 @@ def write_captions(path: Path, rows: CaptionRows, cider_d: Sequence[float] | Non
     os.replace(partial, path)
 
 
+def captions_path(path: Path) -> Path:
+    """The captions file meant by a path: itself, the run folder's, or that of a run name's newest finished test."""
+    if not path.is_dir():
+        return path
+    scored = sorted(path.glob("test-*/scores.json"), key=lambda file: file.stat().st_mtime)
+    return scored[-1].with_name(FILE_NAME) if scored else path / FILE_NAME
+
+
 def read_captions(path: Path) -> CaptionRows:
     """Read a captions file, the one in a run folder, or that of the newest test of a run name (runs/<run_name>).
 
@@ -46,9 +54,7 @@ def read_captions(path: Path) -> CaptionRows:
     Raises:
         InputError: no such file, a missing column, a cell that is not a list of texts, a clip twice, no clip.
     """
-    if path.is_dir():
-        tests = sorted(path.glob(f"test-*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
-        path = tests[-1] if tests else path / FILE_NAME
+    path = captions_path(path)
     if not path.is_file():
         raise InputError(f"expected a captions file at {path}, found none; run `test` first or check the path")
     rows = empty_rows()

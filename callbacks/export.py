@@ -94,8 +94,7 @@ def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             pl_module.on_load_checkpoint(checkpoint)
             pl_module.load_state_dict(checkpoint["state_dict"], strict=pl_module.strict_loading)
-            assert callback.best_model_score is not None
-            score = callback.best_model_score.item()
+            score = math.nan if callback.best_model_score is None else callback.best_model_score.item()
             return {
                 "checkpoint": os.path.relpath(path),
                 str(callback.monitor): score if math.isfinite(score) else None,

@@ -140,7 +140,7 @@ def show(lines: list[dict[str, Estimate | str]], notes: list[str], against: str 
     table = Table(caption=escape("\n".join(notes)), caption_justify="left")
     table.add_column("")
     for line in lines:
-        table.add_column(escape(str(line["row"])), justify="right")
+        table.add_column(escape(str(line["row"])), justify="right", overflow="fold")
     for key in list(lines[0])[1:]:
         cells = (line[key] for line in lines)
         table.add_row(title(key, against), *(cell.narrow() if isinstance(cell, Estimate) else cell for cell in cells))
@@ -230,7 +230,7 @@ def main(args: Sequence[str] | None = None) -> None:
     add(
         "--output",
         type=Path,
-        default=Path("report.md"),
+        default=Path("runs/report.md"),
         help="markdown file; a CSV goes beside it (%(default)s)",
     )
     options = parser.parse_args(args)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from callbacks import java_files
-from callbacks.captions_file import read_captions
+from callbacks.captions_file import captions_path, read_captions
 from callbacks.scores import score_rows
 from callbacks.word_scores import read_vocabulary
 from errors import InputError, one_line_errors
@@ -44,11 +44,11 @@ def fetch() -> None:
 def score(captions: Path, vocabulary: Path | None, java: bool) -> None:
     """Score one file and show the table."""
     words = None if vocabulary is None else read_vocabulary(vocabulary)
-    rows = read_captions(captions)
-    folder = captions if captions.is_dir() else captions.parent
+    captions = captions_path(captions)
+    rows, folder = read_captions(captions), captions.parent
     scores = score_rows(rows, folder, words, java)
     console = Console()
-    console.print(scores.table("scores"))
+    console.print(scores.table(f"scores of {captions}"))
     console.print(f"written to {scores.write(folder)}", soft_wrap=True, markup=False)
 
 

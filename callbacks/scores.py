@@ -56,15 +56,16 @@ class Scores:
     cider_d: np.ndarray
 
     def write(self, folder: Path) -> Path:
-        """Write scores.json into the folder, replacing what is there at one blow."""
+        """Write scores.json into the folder at one blow; scores that are there and were not asked for now stay."""
         reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
-        content = {
+        path = folder / FILE_NAME
+        content = json.loads(path.read_text()) if path.is_file() else {}
+        content |= {
             "num_clips": self.num_clips,
             "tokenizer": self.tokenizer,
             **self.values,
             "not_computed": reasons,
         }
-        path = folder / FILE_NAME
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps(content, indent=2) + "\n")
         os.replace(partial, path)
@@ -87,7 +88,7 @@ def captions_table(rows: CaptionRows, number: int, cider_d: np.ndarray | None = 
     """The first captions, to be read."""
     table = Table(title=f"the first {min(number, len(rows['captions']))} captions", title_justify="left")
     for column in ("clip", "caption", "a reference", "CIDEr-D"):
-        table.add_column(column, justify="right" if column == "CIDEr-D" else "left")
+        table.add_column(column, justify="right" if column == "CIDEr-D" else "left", overflow="fold")
     clips = zip(rows["clip_ids"][:number], rows["captions"], rows["references"])
     for index, (clip_id, caption, references) in enumerate(clips):
         score = "" if cider_d is None else f"{cider_d[index]:.2f}"

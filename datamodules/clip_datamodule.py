@@ -68,6 +68,7 @@ class ClipDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the indexes, before the stage loads its networks: a wrong path is told at once."""
+        stage = str(getattr(stage, "value", stage))  # Lightning gives its own enumeration
         needed = {"fit": "train", "validate": "val"}.get(stage, stage)
         for name in [needed, "val"] if stage == "fit" else [needed]:
             split = getattr(self, name)

@@ -47,6 +47,8 @@ class Miniature(ClipDataModule):
             root if max_clips is None else f"{root}/first-{max_clips}",
             train, val, test, predict, batch_size, eval_batch_size, num_workers, seed, shuffle_window, skip_broken,
         )  # fmt: skip
+        if max_clips is not None and max_clips < 1:
+            raise InputError(f"expected max_clips of at least 1 or null, found {max_clips}; correct it")
         self.prepare_data_per_node = False  # nodes share the folder, as everything under runs/ and exports/
         self.world_seed = world_seed
         self.max_clips = max_clips
@@ -72,6 +74,7 @@ def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     note.write_text(json.dumps(made_with))
+    print(f"writing {count} clips to {folder}", flush=True)
     write_split(root, split, seed, count)
 
 

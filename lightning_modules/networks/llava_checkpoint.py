@@ -16,11 +16,14 @@ def llava_config(llava: str | Path) -> LlavaConfig:
     Raises:
         InputError: nothing there, not reachable, or not a LLaVA.
     """
+    path = Path(llava)
     try:
+        if not path.is_dir() and path.parent.is_dir():  # a hub id's owner is no folder here
+            raise OSError("no such folder")
         config = LlavaConfig.from_pretrained(llava)
     except (OSError, ValueError) as error:
-        local = Path(llava).is_dir()
-        reason = str(error).splitlines()[0] if local else "no such folder, and no such model that the hub gives"
+        here = path.parent.is_dir()
+        reason = str(error).splitlines()[0] if here else "no such folder, and no such model that the hub gives"
         raise InputError(
             f"expected a LLaVA checkpoint (folder or hub id) at {str(llava)!r}, found none: {reason}; check model.llava"
         ) from error
