@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -28,25 +29,9 @@ class Miniature(ClipDataModule):
     """
 
     def __init__(
-        self,
-        root: str = "data/miniature",
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        predict: str | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int = 64,
-        num_workers: int = 1,
-        seed: int | None = None,
-        shuffle_window: int = 512,
-        skip_broken: bool = False,
-        world_seed: int = 0,
-        max_clips: int | None = None,
+        self, root: str = "data/miniature", world_seed: int = 0, max_clips: int | None = None, **arguments: Any
     ) -> None:
-        super().__init__(
-            root if max_clips is None else f"{root}/first-{max_clips}",
-            train, val, test, predict, batch_size, eval_batch_size, num_workers, seed, shuffle_window, skip_broken,
-        )  # fmt: skip
+        super().__init__(root if max_clips is None else f"{root}/first-{max_clips}", **arguments)
         if max_clips is not None and max_clips < 1:
             raise InputError(f"expected max_clips of at least 1 or null, found {max_clips}; correct it")
         self.prepare_data_per_node = False  # nodes share the folder, as everything under runs/ and exports/
