@@ -1,8 +1,11 @@
 """The one exception for bad input; commands print it as one line and exit with code 2."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # by the machine, whoever asks
 
 
 class InputError(Exception):
@@ -11,9 +14,18 @@ class InputError(Exception):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an InputError inside the block into one line on stderr and exit code 2."""
+    """Turn an InputError inside the block, or a full or forbidden disk, into one line on stderr and exit code 2."""
     try:
         yield
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        message = str(error)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        message = (
+            f"expected to use {error.filename or 'the disk'}, found: {error.strerror}; make room or choose another"
+        )
+    else:
+        return
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)

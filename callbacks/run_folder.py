@@ -1,12 +1,13 @@
 """Where a run lives: runs/<run_name>/<subcommand>-<n>/, one folder for all ranks."""
 
 import os
+import pickle
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from errors import InputError
@@ -91,6 +92,10 @@ def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
             f"expected a checkpoint, found no file {ckpt_path}; "
             f"give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
         )
-    if not zipfile.is_zipfile(checkpoint):  # the format of torch.save
+    try:
+        ours = "pytorch-lightning_version" in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError):
+        ours = False
+    if not ours:
         raise InputError(f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; give one")
     return checkpoint
