@@ -289,7 +289,8 @@ def test_save_pretrained_round_trip(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["exports/dali_ot", "nothing", "/nothing/here"])
-def test_a_missing_folder_never_asks_the_network(name, monkeypatch):
+def test_a_missing_folder_never_asks_the_network(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # the project's folder may well hold such an export
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", lambda **_: pytest.fail("asked the network"))
     with pytest.raises(InputError, match=f"'{name}', found no config.json and no model.safetensors"):
         CavMaeEncoder.from_pretrained(name)
