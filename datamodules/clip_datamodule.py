@@ -13,6 +13,13 @@ from datamodules.clips import ClipFormat
 from datamodules.shards import Shard, index_digest, read_index
 from errors import InputError
 
+SPLITS_OF = {  # what each command reads; it cannot do without the first
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
+
 
 class ClipDataModule(L.LightningDataModule):
     """Streams `ClipBatch`es to a stage whose `clip_format(stage)` returns what it wants of each clip.
@@ -69,8 +76,8 @@ class ClipDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the indexes, before the stage loads its networks: a wrong path is told at once."""
         stage = str(getattr(stage, "value", stage))  # Lightning gives its own enumeration
-        needed = {"fit": "train", "validate": "val"}.get(stage, stage)
-        for name in [needed, "val"] if stage == "fit" else [needed]:
+        needed = SPLITS_OF[stage][0]
+        for name in SPLITS_OF[stage]:
             split = getattr(self, name)
             if split is not None:
                 self.shards[name] = read_index(Path(self.root) / split)

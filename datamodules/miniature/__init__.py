@@ -5,18 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.trainer.states import TrainerFn
-
-from datamodules.clip_datamodule import ClipDataModule
+from datamodules.clip_datamodule import SPLITS_OF, ClipDataModule
 from datamodules.miniature.corpora import SPLITS, WORLD_VERSION, write_sentences, write_split
 from errors import InputError
-
-SPLITS_OF = {
-    TrainerFn.FITTING: ("train", "val"),
-    TrainerFn.VALIDATING: ("val",),
-    TrainerFn.TESTING: ("test",),
-    TrainerFn.PREDICTING: ("predict",),
-}
 
 
 class Miniature(ClipDataModule):
@@ -41,7 +32,7 @@ class Miniature(ClipDataModule):
     def prepare_data(self) -> None:
         """Write the splits that the command reads, where they are missing or made with other settings."""
         assert self.trainer is not None and self.trainer.state.fn is not None
-        for split in SPLITS.keys() & {getattr(self, name) for name in SPLITS_OF[self.trainer.state.fn]}:
+        for split in SPLITS.keys() & {getattr(self, name) for name in SPLITS_OF[self.trainer.state.fn.value]}:
             ensure_split(Path(self.root), split, self.world_seed, self.max_clips)
 
 

@@ -115,7 +115,7 @@ def sentences(seed: int = 0, count: int = NUM_SENTENCES) -> tuple[list[str], lis
 
 
 def write_sentences(root: Path, seed: int = 0) -> None:
-    """Write root/sentences/{audible,inaudible}.txt, one sentence a line, unless they are there."""
+    """Write root/sentences/{audible,inaudible}.txt, one sentence a line."""
     folder = root / "sentences"
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in zip(("audible", "inaudible"), sentences(seed)):
