@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint metrics clean
+.PHONY: help install demo criteria test lint metrics clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,33 @@ demo: install  ## the main job: train the alignment on the miniature, caption so
 		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
 		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
 		--output runs/demo.md
+
+# of alignment; each is trained once for each of the first SEEDS seeds, two trainings at a time with one thread each
+CRITERIA := ot mmd attentive_ot contrastive cauchy_schwarz
+SEEDS ?= 1
+SEED_LIST := $(wordlist 1,$(SEEDS),42 1 2)
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+criteria: install  ## train with every criterion and print one table (SEEDS=3: three trainings each)
+	$(BIN)/python -m datamodules.prepare miniature audioset/train audioset/val audiocaps/val audiocaps/test
+	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(foreach seed,$(SEED_LIST),$(CRITERIA:%=criterion-%.$(seed)))
+	$(RUN) validate $(OT) --config configs/baseline/pretrained.yaml
+	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(QUICK)
+	$(BIN)/python -m callbacks.report $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
+		$(SEED_LIST:%=runs/dali_$(criterion)_seed%)))") "not aligned=runs/pretrained" --against ot \
+		--logged "val/modality_gap=modality gap" --vocabulary assets/miniature/vocabulary.json --output runs/criteria.md
+	$(foreach seed,$(SEED_LIST),$(BIN)/python -m benchmarks.attention_weights runs/dali_attentive_ot_seed$(seed)/fit-1 &&) true
+
+# criterion-mmd.1: fit, validate and test with configs/criterion/mmd.yaml, seed 1
+criterion-%: CRITERION = $(OT) $(if $(filter-out ot.%,$*),--config configs/criterion/$(basename $*).yaml) \
+	--run_name dali_$(basename $*)_seed$(subst .,,$(suffix $*)) --seed_everything $(subst .,,$(suffix $*)) \
+	--data.num_workers 0
+criterion-%:
+	$(RUN) fit $(CRITERION)
+	$(RUN) validate $(CRITERION)
+	$(RUN) test $(CRITERION) $(QUICK)
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
