@@ -79,7 +79,8 @@ class AttentiveOptimalTransport(nn.Module):
         measures = {"entropy_weight": epsilon, **transport.measures}
         total = cost.mean()
         for modality, weights in (("audio", audio_weights), ("image", image_weights)):
-            entropy = torch.special.entr(weights).sum(dim=1).mean()
+            # the slope of the entropy is infinite where a weight has underflowed
+            entropy = torch.special.entr(weights.clamp(min=torch.finfo(weights.dtype).tiny)).sum(dim=1).mean()
             total = total - epsilon * entropy
             measures[f"{modality}_entropy"] = entropy.detach()
             measures[f"{modality}_entropy_uniform"] = math.log(weights.shape[1])

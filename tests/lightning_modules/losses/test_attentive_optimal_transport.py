@@ -102,3 +102,11 @@ def test_without_entropy_the_weights_flee_to_the_nearest_tokens(criterion: Atten
         left[epsilon] = measures["image_entropy"] / math.log(9)
     assert left[0.0] < 0.5
     assert left[20.0] > 0.95
+
+
+def test_weights_that_underflow_have_a_finite_gradient(criterion: AttentiveOptimalTransport) -> None:
+    criterion.set_epoch(1)
+    criterion.temperature = 1e-6
+    assert criterion.weights(AUDIO, IMAGE)[0].min() == 0
+    criterion(AUDIO, IMAGE)[0].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in criterion.parameters())
