@@ -41,6 +41,7 @@ def check(cost: Tensor, a: Tensor, b: Tensor, transport: Transport, max_gap: flo
     gap = (upper - lower) / torch.maximum(upper, 0.01 * scale).clamp(min=1e-30)
     assert (gap <= max_gap + 1000 * tolerance).all()
     assert transport.measures["transport_gap"] <= max_gap
+    assert transport.measures["solved_exactly"] == 0
     assert transport.measures["transport_gap"] == pytest.approx(gap.max().item(), abs=1000 * tolerance)
 
 
@@ -69,7 +70,7 @@ def test_the_exact_cost_lies_between_the_bounds(seeds: Iterable[int], dtype: tor
     for seed in seeds:
         cost, a, b = case(seed)
         cost = cost.to(dtype)
-        check(cost, a, b, Sinkhorn()(cost, a.to(dtype), b.to(dtype)))
+        check(cost, a, b, Sinkhorn(max_levels=150)(cost, a.to(dtype), b.to(dtype)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -152,10 +153,14 @@ def test_a_clip_does_not_depend_on_its_batch_mates() -> None:
     assert sweeps[0] < sweeps[2] == together.measures["solver_sweeps"]
 
 
-def test_a_gap_that_stays_is_one_line() -> None:
-    cost, weights = torch.rand(2, 30, 30), uniform(2, 30)
-    with pytest.raises(RuntimeError, match=r"^expected a relative gap of at most 1e-09, found [^\n]*; raise max_gap"):
-        Sinkhorn(max_gap=1e-9, max_levels=2)(cost, weights, weights)
+def test_what_the_levels_do_not_solve_is_solved_exactly() -> None:
+    cost, weights = torch.rand(3, 30, 30, dtype=torch.float64), uniform(3, 30)
+    cost[1] = 1 - torch.eye(30)  # twins: solved at once
+    transport = Sinkhorn(max_gap=1e-9, max_levels=2)(cost, weights, weights)
+    assert transport.measures["solved_exactly"] == 2
+    exact = [ot.emd2(*(x.numpy() for x in clip)) for clip in zip(weights, weights, cost, strict=True)]
+    torch.testing.assert_close(transport.cost, torch.tensor(exact, dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close(transport.plan.sum(dim=2), weights)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
