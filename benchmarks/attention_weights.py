@@ -6,6 +6,7 @@ against the ground and against silent things alone. A figure of some pictures wi
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -90,12 +91,12 @@ def draw(path: Path, pictures: np.ndarray, weights: Tensor) -> None:
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Print the AUROCs of one run's weights."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention_weights", description=main.__doc__)
     parser.add_argument("run", type=Path, help="folder of a fit with configs/criterion/attentive_ot.yaml")
     parser.add_argument("--clips", type=int, default=300, help="clips of the miniature (%(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_args(args)
     with one_line_errors():
         sounds, pictures, shown = (np.stack(part) for part in zip(*map(clip_of, range(options.clips)), strict=True))
         weights = weigh(options.run, sounds, pictures)
