@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from errors import InputError
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.transport import Solver, Transport, transport_cost, uniform_weights
 
@@ -45,6 +46,7 @@ class AttentiveOptimalTransport(nn.Module):
         super().__init__()
         self.audio_attention = FeatureMeanAttention(width, num_heads)
         self.image_attention = FeatureMeanAttention(width, num_heads)
+        self.width = width
         self.temperature = temperature
         self.entropy_weights = entropy_weights
         self.uniform_epochs = uniform_epochs
@@ -89,7 +91,15 @@ class AttentiveOptimalTransport(nn.Module):
         return total, measures
 
     def weights(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the audio tokens (B, N) and of the image tokens (B, M), Eq. 6 and 7; rows sum to 1."""
+        """Weights of the audio tokens (B, N) and of the image tokens (B, M), Eq. 6 and 7; rows sum to 1.
+
+        Raises:
+            InputError: the tokens are of another width than the attention.
+        """
+        if (found := audio_tokens.shape[-1]) != self.width:
+            raise InputError(
+                f"expected tokens of width {self.width}, found {found}; set the criterion's width to {found}"
+            )
         uniform = self.training and self.epoch < self.uniform_epochs
         # the attention is called all the same: DDP wants a gradient, be it zero, for every parameter
         mix = 1.0 if uniform else self.uniform_mix

@@ -1,11 +1,15 @@
 """The schedule of the weights; value and gradients are compared with a plain version in test_criteria."""
 
+import inspect
 import math
 
 import pytest
 import torch
+import yaml
+from conftest import REPOSITORY
 from made_tokens import tokens
 
+from errors import InputError
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.optimal_transport import OptimalTransport
 
@@ -28,6 +32,17 @@ def test_the_paper_is_the_default() -> None:
         paper.set_epoch(epoch)
         found.append(paper(AUDIO.float(), IMAGE.float())[1]["entropy_weight"])
     assert found[1:] == [500, 400, 300, 200, 100, 100, 100]
+    overlay = yaml.safe_load((REPOSITORY / "configs/paper/attentive_ot.yaml").read_text())
+    arguments = overlay["model"]["init_args"]["criterion"]["init_args"]
+    default = inspect.signature(AttentiveOptimalTransport).parameters
+    assert {key: default[key].default for key in arguments} == arguments | {
+        "entropy_weights": tuple(arguments["entropy_weights"])
+    }
+
+
+def test_tokens_of_another_width_are_one_line(criterion: AttentiveOptimalTransport) -> None:
+    with pytest.raises(InputError, match="expected tokens of width 16, found 8; set the criterion's width to 8"):
+        criterion(AUDIO[..., :8], IMAGE[..., :8])
 
 
 def test_in_the_first_epoch_it_is_optimal_transport_and_the_attention_holds_still(
