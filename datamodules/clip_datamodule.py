@@ -13,7 +13,7 @@ from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipFormat
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.shards import Shard, index_digest, read_index
-from errors import InputError
+from errors import InputError, command_that_makes
 
 SPLITS_OF = {  # what each command reads; it cannot do without the first
     "fit": ("train", "val"),
@@ -107,7 +107,7 @@ class ClipDataModule(L.LightningDataModule):
             elif name == needed:
                 raise InputError(f"expected a {name} split, found none; set data.init_args.{name} to corpus/split")
         if stage == "fit" and self.captions is not None:
-            remedy = "make it: python train.py predict --config configs/pseudo_captions.yaml"
+            remedy = f"make it: {command_that_makes(Path(self.captions).parent)}"
             self.table = read_caption_table(Path(self.captions), remedy)
 
     def _share_cores(self) -> None:

@@ -78,7 +78,7 @@ class AudiovisualDistillation(L.LightningModule):
         """Load the captioner and copy its projector; the vision tower only to caption pictures."""
         if self.captioner is None:
             captioner = AudiovisualCaptioner.from_pretrained(self.llava, self.prefix)
-            self.audio_projector = copy.deepcopy(captioner.llava.model.multi_modal_projector).float()
+            self.audio_projector = copy.deepcopy(captioner.llava.model.multi_modal_projector).float().requires_grad_()
             self.captioner = Frozen(captioner)
             captioner.audio_projector = self.audio_projector  # after the freezing: it is this stage's, and trains
         if self.image_encoder is None and stage not in ("fit", "validate") and "image" in self.inputs:

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from errors import InputError
+from errors import InputError, command_that_makes
 
 WEIGHTS = "model.safetensors"
 
@@ -31,6 +31,6 @@ def load_audio_projector(folder: str | Path, config: LlavaConfig) -> LlavaMultiM
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(
             f"expected an audio projector in {str(folder)!r}, found {str(error).strip().splitlines()[0]}; make it: "
-            "python train.py fit --config configs/distillation.yaml, or set model.audio_projector to null"
+            f"{command_that_makes(folder)}, or set model.audio_projector to null"
         ) from error
     return projector

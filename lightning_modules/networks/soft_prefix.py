@@ -9,7 +9,7 @@ from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dic
 from torch import nn
 from transformers import LlavaForConditionalGeneration
 
-from errors import InputError
+from errors import InputError, command_that_makes
 
 
 def trainable_prefix(llava: LlavaForConditionalGeneration, tokenizer: Any, num_tokens: int) -> PeftModel:
@@ -55,8 +55,8 @@ def prefix_ids_of(folder: str | Path) -> list[int]:
     except (ValueError, OSError, AttributeError) as error:
         raise InputError(
             f"expected a tuned prefix (a peft adapter of trainable tokens) in {str(folder)!r}, found "
-            f"{str(error).splitlines()[0]}; make it: python train.py fit --config configs/llava_prefix.yaml, "
-            "or set model.prefix to another such folder, or to null"
+            f"{str(error).splitlines()[0]}; make it: {command_that_makes(folder)}, or set model.prefix "
+            "to another such folder, or to null"
         ) from error
 
 
