@@ -38,7 +38,8 @@ def command(world_root: Path, *more: str) -> list[str]:
     return arguments(
         world_root,
         "--model.audio_encoder.init_args.pretrained_model_name_or_path", str(MINIATURE / "cav_mae"),
-        "--model.prefix", PREFIX, "--data.train", "audiocaps/train", "--data.batch_size", "8", "--trainer.log_every_n_steps", "1",
+        "--model.prefix", PREFIX, "--data.train", "audiocaps/train", "--data.batch_size", "8",
+        "--trainer.log_every_n_steps", "1",
         *more, config="distillation.yaml",
     )  # fmt: skip
 
