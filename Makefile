@@ -5,9 +5,10 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint metrics clean
+.DELETE_ON_ERROR:
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  python train.py {fit,validate,test,predict} --config configs/<stage>.yaml   or earshot-train"
@@ -41,6 +42,8 @@ demo: install  ## the main job: train the alignment on the miniature, caption so
 		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
 		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
 		--output runs/demo.md
+
+include dali.mk
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
