@@ -145,4 +145,4 @@ def test_an_audio_projector_maps_sounds_alone(image_tokens: torch.Tensor, tmp_pa
     assert torch.equal(own.media(audio, image_tokens)[:, :128], projector(audio))
     assert torch.equal(own.media(audio, image_tokens)[:, 128:], plain.media(None, image_tokens))
     with pytest.raises(InputError, match="configs/distillation.yaml"):
-        AudiovisualCaptioner.from_pretrained(LLAVA, audio_projector="exports/nothing")
+        AudiovisualCaptioner.from_pretrained(LLAVA, audio_projector="exports/distillation_attentive_ot")
