@@ -4,20 +4,18 @@
 #   prefix -> alignment -> pseudo-captions -> distillation -> tests on audiocaps and clotho -> one table
 #
 # make dali                  one training of each
-# make dali SEEDS=3          three of each; the table averages them
+# make dali SEEDS=3          three of each, seeds 42, 1 and 2; the table averages them
 # make dali QUICK=1          attentive optimal transport alone
 # make dali SIZE=paper       full size, on the shards in data/ (slurm/dali.sh makes jobs of it)
-SEEDS ?= 1
 QUICK ?=
 SIZE ?= miniature
 JOBS ?= 2
 
-DALI_SEEDS := $(wordlist 1,$(SEEDS),42 1 2 3 4)
-CRITERIA := $(if $(QUICK),attentive_ot,mmd ot attentive_ot contrastive)
+DALI_CRITERIA := $(if $(QUICK),attentive_ot,mmd ot attentive_ot contrastive)
 full = $(if $(filter paper,$(SIZE)),--config configs/paper/$(1).yaml)
-seed = $(if $(filter 42,$(1)),,_seed$(1))
+seed = _seed$(1)
 # every row is scored in full by the report: the tests before it need not wait for Java
-TEST := $(RUN) test --evaluation.java false
+TEST := $(RUN) test $(NO_JAVA)
 
 PREFIX_CONFIG := --config configs/llava_prefix.yaml $(call full,llava_prefix_tuning)
 PSEUDO_CONFIG := --config configs/pseudo_captions.yaml $(call full,pseudo_captions)
@@ -45,7 +43,8 @@ endef
 # alignment to distillation: $(1) suffix, $(2) seed, $(3) criterion
 define per_criterion
 exports/dali_$(3)$(1)/provenance.json: | $(DATA_READY)
-	$(RUN) fit $(call align_config,$(3)) --seed_everything $(2) --run_name dali_$(3)$(1)
+	$(RUN) fit $(call align_config,$(3)) --seed_everything $(2) --run_name dali_$(3)$(1) \
+		$(if $(filter paper,$(SIZE)),,--data.num_workers 0)
 exports/pseudo_captions_$(3)$(1)/captions.csv: exports/llava_prefix$(1)/provenance.json exports/dali_$(3)$(1)/provenance.json
 	$(RUN) predict $(PSEUDO_CONFIG) --run_name pseudo_captions_$(3)$(1) --export.source exports/dali_$(3)$(1) \
 		--model.prefix exports/llava_prefix$(1)
@@ -67,11 +66,11 @@ runs/$(5)_$(2)$(3)_distilled$(1)/tested: exports/distillation_$(2)$(1)/provenanc
 	@touch $$@
 endef
 
-$(foreach s,$(DALI_SEEDS),$(eval $(call per_seed,$(call seed,$(s)),$(s))))
-$(foreach s,$(DALI_SEEDS),$(foreach c,$(CRITERIA),$(eval $(call per_criterion,$(call seed,$(s)),$(s),$(c)))))
-$(foreach s,$(DALI_SEEDS),$(foreach c,$(CRITERIA),$(foreach d,audiocaps clotho,\
+$(foreach s,$(SEED_LIST),$(eval $(call per_seed,$(call seed,$(s)),$(s))))
+$(foreach s,$(SEED_LIST),$(foreach c,$(DALI_CRITERIA),$(eval $(call per_criterion,$(call seed,$(s)),$(s),$(c)))))
+$(foreach s,$(SEED_LIST),$(foreach c,$(DALI_CRITERIA),$(foreach d,audiocaps clotho,\
 	$(eval $(call per_test,$(call seed,$(s)),$(c),,audio,$(d))))))
-$(foreach s,$(DALI_SEEDS),$(eval $(call per_test,$(call seed,$(s)),attentive_ot,_image,audio+image,audiocaps)))
+$(foreach s,$(SEED_LIST),$(eval $(call per_test,$(call seed,$(s)),attentive_ot,_image,audio+image,audiocaps)))
 
 # the pictures' captions without a prefix, which no training changes
 IMAGE := --config configs/dali_ot.yaml --config configs/inputs/image.yaml $(call full,token_alignment)
@@ -81,13 +80,11 @@ runs/audiocaps_image_without_prefix/tested runs/audiocaps_image_written_prompt/t
 	@touch $@
 
 # the table's rows; a row of several seeds averages them
-comma := ,
-space := $(subst ,, )
-runs_of = $(subst $(space),$(comma),$(foreach s,$(DALI_SEEDS),runs/$(1)$(call seed,$(s))))
+runs_of = $(subst $(space),$(comma),$(strip $(foreach s,$(SEED_LIST),runs/$(1)$(call seed,$(s)))))
 row = "$(1)=$(call runs_of,$(2))"
-tested = $(foreach s,$(DALI_SEEDS),runs/$(1)$(call seed,$(s))/tested)
-AUDIOCAPS_ROWS := image attentive_ot_image attentive_ot_image_distilled $(CRITERIA) $(CRITERIA:=_distilled)
-CLOTHO_ROWS := $(CRITERIA) $(CRITERIA:=_distilled)
+tested = $(foreach s,$(SEED_LIST),runs/$(1)$(call seed,$(s))/tested)
+AUDIOCAPS_ROWS := image attentive_ot_image attentive_ot_image_distilled $(DALI_CRITERIA) $(DALI_CRITERIA:=_distilled)
+CLOTHO_ROWS := $(DALI_CRITERIA) $(DALI_CRITERIA:=_distilled)
 report = $(BIN)/python -m callbacks.report $(foreach r,$(3),$(call row,$(r),$(1)_$(r))) $(4) --against attentive_ot \
 	--constant-from $(ROOT)/$(1)/val $(if $(filter paper,$(SIZE)),,--vocabulary assets/miniature/vocabulary.json) \
 	--output runs/$(2).md
@@ -101,11 +98,11 @@ dali-tests-$(2)$(1): $(foreach d,audiocaps clotho,runs/$(d)_$(2)$(1)/tested runs
 	$(if $(filter attentive_ot,$(2)),runs/audiocaps_image$(1)/tested runs/audiocaps_$(2)_image$(1)/tested \
 	runs/audiocaps_$(2)_image_distilled$(1)/tested)
 endef
-$(foreach s,$(DALI_SEEDS),$(foreach c,$(CRITERIA),$(eval $(call tests_of,$(call seed,$(s)),$(c)))))
+$(foreach s,$(SEED_LIST),$(foreach c,$(DALI_CRITERIA),$(eval $(call tests_of,$(call seed,$(s)),$(c)))))
 print-seeds:
-	@echo $(foreach s,$(DALI_SEEDS),none$(call seed,$(s)))
+	@echo $(foreach s,$(SEED_LIST),$(call seed,$(s)))
 print-criteria:
-	@echo $(CRITERIA)
+	@echo $(DALI_CRITERIA)
 
 .PHONY: dali dali-data dali-stages dali-table dali-pairs dali-bias dali-examples print-seeds print-criteria
 dali: install  ## DALI's chain: prefix, alignment, pseudo-captions, distillation, tests, one table (QUICK=1, SEEDS=3)
@@ -128,20 +125,20 @@ runs/llava_prefix_$(3)_pairs$(1)/tested: | $(DATA_READY)
 	$(TEST) $(PREFIX_CONFIG) --run_name llava_prefix_$(3)_pairs$(1)
 	@touch $$@
 endef
-$(foreach s,$(DALI_SEEDS),$(foreach n,$(PAIRS),$(eval $(call per_pairs,$(call seed,$(s)),$(s),$(n)))))
+$(foreach s,$(SEED_LIST),$(foreach n,$(PAIRS),$(eval $(call per_pairs,$(call seed,$(s)),$(s),$(n)))))
 dali-pairs: $(foreach n,$(PAIRS),$(call tested,llava_prefix_$(n)_pairs))  ## the picture's captions by number of pairs, with a plot
 	$(BIN)/python -m callbacks.plot_scores $(foreach n,$(PAIRS),"$(n)=$(call runs_of,llava_prefix_$(n)_pairs)") \
 		--label "pairs of picture and caption" --output runs/num_pairs.png
 
 # Table 2: what is seen in a sound
-dali-bias: $(foreach c,$(CRITERIA),runs/visual_bias_$(c)/tested)  ## the visual-bias probe of each criterion
-	$(BIN)/python -m callbacks.examples $(foreach c,$(CRITERIA),"$(c)=runs/visual_bias_$(c)") \
+dali-bias: $(foreach c,$(DALI_CRITERIA),runs/visual_bias_$(c)/tested)  ## the visual-bias probe of each criterion
+	$(BIN)/python -m callbacks.examples $(foreach c,$(DALI_CRITERIA),"$(c)=runs/visual_bias_$(c)") \
 		--vocabulary assets/miniature/vocabulary.json --output runs/visual_bias.md
-runs/visual_bias_%/tested: exports/dali_%/provenance.json
+runs/visual_bias_%/tested: exports/dali_%$(call seed,42)/provenance.json
 	$(TEST) $(call align_config,$*) --config configs/prompt/visual_bias.yaml --run_name visual_bias_$* \
-		--export.source exports/dali_$*
+		--export.source exports/dali_$*$(call seed,42)
 	@touch $@
 
 # Table 4: captions of each criterion, not distilled
-dali-examples: $(foreach c,$(CRITERIA),runs/audiocaps_$(c)/tested)  ## captions of the same sounds by each criterion
-	$(BIN)/python -m callbacks.examples $(foreach c,$(CRITERIA),"$(c)=runs/audiocaps_$(c)") --output runs/examples.md
+dali-examples: $(foreach c,$(DALI_CRITERIA),runs/audiocaps_$(c)$(call seed,42)/tested)  ## captions of the same sounds by each criterion
+	$(BIN)/python -m callbacks.examples $(foreach c,$(DALI_CRITERIA),"$(c)=runs/audiocaps_$(c)$(call seed,42)") --output runs/examples.md

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
     try:
         text = Path(path).read_text(encoding="utf-8")
         as_list = Path(path).suffix == ".txt"
-        found = {"events": {}, "visual_words": text.split("\n")} if as_list else json.loads(text)
+        found: dict[str, Any] = {"events": {}, "visual_words": text.split("\n")} if as_list else json.loads(text)
         events = {name: (entry["nouns"], entry["verbs"]) for name, entry in found["events"].items()}
         lists = [*(part for entry in events.values() for part in entry), found["visual_words"]]
         if not all(isinstance(part, list) and all(isinstance(word, str) for word in part) for part in lists):

@@ -26,7 +26,6 @@ seeds=$(ask print-seeds) criteria=$(ask print-criteria)
 [[ -n ${DRY:-} ]] || make --no-print-directory "${variables[@]}" dali-data
 tested=()
 for suffix in $seeds; do
-    suffix=${suffix#none}
     prefix=$(job "prefix$suffix" "" 1 "exports/llava_prefix$suffix/provenance.json")
     for criterion in $criteria; do
         aligned=$(job "align_$criterion$suffix" "" 4 "exports/dali_$criterion$suffix/provenance.json")
