@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from datamodules.clips import ClipBatch
 from errors import InputError
 from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
 from lightning_modules.networks.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.image_encoder import ImageEncoder
 from train import main
 
@@ -100,6 +102,25 @@ def test_the_export_captions_as_the_tuned_model_does(tmp_path: Path) -> None:
     fewer.setup("test")
     with pytest.raises(InputError, match="set model.num_tokens to 16"):
         fewer.load_export(tmp_path)
+
+
+@pytest.mark.parametrize("inputs", ["audio", "image", "audio+image"])
+def test_captions_from_sound_picture_or_both(inputs: Literal["audio", "image", "audio+image"]) -> None:
+    """As the captioner from the same tokens."""
+    encoder = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
+    stage = LlavaPrefixTuning(LLAVA, inputs=inputs, audio_encoder=encoder).eval()
+    stage.setup("test")
+    stage.load_export(MINIATURE / "prefix")
+    wanted = stage.clip_format("test")
+    assert (wanted.sampling_rate is None, wanted.image_size is None) == ("audio" not in inputs, "image" not in inputs)
+    clips = batch()
+    clips.waveforms = torch.randint(-9000, 9000, (2, 40000), dtype=torch.int16)
+    clips.num_samples = torch.full((2,), 40000)
+    with torch.no_grad():
+        audio = encoder(encoder.features(clips.waveforms, clips.num_samples)) if "audio" in inputs else None
+        image = ImageEncoder.from_pretrained(LLAVA).eval()(clips.images) if "image" in inputs else None
+    expected = AudiovisualCaptioner.from_pretrained(LLAVA, MINIATURE / "prefix").generate(audio, image)
+    assert stage.predict_step(clips, 0)["captions"] == expected
 
 
 def test_bad_settings_are_named() -> None:
