@@ -5,9 +5,10 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo criteria test lint metrics clean
+.DELETE_ON_ERROR:
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  python train.py {fit,validate,test,predict} --config configs/<stage>.yaml   or earshot-train"
@@ -28,14 +29,14 @@ install: .venv/installed  ## the private environment with everything pinned (onc
 RUN := $(BIN)/python train.py
 OT := --config configs/dali_ot.yaml
 # the report scores everything in full, with Java where its files are: the tests before it need not wait for that
-QUICK := --evaluation.java false
+NO_JAVA := --evaluation.java false
 
 demo: install  ## the main job: train the alignment on the miniature, caption sounds, print a table
 	$(RUN) fit $(OT)
-	$(RUN) test $(OT) $(QUICK)
-	$(RUN) test $(OT) --config configs/inputs/image.yaml $(QUICK)
-	$(RUN) test $(OT) --config configs/inputs/audio_image.yaml $(QUICK)
-	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(QUICK)
+	$(RUN) test $(OT) $(NO_JAVA)
+	$(RUN) test $(OT) --config configs/inputs/image.yaml $(NO_JAVA)
+	$(RUN) test $(OT) --config configs/inputs/audio_image.yaml $(NO_JAVA)
+	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
 	$(BIN)/python -m datamodules.prepare miniature audiocaps/val
 	$(BIN)/python -m callbacks.report "sound=runs/dali_ot" "picture=runs/image" \
 		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
@@ -54,7 +55,7 @@ criteria: install  ## train with every criterion and print one table (SEEDS=3: t
 	$(BIN)/python -m datamodules.prepare miniature audioset/train audioset/val audiocaps/val audiocaps/test
 	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(foreach seed,$(SEED_LIST),$(CRITERIA:%=criterion-%.$(seed)))
 	$(RUN) validate $(OT) --config configs/baseline/pretrained.yaml
-	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(QUICK)
+	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
 	$(BIN)/python -m callbacks.report $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
 		$(SEED_LIST:%=runs/dali_$(criterion)_seed%)))") "not aligned=runs/pretrained" --against ot \
 		--logged "val/modality_gap=modality gap" --vocabulary assets/miniature/vocabulary.json --output runs/criteria.md
@@ -67,7 +68,9 @@ criterion-%: CRITERION = $(OT) $(if $(filter-out ot.%,$*),--config configs/crite
 criterion-%:
 	$(RUN) fit $(CRITERION)
 	$(RUN) validate $(CRITERION)
-	$(RUN) test $(CRITERION) $(QUICK)
+	$(RUN) test $(CRITERION) $(NO_JAVA)
+
+include dali.mk
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

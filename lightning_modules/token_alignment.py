@@ -19,6 +19,7 @@ from lightning_modules.losses.retrieval import retrieval_recall
 from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.generation import Generation
 from lightning_modules.networks.image_encoder import ImageEncoder
 
 
@@ -36,7 +37,8 @@ class TokenAlignment(L.LightningModule):
         prefix: folder of a tuned prefix; None captions without one.
         inputs: what test and predict caption from.
         question: asked about the sound or picture.
-        max_new_tokens: longest caption.
+        audio_projector: folder of a distilled map of audio tokens to the language model; None takes the images'.
+        generation: how captions are decoded.
         optimizer: the paper's by default.
         lr_scheduler: stepped every epoch; the paper's by default.
     """
@@ -49,7 +51,8 @@ class TokenAlignment(L.LightningModule):
         prefix: str | None = None,
         inputs: Literal["audio", "image", "audio+image"] = "audio",
         question: str = QUESTION,
-        max_new_tokens: int = 64,
+        audio_projector: str | None = None,
+        generation: Generation = Generation(),  # noqa: B008 (frozen)
         optimizer: OptimizerCallable = lambda p: Adam(p, lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7),
         lr_scheduler: LRSchedulerCallable = lambda o: MultiStepLR(o, milestones=[10, 15], gamma=0.5),
     ) -> None:
@@ -60,7 +63,8 @@ class TokenAlignment(L.LightningModule):
         self.prefix = prefix
         self.inputs = inputs
         self.question = question
-        self.max_new_tokens = max_new_tokens
+        self.audio_projector = audio_projector
+        self.generation = generation
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.image_encoder: Frozen | None = None
@@ -84,7 +88,7 @@ class TokenAlignment(L.LightningModule):
         if self.image_encoder is None and (aligning or "image" in self.inputs):
             self.image_encoder = Frozen(ImageEncoder.from_pretrained(self.llava))
         if self.captioner is None and not aligning:
-            self.captioner = Frozen(AudiovisualCaptioner.from_pretrained(self.llava, self.prefix))
+            self.captioner = Frozen(AudiovisualCaptioner.from_pretrained(self.llava, self.prefix, self.audio_projector))
 
     def audio_tokens(self, batch: ClipBatch) -> Tensor:
         """(B, N, D), with the authors' augmentation of the filterbank while training."""
@@ -139,15 +143,16 @@ class TokenAlignment(L.LightningModule):
     def caption(self, batch: ClipBatch) -> CaptionRows:
         """Captions of a batch from the `inputs`, beside its ids, references and labels."""
         if not batch.valid:
-            return CaptionRows(clip_ids=[], captions=[], references=[], labels=[])
+            return batch.rows([])
         assert self.captioner is not None
         captions = self.captioner.network.generate(
             self.audio_tokens(batch) if "audio" in self.inputs else None,
             self.image_tokens(batch) if "image" in self.inputs else None,
             self.question,
-            self.max_new_tokens,
+            self.generation,
+            batch.clip_ids,
         )
-        return CaptionRows(clip_ids=batch.clip_ids, captions=captions, references=batch.captions, labels=batch.labels)
+        return batch.rows(captions)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions with their references, for the evaluation callback."""
