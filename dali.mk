@@ -21,7 +21,7 @@ PREFIX_CONFIG := --config configs/llava_prefix.yaml $(call full,llava_prefix_tun
 PSEUDO_CONFIG := --config configs/pseudo_captions.yaml $(call full,pseudo_captions)
 DISTILL_CONFIG := --config configs/distillation.yaml $(call full,audiovisual_distillation)
 align_config = --config configs/dali_ot.yaml $(if $(filter ot,$(1)),,--config configs/criterion/$(1).yaml) \
-	$(call full,token_alignment)
+	$(call full,token_alignment) $(if $(filter attentive_ot,$(1)),$(call full,attentive_ot))
 
 # the miniature's splits, before stages that run side by side would write them twice
 DATA_READY := $(if $(filter paper,$(SIZE)),,data/miniature/dali_ready)
