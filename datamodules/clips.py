@@ -48,6 +48,22 @@ class ClipBatch:
     labels: list[list[str]]
 
 
+@dataclass
+class Captions:
+    """All captions of a split: `texts`, and the id of the clip of each."""
+
+    texts: list[str]
+    clip_ids: list[str]
+
+
+@dataclass
+class CaptionBatch:
+    """B captions without their sounds: `rows`, (B,) int64, are their numbers in the split; none in a filler batch."""
+
+    rows: Tensor
+    captions: list[str]
+
+
 class CaptionRows(TypedDict):
     """What `test_step` and `predict_step` of a captioning stage return; empty lists for a filler batch."""
 
@@ -55,3 +71,10 @@ class CaptionRows(TypedDict):
     captions: list[str]
     references: list[list[str]]
     labels: list[list[str]]
+
+
+class EmbeddedCaptionRows(CaptionRows):
+    """Captions from single embeddings: of the sounds, `audio` (B, D), and those decoded in their place, (B, D)."""
+
+    audio: Tensor
+    decoded: Tensor
