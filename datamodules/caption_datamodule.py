@@ -1,6 +1,7 @@
 """Captions alone to train and validate on, sounds to test on: what learning from text alone reads (WSAC)."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from datamodules.clip_datamodule import SPLITS_OF, ClipDataModule
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import Captions
 from datamodules.prepare.captions_table import read_captions
-from datamodules.shards import read_index, read_samples
+from datamodules.shards import Shard, read_index, read_samples
 from errors import InputError
 
 
@@ -37,16 +38,11 @@ class CaptionDataModule(ClipDataModule):
             InputError: no such split or table, or no caption in it.
         """
         if split not in self.read:
-            path = Path(self.root) / split
             if split.endswith(".csv"):
+                path = Path(self.root) / split
                 table = read_captions(path if path.is_file() else Path(split))
             else:
-                samples = (
-                    sample.record
-                    for shard in read_index(path)
-                    for sample in read_samples(shard, 0, shard.num_samples, lambda record: ())
-                )
-                table = {record["id"]: record["captions"] for record in samples}
+                table = {record["id"]: record["captions"] for record in self._records(split)}
             texts = [text for group in table.values() for text in group]
             if not texts:
                 raise InputError(f"expected captions in {split}, found none of {len(table)} clips; name another split")
@@ -56,23 +52,26 @@ class CaptionDataModule(ClipDataModule):
         return self.read[split]
 
     def sounds(self, split: str) -> EvalLoader:
-        """All clips of a packed split, every one on every rank, as the stage's `clip_format("predict")` wants them.
-
-        Raises:
-            InputError: a table, which has no sounds.
-        """
-        if split.endswith(".csv"):
-            raise InputError(f"expected a packed split with sounds, found the table {split}; pack one, or do without")
-        shards = read_index(Path(self.root) / split)
-        return EvalLoader(shards, self._clip_format("predict"), self.eval_batch_size, num_workers=self.num_workers)
+        """All clips of a packed split, every one on every rank, as the stage's `clip_format("predict")` wants them."""
+        clip_format = self._clip_format("predict")
+        return EvalLoader(self._packed(split), clip_format, self.eval_batch_size, num_workers=self.num_workers)
 
     def sounds_digest(self, split: str) -> str:
         """A digest of the ids and sounds of a packed split, of which no sound is read: their CRC-32 are known."""
         digest = hashlib.sha256()
-        for shard in read_index(Path(self.root) / split):
-            for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
-                digest.update(f"{sample.record['id']} {sample.record['crc32']}\n".encode())
+        for record in self._records(split):
+            digest.update(f"{record['id']} {record['crc32']}\n".encode())
         return digest.hexdigest()
+
+    def _packed(self, split: str) -> list[Shard]:
+        if split.endswith(".csv"):
+            raise InputError(f"expected a packed split with sounds, found the table {split}; pack one, or do without")
+        return read_index(Path(self.root) / split)
+
+    def _records(self, split: str) -> Iterator[dict[str, Any]]:
+        for shard in self._packed(split):
+            for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
+                yield sample.record
 
     def setup(self, stage: str) -> None:
         """Read the captions, or the indexes of sounds, before the stage loads its networks."""

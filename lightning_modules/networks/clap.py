@@ -9,7 +9,7 @@ import json
 import re
 import string
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -110,7 +110,9 @@ class ClapEncoder(nn.Module):
         return digest.hexdigest()
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, tokenizer: str = "bert-base-uncased", clean_text: bool = True) -> Self:
+    def from_checkpoint(
+        cls, path: str | Path, tokenizer: str = "bert-base-uncased", clean_text: bool = True
+    ) -> "ClapEncoder":
         """Load the authors' file of WavCaps' CLAP, with CNN14 or HTSAT as its names say.
 
         The data it was trained on are printed where the file says, with a warning where a benchmark is among them.
@@ -131,7 +133,7 @@ class ClapEncoder(nn.Module):
         return encoder.eval()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path) -> "ClapEncoder":
         """Load what `save_pretrained` wrote, or one of LAION's models in transformers' form.
 
         Args:
@@ -160,7 +162,7 @@ class ClapEncoder(nn.Module):
             ) from error
 
     @classmethod
-    def _from_laion(cls, name: str) -> Self:
+    def _from_laion(cls, name: str) -> "ClapEncoder":
         model, recipe = ClapModel.from_pretrained(name), ClapFeatureExtractor.from_pretrained(name)
         log_mel = LogMel(
             recipe.sampling_rate,
@@ -193,7 +195,7 @@ class ClapEncoder(nn.Module):
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
 
     @classmethod
-    def _from_folder(cls, folder: Path) -> Self:
+    def _from_folder(cls, folder: Path) -> "ClapEncoder":
         config = json.loads((folder / "config.json").read_text())
         bert = BertModel(BertConfig.from_json_file(folder / "text_config.json"), add_pooling_layer=False)
         encoder = cls(Cnn14(**config.pop("audio_encoder")), bert, AutoTokenizer.from_pretrained(folder), **config)

@@ -106,7 +106,7 @@ class EmbeddingShift(nn.Module):
         self.split = split if path is None else None
         self.path = path
         self.renormalise = renormalise
-        self.register_buffer("gap", torch.zeros(0))
+        self.register_buffer("gap", torch.zeros(()))
 
     @property
     def caption_splits(self) -> set[str]:
