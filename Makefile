@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint metrics clean
+.PHONY: help install demo wsac test lint metrics clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,12 @@ demo: install  ## the main job: train the alignment on the miniature, caption so
 		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
 		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
 		--output runs/demo.md
+
+WSAC_SEEDS ?= 42
+
+wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho
+	benchmarks/wsac.sh $(BIN)/python audiocaps $(WSAC_SEEDS)
+	benchmarks/wsac.sh $(BIN)/python clotho $(WSAC_SEEDS)
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -91,8 +91,8 @@ class ClapPrefixDecoder(L.LightningModule):
                 "supervised trains on sounds"
             )
         self.clap = Frozen(clap)
-        self.training_strategies = nn.ModuleList(training_strategies or [])
-        self.inference_strategy = inference_strategy
+        self.training_strategies: Any = nn.ModuleList(training_strategies or [])
+        self.inference_strategy: Any = inference_strategy
         self.supervised = supervised
         self.caption_from = caption_from
         self.max_caption_tokens = max_caption_tokens
@@ -274,7 +274,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Of the decoder alone."""
-        optimizer = self.optimizer(self.decoder.parameters())  # type: ignore[arg-type]
+        optimizer = self.optimizer(self.decoder.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def export(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import REPOSITORY, arguments
 
 from train import main
@@ -21,6 +22,16 @@ def test_overlay_captions_the_test_split(overlay: Path, in_tmp_path: Path, world
     assert json.loads(scores.read_text())["num_clips"] == 40
 
 
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "strategy").glob("*.yaml")), ids=lambda path: path.stem)
+def test_strategy_parses_and_has_a_name_of_its_own(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--config configs/strategy/{overlay.name}" in overlay.read_text().splitlines()[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(CONFIGS / "clap_prefix.yaml"), "--config", str(overlay), "--print_config"])
+    assert ended.value.code == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["run_name"] + shown["run_suffix"] == f"clap_prefix_{overlay.stem}"
+
+
 @pytest.mark.parametrize("config", STAGES, ids=lambda path: path.stem)
 def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/{config.name}" in config.read_text().splitlines()[0]
@@ -30,10 +41,17 @@ def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixtur
     assert "class_path: lightning_modules." in capsys.readouterr().out
 
 
-def test_paper_overlay_parses(capsys: pytest.CaptureFixture[str]) -> None:
-    paper = CONFIGS / "paper/token_alignment.yaml"
+@pytest.mark.parametrize(
+    ("stage", "paper", "wanted"),
+    [
+        ("dali_ot", "token_alignment", "llava-hf/llava-1.5-7b-hf"),
+        ("clap_prefix", "clap_prefix", "checkpoints/WavCaps-CNN14.pt"),
+    ],
+)
+def test_paper_overlay_parses(stage: str, paper: str, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
+    overlay = CONFIGS / f"paper/{paper}.yaml"
     with pytest.raises(SystemExit) as ended:
-        main(["fit", "--config", str(CONFIGS / "dali_ot.yaml"), "--config", str(paper), "--print_config"])
+        main(["fit", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert "llava-hf/llava-1.5-7b-hf" in shown and "assets/miniature/llava" not in shown
+    assert wanted in shown and "assets/miniature/" not in shown

@@ -1,6 +1,7 @@
 """WSAC's decoder: a caption from one embedding, by prefix language modelling (section 2, Eq. 1)."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,7 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
             use_cache=use_cache,
         )
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: object) -> str | None:
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write config.json and model.safetensors, without the mixin's stub of a model card."""
         result = super().save_pretrained(save_directory, **kwargs)
         (Path(save_directory) / "README.md").unlink(missing_ok=True)
