@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo wsac test lint metrics clean
+.PHONY: help install demo criteria wsac test lint metrics clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,11 +42,36 @@ demo: install  ## the main job: train the alignment on the miniature, caption so
 		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
 		--output runs/demo.md
 
-WSAC_SEEDS ?= 42
+# of alignment; each is trained once for each of the first SEEDS seeds, two trainings at a time with one thread each
+CRITERIA := ot mmd attentive_ot contrastive cauchy_schwarz
+SEEDS ?= 1
+SEED_LIST := $(wordlist 1,$(SEEDS),42 1 2)
+comma := ,
+empty :=
+space := $(empty) $(empty)
 
-wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho
-	benchmarks/wsac.sh $(BIN)/python audiocaps $(WSAC_SEEDS)
-	benchmarks/wsac.sh $(BIN)/python clotho $(WSAC_SEEDS)
+criteria: install  ## train with every criterion and print one table (SEEDS=3: three trainings each)
+	$(BIN)/python -m datamodules.prepare miniature audioset/train audioset/val audiocaps/val audiocaps/test
+	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(foreach seed,$(SEED_LIST),$(CRITERIA:%=criterion-%.$(seed)))
+	$(RUN) validate $(OT) --config configs/baseline/pretrained.yaml
+	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(QUICK)
+	$(BIN)/python -m callbacks.report $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
+		$(SEED_LIST:%=runs/dali_$(criterion)_seed%)))") "not aligned=runs/pretrained" --against ot \
+		--logged "val/modality_gap=modality gap" --vocabulary assets/miniature/vocabulary.json --output runs/criteria.md
+	$(foreach seed,$(SEED_LIST),$(BIN)/python -m benchmarks.attention_weights runs/dali_attentive_ot_seed$(seed)/fit-1 &&) true
+
+# criterion-mmd.1: fit, validate and test with configs/criterion/mmd.yaml, seed 1
+criterion-%: CRITERION = $(OT) $(if $(filter-out ot.%,$*),--config configs/criterion/$(basename $*).yaml) \
+	--run_name dali_$(basename $*)_seed$(subst .,,$(suffix $*)) --seed_everything $(subst .,,$(suffix $*)) \
+	--data.num_workers 0
+criterion-%:
+	$(RUN) fit $(CRITERION)
+	$(RUN) validate $(CRITERION)
+	$(RUN) test $(CRITERION) $(QUICK)
+
+wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho (SEEDS=3)
+	benchmarks/wsac.sh $(BIN)/python audiocaps $(SEED_LIST)
+	benchmarks/wsac.sh $(BIN)/python clotho $(SEED_LIST)
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -1,6 +1,8 @@
 """Every YAML in configs/ through the real command."""
 
+import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from train import main
 
 CONFIGS = REPOSITORY / "configs"
 OVERLAYS = sorted(path for folder in ("inputs", "baseline") for path in (CONFIGS / folder).glob("*.yaml"))
+CRITERIA = sorted(path for folder in ("criterion", "solver") for path in (CONFIGS / folder).glob("*.yaml"))
 STAGES = sorted(path for path in CONFIGS.glob("*.yaml") if path.name != "defaults.yaml")
 
 
@@ -20,6 +23,21 @@ def test_overlay_captions_the_test_split(overlay: Path, in_tmp_path: Path, world
     (scores,) = in_tmp_path.glob("runs/*/test-1/scores.json")
     assert scores.parts[-3] != "dali_ot"  # an overlay that changes the method changes the run's name
     assert json.loads(scores.read_text())["num_clips"] == 40
+
+
+@pytest.mark.parametrize("overlay", CRITERIA, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_criterion_trains(overlay: Path, in_tmp_path: Path, world_root: Path) -> None:
+    """Two epochs, as a schedule by epoch begins with the second; what it logs is there, what it learnt is exported."""
+    short = ("--trainer.max_epochs", "2", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
+    main(["fit", *arguments(world_root, "--config", str(overlay), *short, "--trainer.log_every_n_steps", "1")])
+    (folder,) = in_tmp_path.glob("runs/*/fit-1")
+    assert folder.parent.name != "dali_ot"  # an overlay that changes the method changes the run's name
+    assert (in_tmp_path / "exports" / folder.parent.name / "model.safetensors").exists()
+    with open(folder / "metrics.csv") as file:
+        logged = list(csv.DictReader(file))
+    assert len([row for row in logged if row["train/loss"]]) == 4
+    measures = {key for key in logged[0] if key.startswith("train/")} - {"train/loss"}
+    assert measures and all(math.isfinite(float(row[key])) for row in logged for key in measures if row[key])
 
 
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "strategy").glob("*.yaml")), ids=lambda path: path.stem)
