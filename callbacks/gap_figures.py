@@ -87,7 +87,7 @@ def draw(pairs: list[Any], path: str) -> None:
     number = len(pairs[0][0])
     for column, pair in enumerate(pairs):
         points = np.concatenate(pair)
-        tsne = TSNE(perplexity=max(1, min(30, number // 3)), init="pca", random_state=0)
+        tsne = TSNE(perplexity=max(1, min(30, number // 3)), init="pca", max_iter=500, random_state=0)
         for row, (name, method) in enumerate((("t-SNE", tsne), ("PCA", PCA(2)))):
             flat = method.fit_transform(points)
             axis = axes[row, column]
