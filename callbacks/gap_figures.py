@@ -47,7 +47,7 @@ class GapFigures(L.Callback):
             return
         audio, decoded = torch.cat(self.audio).float(), torch.cat(self.decoded).float()
         text, trained = (side.float().cpu() for side in pl_module.text_embeddings(self.references))  # type: ignore
-        self.__init__(self.num_clips)  # type: ignore[misc]
+        self.audio, self.decoded, self.references = [], [], []
         before, after = (audio, text), (decoded, trained)
         numbers = {
             f"gap/{name}_{when}": value

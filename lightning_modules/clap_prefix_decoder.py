@@ -118,7 +118,7 @@ class ClapPrefixDecoder(L.LightningModule):
             names = ("caption_splits", "sound_splits")
             return {s for strategy in self.training_strategies for name in names for s in getattr(strategy, name, ())}
         if stage in ("test", "predict") and self.inference_strategy is not None:
-            return {self._data.train}
+            return {self._data.train} - {None}
         return set()
 
     def setup(self, stage: str) -> None:
