@@ -37,7 +37,7 @@ PAIRS = 12000
 STEPS = 650
 BATCH = 64
 LEFT_OUT = 0.3  # of the captions of several things name fewer of them
-APART = 1.6  # how far the sounds are moved, in lengths of the audio head's output
+APART = 2.0  # how far the sounds are moved, in lengths of the audio head's output
 NO_ADVERBS = 0.5  # of the captions do not say how loud
 REVERBERANT = 0.5  # of the sounds are in a room, as in the wild
 
