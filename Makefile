@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo criteria test lint metrics clean
+.PHONY: help install demo criteria wsac test lint metrics clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -71,6 +71,10 @@ criterion-%:
 	$(RUN) test $(CRITERION) $(NO_JAVA)
 
 include dali.mk
+
+wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho (SEEDS=3)
+	benchmarks/wsac.sh $(BIN)/python audiocaps $(SEED_LIST)
+	benchmarks/wsac.sh $(BIN)/python clotho $(SEED_LIST)
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -75,6 +75,12 @@ class TrainCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `run_name`, the export that bears it, and the evaluation of captions."""
         parser.add_argument("--run_name", type=str, default="", help="names the folders in runs/ and exports/")
+        parser.add_argument(
+            "--run_suffix",
+            type=str,
+            default="",
+            help="ends the names of test's and predict's folders, not the export's",
+        )
         parser.add_lightning_class_args(Export, "export")
         parser.link_arguments("run_name", "export.run_name")
         parser.add_lightning_class_args(CaptionEvaluation, "evaluation")
@@ -91,7 +97,7 @@ class TrainCLI(LightningCLI):
         """Tell the trainer and the loggers where the run lives, and what to start from."""
         assert self.subcommand is not None
         config = self.config[self.subcommand]
-        folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path)
+        folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)
         if self.subcommand == "predict":

@@ -28,8 +28,10 @@ def hand_over() -> Iterator[None]:
                 Path(folder).rmdir()
 
 
-def open_run(run_name: str, subcommand: str, ckpt_path: str | None) -> tuple[Path, Path | None]:
+def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: str = "") -> tuple[Path, Path | None]:
     """The folder of this run, made if new, and the checkpoint to start from.
+
+    `run_suffix` tells the folders of test and predict from others of the run's name; fit knows none.
 
     `last` and `best` are those of the newest fit run of this name; `fit` goes on from `last` in that run's
     own folder. Every rank gets the same folder: started by rank 0, it is told; under SLURM it bears the
@@ -44,6 +46,7 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None) -> tuple[Pat
             "set it in the YAML or with --run_name"
         )
     checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
+    run_name += run_suffix if subcommand in ("test", "predict") else ""
     if subcommand == "fit" and ckpt_path == "last":
         assert checkpoint is not None
         folder = checkpoint.parent.parent

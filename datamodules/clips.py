@@ -59,3 +59,26 @@ class ClipBatch:
     def rows(self, captions: list[str]) -> CaptionRows:
         """The clips with captions of a stage's; a filler batch has none."""
         return CaptionRows(clip_ids=self.clip_ids, captions=captions, references=self.captions, labels=self.labels)
+
+
+@dataclass
+class Captions:
+    """All captions of a split: `texts`, and the id of the clip of each."""
+
+    texts: list[str]
+    clip_ids: list[str]
+
+
+@dataclass
+class CaptionBatch:
+    """B captions without their sounds: `rows`, (B,) int64, are their numbers in the split; none in a filler batch."""
+
+    rows: Tensor
+    captions: list[str]
+
+
+class EmbeddedCaptionRows(CaptionRows):
+    """Captions from single embeddings: of the sounds, `audio` (B, D), and those decoded in their place, (B, D)."""
+
+    audio: Tensor
+    decoded: Tensor

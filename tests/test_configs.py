@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import REPOSITORY, arguments
 
 from train import main
@@ -40,6 +41,16 @@ def test_criterion_trains(overlay: Path, in_tmp_path: Path, world_root: Path) ->
     assert measures and all(math.isfinite(float(row[key])) for row in logged for key in measures if row[key])
 
 
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "strategy").glob("*.yaml")), ids=lambda path: path.stem)
+def test_strategy_parses_and_has_a_name_of_its_own(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--config configs/strategy/{overlay.name}" in overlay.read_text().splitlines()[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(CONFIGS / "clap_prefix.yaml"), "--config", str(overlay), "--print_config"])
+    assert ended.value.code == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["run_name"] + shown["run_suffix"] == f"clap_prefix_{overlay.stem}"
+
+
 @pytest.mark.parametrize("config", STAGES, ids=lambda path: path.stem)
 def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/{config.name}" in config.read_text().splitlines()[0]
@@ -61,6 +72,7 @@ def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixtur
         ("llava_prefix", "paper/llava_prefix_tuning.yaml"),
         ("pseudo_captions", "paper/pseudo_captions.yaml"),
         ("distillation", "paper/audiovisual_distillation.yaml"),
+        ("clap_prefix", "paper/clap_prefix.yaml"),
     ],
 )
 def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +88,8 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     if overlay.startswith("paper/"):
-        assert "llava-hf/llava-1.5-7b-hf" in shown and "assets/miniature" not in shown
+        wanted = "checkpoints/WavCaps-CNN14.pt" if stage == "clap_prefix" else "llava-hf/llava-1.5-7b-hf"
+        assert wanted in shown and "assets/miniature/" not in shown
 
 
 def test_make_dali_names_every_stage_in_order() -> None:

@@ -1,4 +1,4 @@
-"""Captions in a CSV table: file_name (or id), then caption, or caption_1 to caption_5."""
+"""Captions in a CSV table, in the layouts that AudioCaps, its copy in WavCaps, and Clotho come in."""
 
 import csv
 import re
@@ -7,10 +7,14 @@ from pathlib import Path
 from errors import InputError
 
 ENDING = re.compile(r"\.(wav|flac|mp3|mp4|mkv|webm|mov)$", re.IGNORECASE)  # ids may hold other dots
+KEYS = ("file_name", "youtube_id", "id")  # audiocap_id is of a caption, not of a clip
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:
     """Captions by id, or by file name without its ending; several rows of one clip add up.
+
+    Of AudioCaps' official tables, youtube_id becomes `Y<youtube_id>`, the name of the file in its copies. File names
+    are taken as they are: some of Clotho's begin with a space. A row that repeats the header is left out.
 
     Raises:
         InputError: no such file, not UTF-8, or a column is missing.
@@ -18,19 +22,26 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise InputError(
+            f"expected a table in UTF-8 in {path}, found another encoding (Clotho's metadata are in ISO-8859-1, and "
+            "hold no captions); name a table of captions, or convert it: iconv -f ISO-8859-1 -t UTF-8"
+        ) from None
+    except (OSError, csv.Error) as error:
         raise InputError(f"expected a CSV table of captions in {path}, found {error}; correct --captions") from None
     columns = [column for column in (rows[0] if rows else {}) if column]
-    key = next((column for column in ("file_name", "id") if column in columns), None)
+    key = next((column for column in KEYS if column in columns), None)
     texts = [column for column in columns if re.fullmatch(r"caption(_\d+)?", column)]
     if key is None or not texts:
         raise InputError(
-            f"expected the columns file_name (or id) and caption (or caption_1, caption_2 ...) in {path}, "
-            f"found {', '.join(columns) or 'no rows'}; rename them"
+            f"expected the columns file_name (or youtube_id, or id) and caption (or caption_1, caption_2 ...) in "
+            f"{path}, found {', '.join(columns) or 'no rows'}; rename them, or add the line of their names"
         )
     captions: dict[str, list[str]] = {}
     for row in rows:
-        name = str(row[key]).strip()
-        clip_id = ENDING.sub("", name) if key == "file_name" else name
+        name = str(row[key])
+        if name == key:  # tables that were put one after the other
+            continue
+        clip_id = {"file_name": ENDING.sub("", name), "youtube_id": f"Y{name}", "id": name}[key]
         captions.setdefault(clip_id, []).extend(text.strip() for text in map(row.get, texts) if text and text.strip())
     return captions

@@ -1,0 +1,100 @@
+"""WSAC's decoder: a caption from one embedding, by prefix language modelling (section 2, Eq. 1)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+
+class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
+    """A mapping network of two layers makes the prefix of a Transformer that is trained from scratch.
+
+    The prefix predicts `bos`, and a caption ends with `eos`.
+
+    Args:
+        embedding_dim: D, of the embeddings.
+        vocab_size: of the tokenizer in use.
+        bos_token_id: the first token of a caption; BERT's [CLS].
+        eos_token_id: the last one; BERT's [SEP].
+        pad_token_id: after it.
+        width: hidden state.
+        depth: layers.
+        num_heads: attention heads.
+        prefix_length: tokens that the embedding becomes.
+        max_tokens: longest caption, `bos` and `eos` included.
+        dropout: in the Transformer.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        vocab_size: int,
+        bos_token_id: int,
+        eos_token_id: int,
+        pad_token_id: int,
+        width: int = 768,
+        depth: int = 4,
+        num_heads: int = 4,
+        prefix_length: int = 1,
+        max_tokens: int = 30,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.prefix_length = prefix_length
+        self.max_tokens = max_tokens
+        hidden = (embedding_dim + width * prefix_length) // 2
+        self.mapping = nn.Sequential(
+            nn.Linear(embedding_dim, hidden), nn.ReLU(), nn.Linear(hidden, width * prefix_length)
+        )
+        config = GPT2Config(
+            vocab_size=vocab_size, n_positions=prefix_length + max_tokens, n_embd=width, n_layer=depth,
+            n_head=num_heads, resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
+            bos_token_id=bos_token_id, eos_token_id=eos_token_id, pad_token_id=pad_token_id,
+        )  # fmt: skip
+        self.language_model = GPT2LMHeadModel(config)
+
+    def prefix(self, embeddings: Tensor) -> Tensor:
+        """(B, D) to (B, prefix_length, width)."""
+        return self.mapping(embeddings).unflatten(1, (self.prefix_length, -1))
+
+    def forward(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        """Negative log-likelihood of a token, the mean over all tokens of the batch that are not padding (Eq. 1).
+
+        Args:
+            embeddings: (B, D).
+            tokens: (B, L), from `bos` to `eos`, then padding.
+        """
+        words = self.language_model.transformer.wte(tokens[:, :-1])  # (B, L - 1, width)
+        inputs = torch.cat((self.prefix(embeddings), words), 1)
+        # causal attention never reaches the padding, which is at the end: no mask is needed
+        states = self.language_model.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        logits = self.language_model.lm_head(states[:, self.prefix_length - 1 :])  # (B, L, vocabulary)
+        padding = self.language_model.config.pad_token_id
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
+
+    @torch.inference_mode()
+    def generate(self, embeddings: Tensor, use_cache: bool = True) -> Tensor:
+        """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`."""
+        model, config = self.language_model, self.language_model.config
+        inputs, cache = self.prefix(embeddings), None
+        tokens = torch.empty(len(inputs), 0, dtype=torch.long, device=inputs.device)
+        ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+        while tokens.shape[1] < self.max_tokens and not ended.all():
+            out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=use_cache)
+            token = model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)  # (B,)
+            token = token.masked_fill(ended, config.pad_token_id)
+            ended |= token == config.eos_token_id
+            tokens = torch.cat((tokens, token[:, None]), 1)
+            word = model.transformer.wte(token[:, None])  # (B, 1, width)
+            inputs, cache = (word, out.past_key_values) if use_cache else (torch.cat((inputs, word), 1), None)
+        return tokens
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
+        """Write config.json and model.safetensors, without the mixin's stub of a model card."""
+        result = super().save_pretrained(save_directory, **kwargs)
+        (Path(save_directory) / "README.md").unlink(missing_ok=True)
+        return result

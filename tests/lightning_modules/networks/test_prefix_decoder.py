@@ -1,0 +1,70 @@
+"""Eq. 1 against the sum over tokens, one forward for each, and decoding with and without a cache."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_modules.networks.prefix_decoder import PrefixDecoder
+
+BOS, EOS, PAD = 2, 3, 0
+
+
+def decoder(**more: int) -> PrefixDecoder:
+    return PrefixDecoder(8, 20, BOS, EOS, PAD, width=16, depth=2, num_heads=2, max_tokens=12, **more).eval()
+
+
+@pytest.mark.parametrize("prefix_length", [1, 3])
+def test_loss_is_the_mean_over_tokens_each_from_those_before(prefix_length: int) -> None:
+    network = decoder(prefix_length=prefix_length)
+    embeddings = torch.randn(2, 8)
+    captions = [[BOS, 7, 8, 9, EOS], [BOS, 11, EOS]]
+    tokens = torch.tensor([captions[0], [*captions[1], PAD, PAD]])
+    words = network.language_model.transformer.wte
+    nats = []
+    with torch.no_grad():
+        for embedding, caption in zip(embeddings, captions):
+            prefix = network.mapping(embedding).view(1, prefix_length, 16)
+            for i, token in enumerate(caption):
+                inputs = torch.cat((prefix, words(torch.tensor([caption[:i]], dtype=torch.long))), 1)
+                logits = network.language_model(inputs_embeds=inputs).logits[0, -1]
+                nats.append(-logits.log_softmax(-1)[token])
+        found = network(embeddings, tokens)
+    torch.testing.assert_close(found, torch.stack(nats).mean())
+
+
+def test_greedy_with_cache_is_greedy_without_and_by_hand() -> None:
+    network = decoder()
+    with torch.no_grad():
+        network.language_model.transformer.wte.weight.mul_(20)  # so that captions differ and some end
+        network.mapping[0].weight.mul_(20)
+    embeddings = torch.randn(16, 8)
+    cached, plain = network.generate(embeddings), network.generate(embeddings, use_cache=False)
+    assert torch.equal(cached, plain)
+    assert len({tuple(row) for row in cached.tolist()}) > 4
+    with torch.no_grad():
+        for embedding, row in zip(embeddings, cached.tolist()):
+            caption: list[int] = []
+            while len(caption) < 12 and EOS not in caption:
+                words = network.language_model.transformer.wte(torch.tensor([caption], dtype=torch.long))
+                inputs = torch.cat((network.prefix(embedding[None]), words), 1)
+                caption.append(int(network.language_model(inputs_embeds=inputs).logits[0, -1].argmax()))
+            assert row[: len(caption)] == caption and set(row[len(caption) :]) <= {PAD}
+
+
+def test_paper_sizes() -> None:
+    """A mapping of two layers, four layers and heads of a Transformer with a hidden state of 768 (4.2)."""
+    network = PrefixDecoder(1024, 50, BOS, EOS, PAD)
+    config = network.language_model.config
+    assert (config.n_layer, config.n_head, config.n_embd) == (4, 4, 768)
+    assert [type(layer).__name__ for layer in network.mapping] == ["Linear", "ReLU", "Linear"]
+    assert network.prefix(torch.randn(2, 1024)).shape == (2, 1, 768)
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    network = decoder()
+    network.save_pretrained(tmp_path)
+    again = PrefixDecoder.from_pretrained(tmp_path).eval()
+    embeddings = torch.randn(3, 8)
+    assert torch.equal(network.generate(embeddings), again.generate(embeddings))
+    assert not (tmp_path / "README.md").exists()

@@ -1,0 +1,226 @@
+"""WSAC's stage through the real command, on a few captions of the miniature."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import MINIATURE, REPOSITORY
+
+from datamodules.clips import Captions, ClipBatch
+from datamodules.miniature import ensure_split
+from errors import InputError
+from lightning_modules.clap_prefix_decoder import ClapPrefixDecoder
+from lightning_modules.decoding.text_memory import NearestNeighbour
+from lightning_modules.networks.clap import ClapEncoder
+from lightning_modules.networks.embedding_cache import cached, write_cache
+from lightning_modules.networks.modality_gap import Embedded, EmbeddingShift, NoiseInjection
+from train import main
+
+CONFIG = REPOSITORY / "configs/clap_prefix.yaml"
+SHORT = ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
+
+
+@pytest.fixture(scope="module")
+def captions_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("captions")
+    for split in ("audiocaps/train", "audiocaps/val", "audiocaps/test", "wavcaps/train"):
+        ensure_split(root / "first-40", split, max_clips=40)
+    return root
+
+
+def command(name: str, root: Path, *more: str, strategies: tuple[str, ...] = ()) -> None:
+    overlays = [x for s in strategies for x in ("--config", str(REPOSITORY / f"configs/strategy/{s}.yaml"))]
+    main([
+        name, "--config", str(CONFIG), *overlays, "--data.root", str(root), "--data.max_clips", "40",
+        "--data.num_workers", "0", "--trainer.accelerator", "cpu", "--evaluation.java", "false", *more,
+    ])  # fmt: skip
+
+
+def no_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datamodules.clip_reader.decode_sound", lambda *_: pytest.fail("a sound was read"))
+
+
+@pytest.mark.parametrize("strategies", [(), ("noise_injection",)])
+def test_fit_opens_no_sound_and_chooses_by_caption_loss(
+    strategies: tuple, in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_sounds(monkeypatch)
+    command("fit", captions_root, *SHORT, strategies=strategies)
+    run = "_".join(("clap_prefix", *strategies))
+    checkpoint = torch.load(f"runs/{run}/fit-1/checkpoints/best.ckpt", weights_only=True)
+    assert {name.split(".")[0] for name in checkpoint["state_dict"]} <= {"decoder", "training_strategies", "val_loss"}
+    provenance = json.loads(Path(f"exports/{run}/provenance.json").read_text())
+    assert provenance["val/loss"] > 0
+
+
+@pytest.mark.parametrize("strategy", ["embedding_shift", "supervised"])
+def test_where_sounds_are_needed_it_says_so(
+    strategy: str, in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("fit", captions_root, *SHORT, strategies=(strategy,))
+    split = {"embedding_shift": "wavcaps/train", "supervised": "audiocaps/train"}[strategy]
+    assert f"opening 40 sounds of {split}" in capsys.readouterr().out
+    command("validate", captions_root, strategies=(strategy,))
+
+
+def test_test_with_each_strategy_and_figures(
+    in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ("noise_injection_embedding_shift",)
+    command("fit", captions_root, *SHORT, strategies=both)
+    exported = {path.name for path in Path("exports/clap_prefix_noise_injection_embedding_shift").iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "embedding_shift.safetensors",
+        "noise_injection.safetensors",
+    } <= exported
+    for last in ("nearest_neighbour", "projection", "reference"):
+        command("test", captions_root, strategies=(*both, last))
+        run = Path(f"runs/clap_prefix_noise_injection_embedding_shift_{last}/test-1")
+        assert json.loads((run / "scores.json").read_text())["num_clips"] == 40
+        assert (run / "modality_gap.png").read_bytes()[:4] == b"\x89PNG"
+        with open(run / "metrics.csv") as file:
+            logged = next(csv.DictReader(file))
+        assert float(logged["gap/norm_after"]) < float(logged["gap/norm_before"])
+    with pytest.raises(SystemExit):  # trained otherwise
+        command("test", captions_root, "--export.source", "exports/clap_prefix_noise_injection_embedding_shift")
+    said = capsys.readouterr().err
+    assert "expected a decoder trained with no strategy in exports/clap_prefix_noise_injection" in said
+
+
+def test_the_text_tower_is_called_once_a_caption_and_then_never(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[str] = []
+    embed_text = ClapEncoder.embed_text
+    monkeypatch.setattr(
+        ClapEncoder, "embed_text", lambda self, texts: embedded.extend(texts) or embed_text(self, texts)
+    )
+    command("fit", captions_root, *SHORT)
+    assert len(embedded) == 40 + 200  # one caption a clip in train, five in val
+    embedded.clear()
+    command("fit", captions_root, "--trainer.max_epochs", "2", "--data.batch_size", "8")
+    command("validate", captions_root)
+    assert embedded == []
+
+
+def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (in_tmp_path / "some.csv").write_text("file_name,caption\n" + "\n".join(f"{i}.wav,a bell rings" for i in range(20)))
+    command("fit", captions_root, *SHORT, "--data.train", "some.csv", "--data.val", "some.csv")
+    assert "some.csv: N = 20 captions of 20 clips" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command("fit", captions_root, *SHORT, "--data.train", "some.csv", strategies=("supervised",))
+    assert "expected a packed split with sounds, found the table some.csv" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_ranks_share_one_cache(in_tmp_path: Path, captions_root: Path) -> None:
+    """Rank 0 embeds, both read; the exported weights are one rank's."""
+    done = subprocess.run(
+        [
+            sys.executable, str(REPOSITORY / "train.py"), "fit", "--config", str(CONFIG), "--data.root",
+            str(captions_root), "--data.max_clips", "40", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
+            "--trainer.strategy", "ddp", *SHORT,
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=in_tmp_path, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("embedding 40 captions of audiocaps/train") == 1
+    assert len(list((in_tmp_path / "data/embeddings").iterdir())) == 2
+    assert (in_tmp_path / "exports/clap_prefix/model.safetensors").exists()
+
+
+def stage(**more: object) -> ClapPrefixDecoder:
+    return ClapPrefixDecoder(ClapEncoder.from_pretrained(MINIATURE / "clap"), width=16, depth=1, num_heads=2, **more)
+
+
+def test_a_caption_that_is_cut_keeps_its_end() -> None:
+    words = stage().clap.network.tokenizer
+    tokens = stage(max_caption_tokens=6).tokens(["a bell rings and a dog barks loudly", "rain falls"])
+    assert tokens.shape == (2, 6)
+    assert words.decode(tokens[0]) == "[CLS] a bell rings and [SEP]"
+    assert words.decode(tokens[1]) == "[CLS] rain falls [SEP] [PAD] [PAD]"
+
+
+def test_supervised_trains_on_the_sound_of_the_captions_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    sounds = Embedded(torch.arange(6.0).view(3, 2), ["b", "a", "c"])
+    data = SimpleNamespace(captions=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
+    monkeypatch.setattr(ClapPrefixDecoder, "_data", data)
+    monkeypatch.setattr(ClapPrefixDecoder, "embedded_sounds", lambda self, split: sounds)
+    embeddings, row_of = stage(supervised=True)._source("x")
+    assert embeddings[row_of].tolist() == [[2, 3], [0, 1], [0, 1], [4, 5]]
+    with pytest.raises(InputError, match="found both"):
+        stage(supervised=True, training_strategies=[NoiseInjection()])
+
+
+def test_class_defaults_are_the_papers() -> None:
+    """Adam to 2e-5 over five epochs, times 0.2 every ten (4.2); configs/paper gives the same."""
+    module = ClapPrefixDecoder(ClapEncoder.from_pretrained(MINIATURE / "clap"))
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
+    rates = []
+    for _ in range(30):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    expected = [0.4e-5, 0.8e-5, 1.2e-5, 1.6e-5, *[2e-5] * 6, *[4e-6] * 10, *[8e-7] * 10]
+    np.testing.assert_allclose(rates, expected)
+    gpt = module.decoder.language_model.config
+    assert (gpt.n_layer, gpt.n_head, gpt.n_embd) == (4, 4, 768)
+    paper = yaml.safe_load((REPOSITORY / "configs/paper/clap_prefix.yaml").read_text())
+    given = paper["model"]["init_args"]
+    assert (given["width"], given["optimizer"]["init_args"]["lr"]) == (768, 2e-5)
+    assert given["lr_scheduler"]["init_args"] == {"warmup": 5, "step_size": 10}
+    assert paper["trainer"]["max_epochs"] == 30
+
+
+def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
+    """What was moved among the texts is shifted as the texts were in training."""
+    shift = EmbeddingShift()
+    shift.gap = torch.full((128,), 0.5)
+    module = stage(training_strategies=[shift], inference_strategy=NearestNeighbour()).eval()
+    memory = torch.nn.functional.normalize(torch.randn(5, 128), dim=1)
+    module.inference_strategy.remember(memory)
+    decoded: list[torch.Tensor] = []
+    module.decoder.generate = lambda x: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
+    module.embed_sounds = lambda batch: memory[[3, 0]]  # type: ignore[method-assign]
+    module.caption(ClipBatch(["a", "b"], True, None, None, None, [["x"], ["y"]], [[], []]))
+    torch.testing.assert_close(decoded[0], memory[[3, 0]] + 0.5)
+
+
+def test_the_cache_is_of_these_captions_and_this_clap(in_tmp_path: Path, captions_root: Path) -> None:
+    path, table = in_tmp_path / "x.f32", torch.randn(10, 4)
+    assert cached(path, (10, 4)) is None
+    order = torch.randperm(10)
+    write_cache(path, (10, 4), ((rows, table[rows]) for rows in order.split(3)))
+    assert torch.equal(cached(path, (10, 4)), table) and cached(path, (11, 4)) is None
+    with pytest.raises(RuntimeError):
+        write_cache(in_tmp_path / "y.f32", (10, 4), killed_after_one())
+    assert [p.name for p in in_tmp_path.glob("*.f32*")] == ["x.f32"]
+    command("fit", captions_root, *SHORT)
+    before = set(Path("data/embeddings").iterdir())
+    command("fit", captions_root, *SHORT, "--model.clap.init_args.pretrained_model_name_or_path", other_clap())
+    assert len(set(Path("data/embeddings").iterdir()) - before) == 2
+
+
+def killed_after_one() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    yield torch.tensor([0]), torch.zeros(1, 4)
+    raise RuntimeError("killed")
+
+
+def other_clap() -> str:
+    clap = ClapEncoder.from_pretrained(MINIATURE / "clap")
+    with torch.no_grad():
+        clap.text_proj[2].bias += 0.01
+    clap.save_pretrained("other_clap")
+    return "other_clap"
