@@ -143,7 +143,7 @@ class ClapPrefixDecoder(L.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _source(self, split: str) -> tuple[Tensor, Tensor]:
-        captions: Captions = self._data.captions(split)
+        captions: Captions = self._data.captions_of(split)
         if not self.supervised:
             return self.embedded_captions(split).embeddings, torch.arange(len(captions.texts))
         sounds = self.embedded_sounds(split)
@@ -152,7 +152,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def embedded_captions(self, split: str) -> Embedded:
         """The text embeddings (N, D) of all captions of a split or table, memory-mapped."""
-        captions: Captions = self._data.captions(split)
+        captions: Captions = self._data.captions_of(split)
         texts = captions.texts
         order = torch.tensor(sorted(range(len(texts)), key=lambda row: len(texts[row])))  # less padding
 
@@ -166,7 +166,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def embedded_sounds(self, split: str) -> Embedded:
         """The audio embeddings (N, D) of all clips of a packed split, memory-mapped."""
-        clip_ids = list(dict.fromkeys(self._data.captions(split).clip_ids))
+        clip_ids = list(dict.fromkeys(self._data.captions_of(split).clip_ids))
         row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
