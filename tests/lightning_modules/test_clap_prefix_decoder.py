@@ -154,7 +154,7 @@ def test_a_caption_that_is_cut_keeps_its_end() -> None:
 
 def test_supervised_trains_on_the_sound_of_the_captions_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     sounds = Embedded(torch.arange(6.0).view(3, 2), ["b", "a", "c"])
-    data = SimpleNamespace(captions=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
+    data = SimpleNamespace(captions_of=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
     monkeypatch.setattr(ClapPrefixDecoder, "_data", data)
     monkeypatch.setattr(ClapPrefixDecoder, "embedded_sounds", lambda self, split: sounds)
     embeddings, row_of = stage(supervised=True)._source("x")
