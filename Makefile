@@ -46,7 +46,7 @@ demo: install  ## the main job: train the alignment on the miniature, caption so
 # of alignment; each is trained once for each of the first SEEDS seeds, two trainings at a time with one thread each
 CRITERIA := ot mmd attentive_ot contrastive cauchy_schwarz
 SEEDS ?= 1
-SEED_LIST := $(wordlist 1,$(SEEDS),42 1 2)
+SEED_LIST := $(wordlist 1,$(SEEDS),42 1 2 3 4 5 6 7)
 comma := ,
 empty :=
 space := $(empty) $(empty)
@@ -59,7 +59,7 @@ criteria: install  ## train with every criterion and print one table (SEEDS=3: t
 	$(BIN)/python -m callbacks.report $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
 		$(SEED_LIST:%=runs/dali_$(criterion)_seed%)))") "not aligned=runs/pretrained" --against ot \
 		--logged "val/modality_gap=modality gap" --vocabulary assets/miniature/vocabulary.json --output runs/criteria.md
-	$(foreach seed,$(SEED_LIST),$(BIN)/python -m benchmarks.attention_weights runs/dali_attentive_ot_seed$(seed)/fit-1 &&) true
+	$(foreach seed,$(SEED_LIST),$(BIN)/python -m benchmarks.attention_weights runs/dali_attentive_ot_seed$(seed) &&) true
 
 # criterion-mmd.1: fit, validate and test with configs/criterion/mmd.yaml, seed 1
 criterion-%: CRITERION = $(OT) $(if $(filter-out ot.%,$*),--config configs/criterion/$(basename $*).yaml) \

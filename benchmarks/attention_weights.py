@@ -1,4 +1,4 @@
-"""python -m benchmarks.attention_weights runs/dali_attentive_ot/fit-1: does attentive OT weigh what sounds?
+"""python -m benchmarks.attention_weights runs/dali_attentive_ot: does attentive OT weigh what sounds?
 
 AUROC of the weights of a picture's 64 tokens, those of things that sound against the rest, on clips of the miniature
 that are in no split; one AUROC a clip, their mean, and a 95% bootstrap interval over the clips. Beside it the AUROC
@@ -45,12 +45,13 @@ def clip_of(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def load(run: Path) -> tuple[AttentiveOptimalTransport, CavMaeEncoder, ImageEncoder]:
-    """The criterion and the encoders of a run, by its configuration and its best checkpoint."""
-    checkpoint, config = run / "checkpoints/best.ckpt", run / "config.yaml"
-    if not (checkpoint.exists() and config.exists()):
+    """The criterion and the encoders of the newest fit of a run name, by its configuration and best checkpoint."""
+    found = sorted(run.glob("fit-*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
         raise InputError(
-            f"expected config.yaml and checkpoints/best.ckpt in {run}, found none; give the folder of a fit"
+            f"expected fit-1/checkpoints/best.ckpt in {run}, found none; give a run name's folder in runs/"
         )
+    checkpoint, config = found[-1], found[-1].parents[1] / "config.yaml"
     stage = yaml.safe_load(config.read_text())["model"]["init_args"]
     criterion = stage["criterion"]
     if not criterion["class_path"].endswith(AttentiveOptimalTransport.__name__):
@@ -81,7 +82,7 @@ def weigh(run: Path, sounds: np.ndarray, pictures: np.ndarray) -> Tensor:
 
 def draw(path: Path, pictures: np.ndarray, weights: Tensor) -> None:
     """Pictures above, their weights below: white is twice the uniform weight, black is none."""
-    figure, axes = plt.subplots(2, len(pictures), figsize=(1.6 * len(pictures), 3.4))
+    figure, axes = plt.subplots(2, len(pictures), squeeze=False, figsize=(1.6 * len(pictures), 3.4))
     for (above, below), picture, weight in zip(axes.T, pictures, weights, strict=True):
         above.imshow(picture)
         below.imshow(weight.view(PATCHES, PATCHES) * PATCHES**2, cmap="gray", vmin=0, vmax=2)
@@ -94,7 +95,7 @@ def draw(path: Path, pictures: np.ndarray, weights: Tensor) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Print the AUROCs of one run's weights."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention_weights", description=main.__doc__)
-    parser.add_argument("run", type=Path, help="folder of a fit with configs/criterion/attentive_ot.yaml")
+    parser.add_argument("run", type=Path, help="runs/<run_name> of a fit with configs/criterion/attentive_ot.yaml")
     parser.add_argument("--clips", type=int, default=300, help="clips of the miniature (%(default)s)")
     options = parser.parse_args(args)
     with one_line_errors():

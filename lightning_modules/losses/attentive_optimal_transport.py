@@ -44,6 +44,8 @@ class AttentiveOptimalTransport(nn.Module):
         solver: Solver | None = None,
     ) -> None:
         super().__init__()
+        if not entropy_weights:
+            raise InputError("expected at least one entropy weight, found none; set the criterion's entropy_weights")
         self.audio_attention = FeatureMeanAttention(width, num_heads)
         self.image_attention = FeatureMeanAttention(width, num_heads)
         self.width = width

@@ -11,11 +11,13 @@ class Contrastive(nn.Module):
 
     Args:
         temperature: the authors'; the paper does not say.
+        gather: whether the negatives in training come from all ranks; the authors' code False.
     """
 
-    def __init__(self, temperature: float = 0.05) -> None:
+    def __init__(self, temperature: float = 0.05, gather: bool = True) -> None:
         super().__init__()
         self.temperature = temperature
+        self.gather = gather
 
     def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Compute the mean of the cross entropies of sound to picture and of picture to sound.
@@ -35,7 +37,7 @@ class Contrastive(nn.Module):
         with torch.autocast(audio_tokens.device.type, enabled=False):
             audio, image = unit_means(audio_tokens), unit_means(image_tokens)  # (B, D)
             all_audio, all_image, first = audio, image, 0
-            if self.training and distributed.is_initialized():
+            if self.training and self.gather and distributed.is_initialized():
                 all_audio, all_image = (torch.cat(all_gather(means)) for means in (audio, image))
                 first = distributed.get_rank() * len(audio)
             logits = torch.stack([audio @ all_image.T, image @ all_audio.T]) / self.temperature  # (2, B, all clips)

@@ -74,5 +74,5 @@ def solve(
     plan, log = ot.emd(*weights, cost.astype(np.float64), numItermax=MAX_ITERATIONS, log=True)
     if log["warning"] is not None:
         raise RuntimeError(f"expected an optimal plan, found that POT stopped early: {log['warning']}")
-    places = np.flatnonzero(plan)
-    return log["cost"], places, plan.ravel()[places], log["u"], log["v"]
+    places, shift = np.flatnonzero(plan), log["u"].mean()  # the potentials' common offset decides nothing
+    return log["cost"], places, plan.ravel()[places], log["u"] - shift, log["v"] + shift

@@ -16,7 +16,7 @@ class Transport:
     Attributes:
         cost: (B,), of the plan.
         plan: (B, N, M), mass from token to token, dense or sparse (COO); rows and columns sum to the weights.
-        audio_potentials: (B, N), dual variables: what the cost grows by with a token's weight.
+        audio_potentials: (B, N), dual variables: what the cost grows by with a token's weight; their mean is 0.
         image_potentials: (B, M); u + v is at most the cost, up to the solver's precision.
         measures: what is to be logged.
     """
@@ -44,8 +44,8 @@ def transport_cost(
 ) -> tuple[Tensor, Transport]:
     """Cost of the optimal plan, squared Euclidean: (B,), and the plan itself.
 
-    Of the measures, `relative_cost` is the cost over that of moving every token to every token (1 means that no
-    structure is shared); the others are the solver's.
+    Of the measures, `relative_cost` is the cost over that of moving every token to every other in proportion to their
+    weights (1 means that no structure is shared); the others are the solver's.
 
     No gradient flows through the solver: by the envelope theorem the tokens' is that of the cost with the plan
     held fixed, and the weights' is the potentials. Only differences of potentials matter where weights sum to 1, so
@@ -68,7 +68,8 @@ def transport_cost(
             audio, image = (tokens.detach().to(distances.dtype) for tokens in (audio_tokens, image_tokens))
             masses = [weights.detach().to(distances.dtype) for weights in (audio_weights, image_weights)]
             transport = solver(distances, *masses)
-            transport.measures["relative_cost"] = transport.cost.mean() / distances.mean().clamp(min=1e-30)
+            independent = torch.einsum("bn,bnm,bm->b", masses[0], distances, masses[1]).mean()
+            transport.measures["relative_cost"] = transport.cost.mean() / independent.clamp(min=1e-30)
         plan, u, v = transport.plan, transport.audio_potentials, transport.image_potentials
         cost = with_gradients(
             transport.cost,

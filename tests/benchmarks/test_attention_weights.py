@@ -25,14 +25,14 @@ def test_what_a_clips_tokens_show() -> None:
 def test_a_short_run(in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
     main(["fit", *arguments(world_root, *OVERLAY, *short)])
-    attention_weights.main(["runs/dali_attentive_ot/fit-1", "--clips", "12"])
+    attention_weights.main(["runs/dali_attentive_ot", "--clips", "12"])
     shown = capsys.readouterr().out
     assert "against the rest: 0." in shown and "(N = 12)" in shown
-    assert Path("runs/dali_attentive_ot/fit-1/attention_weights.png").stat().st_size > 10_000
+    assert Path("runs/dali_attentive_ot/attention_weights.png").stat().st_size > 10_000
 
 
 def test_another_run_is_one_line(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         attention_weights.main(["runs/none"])
     assert ended.value.code == 2
-    assert "expected config.yaml and checkpoints/best.ckpt in runs/none" in capsys.readouterr().err
+    assert "expected fit-1/checkpoints/best.ckpt in runs/none" in capsys.readouterr().err

@@ -181,14 +181,27 @@ def test_class_defaults_are_the_papers() -> None:
     assert paper["trainer"]["max_epochs"] == 20
 
 
-def test_a_criterion_with_parameters_and_a_schedule() -> None:
-    """Its parameters are a second group without weight decay; it hears of the epoch at each training step."""
+def test_a_criterion_with_parameters() -> None:
+    """Its parameters are a second group, without weight decay."""
     criterion = AttentiveOptimalTransport(96)
     stage = TokenAlignment(criterion, module().audio_encoder, llava=str(MINIATURE / "llava"))
     groups = stage.configure_optimizers()["optimizer"].param_groups
     assert [group["weight_decay"] for group in groups] == [5e-7, 0]
     assert {id(p) for p in groups[1]["params"]} == {id(p) for p in criterion.parameters()}
     assert len(module().configure_optimizers()["optimizer"].param_groups) == 1  # of optimal transport, which has none
+
+
+def test_the_schedule_follows_the_epochs(in_tmp_path: Path, world_root: Path) -> None:
+    """Three epochs of attentive transport: uniform weights in the first, then the entropy weights one by one."""
+    overlay = str(REPOSITORY / "configs/criterion/attentive_ot.yaml")
+    short = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "2", "--trainer.log_every_n_steps", "1")
+    weights = ("--model.criterion.init_args.temperature", "0.01")  # so that one step's weights are far from uniform
+    main(["fit", *arguments(world_root, "--config", overlay, "--data.batch_size", "8", *short, *weights)])
+    with open("runs/dali_attentive_ot/fit-1/metrics.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [float(row["train/entropy_weight"]) for row in rows] == [160] * 4 + [128] * 2
+    missing = [float(row["train/image_entropy_uniform"]) - float(row["train/image_entropy"]) for row in rows]
+    assert max(map(abs, missing[:2])) < 1e-6 < 1e-5 < min(missing[2:])
 
 
 def test_only_what_is_wanted_is_asked_for() -> None:

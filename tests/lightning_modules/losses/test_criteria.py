@@ -66,13 +66,17 @@ def test_value_and_gradients_equal_the_plain_version(case: Case, num_audio: int,
 
 @pytest.mark.parametrize("case", sorted(CASES.keys() - {"mmd", "cauchy_schwarz"}), indirect=True)
 def test_gradcheck(case: Case) -> None:
-    """Of those whose bandwidth counts as a constant, the kernels alone: in files of their own."""
+    """Of those whose bandwidth counts as a constant, the kernels alone: in files of their own.
+
+    Two of the parameters are enough: the test above compares all of them, and finite differences take their time.
+    """
+    some = list(case.criterion.parameters())[:2]
     audio, image = tokens(2, 4, WIDTH).requires_grad_(), tokens(2, 3, WIDTH, seed=1).requires_grad_()
 
     def loss(audio: Tensor, image: Tensor, *_: Tensor) -> Tensor:
         return case.criterion(audio, image)[0]
 
-    assert torch.autograd.gradcheck(loss, (audio, image, *case.criterion.parameters()), atol=1e-4)
+    assert torch.autograd.gradcheck(loss, (audio, image, *some), atol=1e-4)
 
 
 def test_image_tokens_may_be_frozen(case: Case) -> None:

@@ -7,7 +7,9 @@ from made_tokens import tokens
 from lightning_modules.losses import earth_mover
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.optimal_transport import OptimalTransport
+from lightning_modules.losses.sinkhorn import Sinkhorn
 from lightning_modules.losses.token_distances import squared_distances
+from lightning_modules.losses.transport import transport_cost
 
 
 def test_identical_sets_cost_nothing_in_any_order() -> None:
@@ -47,6 +49,25 @@ def test_plan_and_potentials_certify_each_other() -> None:
     slack = cost - transport.audio_potentials[:, :, None] - transport.image_potentials[:, None, :]
     assert slack.min() > -1e-9
     assert slack[plan > 0].abs().max() < 1e-9
+
+
+def test_where_every_plan_costs_the_same_the_relative_cost_is_one() -> None:
+    """All of a picture's tokens in one place, weights of any kind."""
+    audio, image = tokens(2, 6, 4), tokens(2, 1, 4, seed=1).expand(2, 5, 4)
+    weights = torch.rand(2, 6, dtype=torch.float64).softmax(1), torch.rand(2, 5, dtype=torch.float64).softmax(1)
+    _, transport = transport_cost(audio, image, *weights, EarthMover())
+    torch.testing.assert_close(transport.measures["relative_cost"].item(), 1.0)
+    torch.testing.assert_close(transport.audio_potentials.mean(dim=1), torch.zeros(2, dtype=torch.float64))
+
+
+def test_sinkhorn_takes_the_place_of_the_exact_solver() -> None:
+    """Value and gradient come near the exact ones as the certified gap closes."""
+    audio, image = tokens(2, 12, 4).requires_grad_(), tokens(2, 9, 4, seed=1)
+    exact, _ = OptimalTransport()(audio, image)
+    loss, measures = OptimalTransport(Sinkhorn(max_gap=1e-5, max_levels=60))(audio, image)
+    assert measures["solved_exactly"] == 0 and exact <= loss <= (1 + 1e-5) * exact
+    expected, found = (torch.autograd.grad(value, audio)[0] for value in (exact, loss))
+    assert (found - expected).norm() < 0.02 * expected.norm()
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
