@@ -13,7 +13,9 @@ JOBS ?= 2
 
 DALI_CRITERIA := $(if $(QUICK),attentive_ot,mmd ot attentive_ot contrastive)
 full = $(if $(filter paper,$(SIZE)),--config configs/paper/$(1).yaml)
-seed = _seed$(1)
+seed = $(if $(filter paper,$(SIZE)),_paper)_seed$(1)
+VOCABULARY ?= $(if $(filter paper,$(SIZE)),,assets/miniature/vocabulary.json)
+vocabulary := $(if $(VOCABULARY),--vocabulary $(VOCABULARY))
 # every row is scored in full by the report: the tests before it need not wait for Java
 TEST := $(RUN) test $(NO_JAVA)
 
@@ -86,7 +88,7 @@ tested = $(foreach s,$(SEED_LIST),runs/$(1)$(call seed,$(s))/tested)
 AUDIOCAPS_ROWS := image attentive_ot_image attentive_ot_image_distilled $(DALI_CRITERIA) $(DALI_CRITERIA:=_distilled)
 CLOTHO_ROWS := $(DALI_CRITERIA) $(DALI_CRITERIA:=_distilled)
 report = $(BIN)/python -m callbacks.report $(foreach r,$(3),$(call row,$(r),$(1)_$(r))) $(4) --against attentive_ot \
-	--constant-from $(ROOT)/$(1)/val $(if $(filter paper,$(SIZE)),,--vocabulary assets/miniature/vocabulary.json) \
+	--constant-from $(ROOT)/$(1)/val $(vocabulary) \
 	--output runs/$(2).md
 DALI_TESTED := $(foreach r,$(AUDIOCAPS_ROWS),$(call tested,audiocaps_$(r))) $(foreach r,$(CLOTHO_ROWS),$(call tested,clotho_$(r))) \
 	runs/audiocaps_image_without_prefix/tested runs/audiocaps_image_written_prompt/tested
@@ -133,7 +135,7 @@ dali-pairs: $(foreach n,$(PAIRS),$(call tested,llava_prefix_$(n)_pairs))  ## the
 # Table 2: what is seen in a sound
 dali-bias: $(foreach c,$(DALI_CRITERIA),runs/visual_bias_$(c)/tested)  ## the visual-bias probe of each criterion
 	$(BIN)/python -m callbacks.examples $(foreach c,$(DALI_CRITERIA),"$(c)=runs/visual_bias_$(c)") \
-		--vocabulary assets/miniature/vocabulary.json --output runs/visual_bias.md
+		$(vocabulary) --output runs/visual_bias.md
 runs/visual_bias_%/tested: exports/dali_%$(call seed,42)/provenance.json
 	$(TEST) $(call align_config,$*) --config configs/prompt/visual_bias.yaml --run_name visual_bias_$* \
 		--export.source exports/dali_$*$(call seed,42)

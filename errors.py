@@ -15,8 +15,15 @@ class InputError(Exception):
 
 
 def command_that_makes(export: str | Path) -> str:
-    """The command that fills exports/<run_name>: the first line of the YAML in configs/ that has this run_name."""
+    """The command that fills exports/<run_name>: the first line of the YAML in configs/ that has this run_name.
+
+    Names that end in _seed<k> are those of `make dali`, whose targets they are.
+    """
     run_name = Path(export).name
+    if re.search(r"_seed\d+$", run_name):
+        return (
+            f"make exports/{run_name}/{'captions.csv' if run_name.startswith('pseudo') else 'provenance.json'} SEEDS=8"
+        )
     for path in sorted((Path(__file__).parent / "configs").rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         if re.search(rf"^run_name: {re.escape(run_name)}$", text, re.MULTILINE) and text.startswith("# python"):

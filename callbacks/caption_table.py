@@ -39,7 +39,7 @@ class CaptionTable(L.Callback):
             return
         export = next(callback for callback in trainer.callbacks if isinstance(callback, Export))  # type: ignore[attr-defined]
         self.folder = export.folder
-        self.made_by = made_by(trainer, pl_module, export)
+        self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
         self.parts = self.folder / f"parts-{self.made_by}"
         done = read_parts(self.parts)
         trainer.datamodule.skip = frozenset(done)  # type: ignore[attr-defined]
@@ -71,6 +71,10 @@ class CaptionTable(L.Callback):
         if not trainer.is_global_zero:
             return
         found = read_parts(self.parts)
+        clips = sum(shard.num_samples for shard in trainer.datamodule.shards["predict"])  # type: ignore[attr-defined]
+        if len(found) < clips:  # a limit was set
+            rank_zero_info(f"{len(found)} of {clips} clips have a caption in {self.parts}/; the table waits for all")
+            return
         rows = empty_rows()
         for clip_id in sorted(found):
             for key, value in zip(CaptionRows.__annotations__, found[clip_id]):
@@ -81,7 +85,6 @@ class CaptionTable(L.Callback):
         for other in self.folder.glob("parts-*"):
             if other != self.parts:  # of an earlier table
                 shutil.rmtree(other)
-        clips = sum(shard.num_samples for shard in trainer.datamodule.shards["predict"])  # type: ignore[attr-defined]
         rank_zero_info(f"{len(found)} of {clips} clips have a caption in {self.folder / FILE_NAME}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
@@ -98,9 +101,10 @@ def made_by(trainer: L.Trainer, stage: Any, export: Export) -> str:
     """A short digest of what decides the captions; of LLaVA only the name."""
     digest = hashlib.sha256(json.dumps([str(getattr(stage, name, None)) for name in SETTINGS]).encode())
     digest.update(index_digest(trainer.datamodule.shards["predict"]).encode())  # type: ignore[attr-defined]
-    encoder = stage.audio_encoder
-    for tensor in getattr(encoder, "network", encoder).state_dict().values():
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    encoder = getattr(stage, "audio_encoder", None)
+    if encoder is not None and not (export.load or trainer.ckpt_path):  # those bring weights, whose files count below
+        for tensor in getattr(encoder, "network", encoder).state_dict().values():
+            digest.update(tensor.detach().float().cpu().numpy().tobytes())
     folders = [getattr(stage, "prefix", None), getattr(stage, "audio_projector", None), export.load and export.source]
     files = [Path(trainer.ckpt_path)] if trainer.ckpt_path else []
     for folder in folders:

@@ -186,9 +186,9 @@ class ClipDataModule(L.LightningDataModule):
         if self._trainer.state.fn != TrainerFn.FITTING:
             return
         for name, found in self.state_dict().items():
-            if found != state_dict[name]:
+            if found != state_dict.get(name):
                 raise InputError(
-                    f"expected {name} {state_dict[name]} as in the checkpoint, found {found}; resume with "
+                    f"expected {name} {state_dict.get(name)} as in the checkpoint, found {found}; resume with "
                     "the settings that the run began with, or begin a new run"
                 )
 
