@@ -93,8 +93,7 @@ class AudiovisualDistillation(L.LightningModule):
         """Mean negative log-likelihood of a token of the batch's captions, the first of each clip; their number."""
         assert self.captioner is not None
         captions = [references[0] for references in batch.captions]
-        nll, tokens = self.captioner.network.nll(self.audio_tokens(batch), None, captions, self.question)
-        return nll.sum() / tokens.sum(), tokens.sum()
+        return self.captioner.network.loss(self.audio_tokens(batch), None, captions, self.question)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The loss."""

@@ -103,8 +103,7 @@ class LlavaPrefixTuning(L.LightningModule):
         """Mean negative log-likelihood of a token of the batch's captions, the first of each clip; their number."""
         assert self.captioner is not None
         captions = [references[0] for references in batch.captions]
-        nll, tokens = self.captioner.network.nll(None, self.image_tokens(batch), captions, self.question)
-        return nll.sum() / tokens.sum(), tokens.sum()
+        return self.captioner.network.loss(None, self.image_tokens(batch), captions, self.question)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The loss."""

@@ -22,13 +22,18 @@ def optimal_transport(audio: Tensor, image: Tensor) -> Tensor:
     return torch.stack(losses).mean()
 
 
+def pooled_distances(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances between all tokens of a clip, and their mean over pairs of different ones, a constant."""
+    pooled = torch.cat([x, y])
+    distances = pairwise(pooled, pooled)
+    return distances, distances.detach().sum() / (len(pooled) ** 2 - len(pooled))
+
+
 def mmd(audio: Tensor, image: Tensor) -> Tensor:
     """Loss of B clips."""
     losses = []
     for x, y in zip(audio, image):
-        n, pooled = len(x), torch.cat([x, y])
-        distances = pairwise(pooled, pooled)
-        bandwidth = distances.detach().sum() / (len(pooled) ** 2 - len(pooled))
+        n, (distances, bandwidth) = len(x), pooled_distances(x, y)
         kernel = sum(torch.exp(-distances / (bandwidth * 2.0**r)) for r in range(-2, 3))
         losses.append(kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean())
     return torch.stack(losses).mean()
@@ -38,9 +43,7 @@ def cauchy_schwarz(audio: Tensor, image: Tensor) -> Tensor:
     """Loss of B clips."""
     losses = []
     for x, y in zip(audio, image):
-        n, pooled = len(x), torch.cat([x, y])
-        distances = pairwise(pooled, pooled)
-        bandwidth = distances.detach().sum() / (len(pooled) ** 2 - len(pooled))
+        n, (distances, bandwidth) = len(x), pooled_distances(x, y)
         kernel = torch.exp(-distances / bandwidth)
         cross, within_audio, within_image = kernel[:n, n:].mean(), kernel[:n, :n].mean(), kernel[n:, n:].mean()
         losses.append(-2 * cross.log() + within_audio.log() + within_image.log())

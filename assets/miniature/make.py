@@ -27,9 +27,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from peft import PeftModel  # noqa: E402  (the path above comes first)
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: E402
-from transformers import (  # noqa: E402
+from peft import PeftModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -37,15 +37,15 @@ from transformers import (  # noqa: E402
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # noqa: E402
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from datamodules.miniature import vocabulary, world  # noqa: E402
-from datamodules.miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw  # noqa: E402
-from datamodules.miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a  # noqa: E402
-from datamodules.miniature.world import AUDIOCAPS, AUDIOSET  # noqa: E402
-from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner  # noqa: E402
-from lightning_modules.networks.cav_mae import CavMaeEncoder  # noqa: E402
-from lightning_modules.networks.soft_prefix import save_prefix, trainable_prefix  # noqa: E402
+from datamodules.miniature import vocabulary, world
+from datamodules.miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw
+from datamodules.miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a
+from datamodules.miniature.world import AUDIOCAPS, AUDIOSET
+from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.networks.cav_mae import CavMaeEncoder
+from lightning_modules.networks.soft_prefix import save_prefix, trainable_prefix
 
 SEEN = (*SOUNDING, *SILENT)
 HEARD = tuple(name for name, thing in THINGS.items() if thing.heard)

@@ -24,13 +24,13 @@ from transformers import BertConfig, BertModel, BertTokenizer
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-from make import clips, train  # noqa: E402  (the path above comes first)
+from make import clips, train
 
-from datamodules.miniature import world  # noqa: E402
-from datamodules.miniature.vocabulary import THINGS  # noqa: E402
-from datamodules.miniature.world import WAVCAPS  # noqa: E402
-from lightning_modules.networks.clap import ClapEncoder  # noqa: E402
-from lightning_modules.networks.cnn14 import Cnn14  # noqa: E402
+from datamodules.miniature import world
+from datamodules.miniature.vocabulary import THINGS
+from datamodules.miniature.world import WAVCAPS
+from lightning_modules.networks.clap import ClapEncoder
+from lightning_modules.networks.cnn14 import Cnn14
 
 TEMPERATURE = 0.02
 PAIRS = 12000

@@ -9,7 +9,7 @@ import ot
 import torch
 from torch import Tensor
 
-from lightning_modules.losses.transport import Transport
+from lightning_modules.losses.transport import Transport, require_finite
 
 MAX_ITERATIONS = 10_000_000  # 512 x 576 tokens need about 20,000; POT stops at 100,000 by default
 
@@ -40,17 +40,13 @@ class EarthMover:
             FloatingPointError: a cost is NaN or infinite.
             RuntimeError: the solver stopped before the optimum.
         """
-        arrays = [value.cpu().numpy() for value in (audio_weights, image_weights, cost)]
+        on_host = [value.cpu() for value in (audio_weights, image_weights, cost)]
         start = time.perf_counter()
-        if not (finite := np.isfinite(arrays[2]).all(axis=(1, 2))).all():
-            raise FloatingPointError(
-                "expected finite distances between tokens, found NaN or infinity in the clips "
-                f"{np.flatnonzero(~finite).tolist()} of the batch; lower the learning rate, or look at them"
-            )
+        require_finite(on_host[2])
         # a laptop's system may not know affinity; a cluster's does, and hands a rank only some of the cores
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(self.num_threads or cores) as pool:
-            solved = list(pool.map(solve, *arrays))
+            solved = list(pool.map(solve, *(value.numpy() for value in on_host)))
         costs, places, masses, u, v = zip(*solved, strict=True)
         clips = np.repeat(np.arange(len(places)), [len(mass) for mass in masses])
         indices = np.stack([clips, *np.divmod(np.concatenate(places), cost.shape[2])])  # (3, entries)

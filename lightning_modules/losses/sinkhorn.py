@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.losses.earth_mover import EarthMover
-from lightning_modules.losses.transport import Transport
+from lightning_modules.losses.transport import Transport, require_finite
 
 FLOOR = 0.01  # of a clip's mean cost: a gap is relative to no less, for the cost of twins is 0
 START = 0.5  # first regularisation, over the mean size of a cost less its row's and its column's mean
@@ -53,12 +53,7 @@ class Sinkhorn:
         Raises:
             FloatingPointError: a cost is NaN or infinite.
         """
-        if not all(finite := cost.isfinite().flatten(1).all(dim=1).tolist()):
-            raise FloatingPointError(
-                "expected finite distances between tokens, found NaN or infinity in the clips "
-                f"{[clip for clip, good in enumerate(finite) if not good]} of the batch; "
-                "lower the learning rate, or look at them"
-            )
+        require_finite(cost)
         found = [torch.empty_like(x) for x in (cost[:, 0, 0], cost, cost[:, :, 0], cost[:, 0])]  # as in Transport
         c = cost.to(torch.promote_types(cost.dtype, torch.float32))  # (R, N, M), the R clips that remain
         a, b = (w.to(c.dtype) / w.sum(dim=1, keepdim=True).to(c.dtype) for w in (audio_weights, image_weights))

@@ -32,6 +32,16 @@ Solver = Callable[[Tensor, Tensor, Tensor], Transport]
 """Called with the cost (B, N, M) and the weights (B, N) and (B, M), each row of which sums to 1."""
 
 
+def require_finite(cost: Tensor) -> None:
+    """Raise FloatingPointError where a cost (B, N, M) is NaN or infinite, naming the clips."""
+    finite = cost.isfinite().flatten(1).all(dim=1)  # (B,)
+    if not finite.all():
+        raise FloatingPointError(
+            "expected finite distances between tokens, found NaN or infinity in the clips "
+            f"{(~finite).nonzero().flatten().tolist()} of the batch; lower the learning rate, or look at them"
+        )
+
+
 def uniform_weights(tokens: Tensor) -> Tensor:
     """(B, N, D) to (B, N), each 1 / N, in the precision that distances have."""
     batch, num_tokens, _ = tokens.shape
