@@ -145,7 +145,6 @@ def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsy
     assert "expected a packed split with sounds, found the table some.csv" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_two_ranks_share_one_cache(in_tmp_path: Path, captions_root: Path) -> None:
     """Rank 0 embeds, both read; the exported weights are one rank's."""
     done = subprocess.run(
