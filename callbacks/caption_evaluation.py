@@ -49,10 +49,7 @@ class CaptionEvaluation(L.Callback):
         """Append the batch of every rank to the file and to `self.rows`, on rank 0."""
         if trainer.is_global_zero and self.file is None:
             self._open(trainer)
-        batches: list[Any] = [outputs]
-        if trainer.world_size > 1:
-            batches = [None] * trainer.world_size
-            torch.distributed.gather_object(outputs, batches if trainer.is_global_zero else None, dst=0)
+        batches = gathered(trainer, outputs)
         if self.file is None:
             return
         new = empty_rows()
@@ -123,6 +120,15 @@ class CaptionEvaluation(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leave what was captioned so far on disk."""
         self._close()
+
+
+def gathered(trainer: L.Trainer, outputs: Any) -> list[Any]:
+    """What each rank gives, on rank 0; every rank must call it."""
+    if trainer.world_size == 1:
+        return [outputs]
+    batches: list[Any] = [None] * trainer.world_size
+    torch.distributed.gather_object(outputs, batches if trainer.is_global_zero else None, dst=0)
+    return batches
 
 
 def are_captions(outputs: Any) -> bool:

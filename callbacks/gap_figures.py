@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from callbacks.caption_evaluation import run_folder
+from callbacks.caption_evaluation import gathered, run_folder
 
 SIDES = {"sounds": "tab:blue", "captions": "tab:orange"}
 
@@ -28,26 +28,27 @@ class GapFigures(L.Callback):
 
     def __init__(self, num_clips: int = 500) -> None:
         self.num_clips = num_clips
-        self.audio: list[Tensor] = []
-        self.decoded: list[Tensor] = []
-        self.references: list[str] = []
+        self.clips: dict[str, tuple[Tensor, Tensor, str]] = {}  # by id: sound, what was decoded for it, its reference
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Keep the embeddings of this rank's clips."""
-        if isinstance(outputs, dict) and "decoded" in outputs and trainer.is_global_zero:
-            self.audio.append(outputs["audio"])
-            self.decoded.append(outputs["decoded"])
-            self.references += [references[0] for references in outputs["references"]]
+        """Keep the embeddings of all ranks' clips, on rank 0."""
+        for rows in gathered(trainer, outputs):
+            if trainer.is_global_zero and isinstance(rows, dict) and "decoded" in rows:
+                columns = (rows["clip_ids"], rows["audio"], rows["decoded"], rows["references"])
+                for clip_id, audio, decoded, references in zip(*columns):
+                    if references:  # one without stops the evaluation
+                        self.clips[clip_id] = audio, decoded, references[0]
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure and draw, on rank 0."""
-        if not self.audio:
+        if not self.clips:
             return
-        audio, decoded = torch.cat(self.audio).float(), torch.cat(self.decoded).float()
-        text, trained = (side.float().cpu() for side in pl_module.text_embeddings(self.references))  # type: ignore
-        self.audio, self.decoded, self.references = [], [], []
+        sounds, heard, references = zip(*self.clips.values())
+        self.clips = {}
+        audio, decoded = torch.stack(sounds).float(), torch.stack(heard).float()
+        text, trained = (side.float().cpu() for side in pl_module.text_embeddings(list(references)))  # type: ignore
         before, after = (audio, text), (decoded, trained)
         numbers = {
             f"gap/{name}_{when}": value

@@ -16,6 +16,11 @@ from datamodules.shards import Shard, read_index, read_samples
 from errors import InputError
 
 
+def is_table(split: str) -> bool:
+    """Whether a CSV is meant, and not a packed split."""
+    return split.lower().endswith(".csv")
+
+
 class CaptionDataModule(ClipDataModule):
     """Streams `CaptionBatch`es to fit and validate, `ClipBatch`es to test and predict.
 
@@ -38,7 +43,7 @@ class CaptionDataModule(ClipDataModule):
             InputError: no such split or table, or no caption in it.
         """
         if split not in self.read:
-            if split.endswith(".csv"):
+            if is_table(split):
                 path = Path(self.root) / split
                 table = read_captions(path if path.is_file() else Path(split))
             else:
@@ -64,7 +69,7 @@ class CaptionDataModule(ClipDataModule):
         return digest.hexdigest()
 
     def _packed(self, split: str) -> list[Shard]:
-        if split.endswith(".csv"):
+        if is_table(split):
             raise InputError(f"expected a packed split with sounds, found the table {split}; pack one, or do without")
         return read_index(Path(self.root) / split)
 
@@ -83,6 +88,8 @@ class CaptionDataModule(ClipDataModule):
                 self.captions_of(getattr(self, name))
         if getattr(self, SPLITS_OF[stage][0]) is None:
             super().setup(stage)  # says what is missing
+        if stage == "fit":
+            self.train_dataloader()  # says that a batch is larger than the split, before anything is embedded
 
     def train_dataloader(self) -> CaptionLoader:  # type: ignore[override]
         """From the batch that the trainer has come to."""
@@ -114,6 +121,7 @@ class CaptionDataModule(ClipDataModule):
         return {
             "train": self.train,
             "train_captions": len(self.captions_of(self.train).texts),
+            "digest of train_captions": self.captions_of(self.train).digest()[:12],
             "seed": self.seed,
             "batch_size": self.batch_size,
             "devices": self._trainer.world_size,

@@ -4,6 +4,7 @@ Shapes everywhere: B clips, T samples, F frames of the filterbank, N audio token
 L text tokens, K candidates.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -67,6 +68,10 @@ class Captions:
 
     texts: list[str]
     clip_ids: list[str]
+
+    def digest(self) -> str:
+        """Of all of it, in order."""
+        return hashlib.sha256("\0".join((*self.texts, *self.clip_ids)).encode()).hexdigest()
 
 
 @dataclass

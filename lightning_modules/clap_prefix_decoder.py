@@ -1,6 +1,7 @@
 """WSAC: a decoder of CLAP embeddings that learns from captions alone, and then captions sounds by theirs."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from lightning_modules.networks.modality_gap import Embedded
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 
 TEXTS_AT_ONCE = 256
+TRAINED_WITH = "trained_with.json"
 
 
 class WarmupStep(LambdaLR):
@@ -34,9 +36,16 @@ class WarmupStep(LambdaLR):
         warmup: epochs until the full rate.
         step_size: epochs between two decays.
         gamma: factor of a decay.
+
+    Raises:
+        InputError: fewer epochs than one.
     """
 
     def __init__(self, optimizer: Optimizer, warmup: int = 5, step_size: int = 10, gamma: float = 0.2) -> None:
+        if min(warmup, step_size) < 1:
+            raise InputError(
+                f"expected warmup and step_size of at least 1 epoch, found {warmup} and {step_size}; correct them"
+            )
         super().__init__(optimizer, lambda epoch: min(1.0, (epoch + 1) / warmup) * gamma ** (epoch // step_size))
 
 
@@ -65,6 +74,9 @@ class ClapPrefixDecoder(L.LightningModule):
         cache: folder of the embeddings.
         optimizer: the paper's by default.
         lr_scheduler: stepped every epoch; the paper's by default.
+
+    Raises:
+        InputError: arguments that do not go together.
     """
 
     def __init__(
@@ -91,12 +103,22 @@ class ClapPrefixDecoder(L.LightningModule):
                 "expected training strategies or supervised, found both; the strategies bring texts to sounds, and "
                 "supervised trains on sounds"
             )
+        if supervised and (inference_strategy is not None or caption_from == "reference"):
+            raise InputError(
+                "expected sounds for a supervised decoder, found a strategy that decodes texts; leave one of them out"
+            )
+        if max_caption_tokens < 3 or max_new_tokens < 1:
+            raise InputError(
+                f"expected max_caption_tokens of at least 3 (a word, its beginning and end) and max_new_tokens of at "
+                f"least 1, found {max_caption_tokens} and {max_new_tokens}; correct them"
+            )
         self.clap = Frozen(clap)
         self.training_strategies: Any = nn.ModuleList(training_strategies or [])
         self.inference_strategy: Any = inference_strategy
         self.supervised = supervised
         self.caption_from = caption_from
         self.max_caption_tokens = max_caption_tokens
+        self.max_new_tokens = max_new_tokens
         self.cache = Path(cache)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -162,12 +184,12 @@ class ClapPrefixDecoder(L.LightningModule):
             for rows in tqdm(order.split(TEXTS_AT_ONCE), desc="embedding", unit="batch", disable=None):
                 yield rows, self.clap.network.embed_text([texts[row] for row in rows])
 
-        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-        return Embedded(self._cached("text", digest, len(texts), pieces), captions.clip_ids)
+        return Embedded(self._cached("text", captions.digest(), len(texts), pieces), captions.clip_ids)
 
     def embedded_sounds(self, split: str) -> Embedded:
         """The audio embeddings (N, D) of all clips of a packed split, memory-mapped."""
-        clip_ids = list(dict.fromkeys(self._data.captions_of(split).clip_ids))
+        captions: Captions = self._data.captions_of(split)
+        clip_ids = list(dict.fromkeys(captions.clip_ids))
         row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
@@ -177,7 +199,7 @@ class ClapPrefixDecoder(L.LightningModule):
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 yield rows, self.embed_sounds(batch)[kept.to(self.device)]
 
-        digest = self._data.sounds_digest(split)
+        digest = captions.digest() + self._data.sounds_digest(split)
         return Embedded(self._cached("audio", digest, len(clip_ids), pieces), clip_ids)
 
     @torch.no_grad()
@@ -254,11 +276,17 @@ class ClapPrefixDecoder(L.LightningModule):
         audio = self.embed_sounds(batch)
         decoded = audio
         if self.caption_from == "reference":
-            first = [references[0] if references else "" for references in batch.captions]
+            if mute := [clip_id for clip_id, references in zip(batch.clip_ids, batch.captions) if not references]:
+                raise InputError(
+                    f"expected a reference of every clip to decode in its place, found none of clip {mute[0]!r}; pack "
+                    "the clips with captions, or leave strategy/reference.yaml out"
+                )
+            first = [references[0] for references in batch.captions]
             decoded = self.as_trained(self.clap.network.embed_text(first))
         elif self.inference_strategy is not None:
             decoded = self.as_trained(self.inference_strategy(audio))
-        words = self.clap.network.tokenizer.batch_decode(self.decoder.generate(decoded), skip_special_tokens=True)
+        tokens = self.decoder.generate(decoded, self.max_new_tokens)
+        words = self.clap.network.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return EmbeddedCaptionRows(
             clip_ids=batch.clip_ids,
             captions=[text.strip() for text in words],
@@ -282,27 +310,47 @@ class ClapPrefixDecoder(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def export(self, folder: Path) -> None:
-        """Write the decoder as a Hugging Face folder, and what each training strategy knows in a file of its name."""
+        """Write the decoder as a Hugging Face folder, what it was trained with, and what each strategy knows."""
         self.decoder.save_pretrained(folder)
-        for strategy, name in zip(self.training_strategies, self._strategy_files()):
-            save_file({key: value.contiguous() for key, value in strategy.state_dict().items()}, folder / name)
+        (folder / TRAINED_WITH).write_text(json.dumps(self._trained_with(), indent=2) + "\n")
+        for strategy, name in zip(self.training_strategies, self._strategies()):
+            state = {key: value.contiguous() for key, value in strategy.state_dict().items()}
+            save_file(state, folder / f"{name}.safetensors")
 
     def load_export(self, folder: Path) -> None:
-        """Take the decoder of a folder that `export` wrote, if it was trained with the strategies of this run."""
-        found = sorted(path.name for path in folder.glob("*.safetensors") if path.name != "model.safetensors")
-        wanted = sorted(self._strategy_files())
-        if found != wanted:
-            found, wanted = ([name.removesuffix(".safetensors") for name in names] for names in (found, wanted))
+        """Take the decoder of a folder that `export` wrote, if it was trained as this run is set.
+
+        Raises:
+            InputError: with another CLAP, other strategies, or on texts in place of sounds; or no such folder.
+        """
+        try:
+            found = json.loads((folder / TRAINED_WITH).read_text())
+        except OSError as error:
             raise InputError(
-                f"expected a decoder trained with {' and '.join(wanted) or 'no strategy'} in {folder}, found one "
-                f"trained with {' and '.join(found) or 'none'}; give both commands the same training strategy, or "
-                "name the export with --export.source"
+                f"expected a decoder of CLAP's embeddings in {folder}, found no {TRAINED_WITH} ({error.strerror}); "
+                "train it anew, or name another folder with --export.source"
+            ) from None
+        wanted = self._trained_with()
+        if differing := [
+            f"{name} {value}, found {found.get(name)}" for name, value in wanted.items() if found.get(name) != value
+        ]:
+            raise InputError(
+                f"expected a decoder in {folder} trained with {'; '.join(differing)}; give test the overlays and the "
+                "CLAP of fit, or name another folder with --export.source"
             )
         self.decoder = PrefixDecoder.from_pretrained(folder).to(self.device).eval()
-        for strategy, name in zip(self.training_strategies, self._strategy_files()):
-            strategy.load_state_dict(load_file(folder / name))
+        for strategy, name in zip(self.training_strategies, self._strategies()):
+            strategy.load_state_dict(load_file(folder / f"{name}.safetensors"))
             strategy.to(self.device)
 
-    def _strategy_files(self) -> list[str]:
+    def _trained_with(self) -> dict[str, Any]:
+        clap = self.clap.network
+        return {
+            "strategies": self._strategies(),
+            "supervised": self.supervised,
+            "clap": {part: clap.fingerprint(part)[:16] for part in ("text", "audio")},
+        }
+
+    def _strategies(self) -> list[str]:
         names = (type(strategy).__name__ for strategy in self.training_strategies)
-        return ["".join(f"_{c.lower()}" if c.isupper() else c for c in name)[1:] + ".safetensors" for name in names]
+        return ["".join(f"_{c.lower()}" if c.isupper() else c for c in name)[1:] for name in names]

@@ -18,10 +18,15 @@ class TextMemory(nn.Module):
 
     Args:
         chunk_size: captions on the device at once; None keeps all there.
+
+    Raises:
+        InputError: a chunk of no caption.
     """
 
     def __init__(self, chunk_size: int | None = None) -> None:
         super().__init__()
+        if chunk_size is not None and chunk_size < 1:
+            raise InputError(f"expected a chunk_size of at least 1, or null, found {chunk_size}; correct it")
         self.chunk_size = chunk_size
         self.memory = torch.empty(0)  # no buffer: it belongs to the data, not to a checkpoint
 
@@ -68,7 +73,7 @@ class Projection(TextMemory):
 
     def __init__(self, temperature: float = 0.01, renormalise: bool = False, chunk_size: int | None = None) -> None:
         super().__init__(chunk_size)
-        if temperature <= 0:
+        if not temperature > 0:
             raise InputError(f"expected a temperature above 0, found {temperature}; correct it")
         self.temperature = temperature
         self.renormalise = renormalise

@@ -100,9 +100,13 @@ class ClapEncoder(nn.Module):
         """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
         digest = hashlib.sha256(f"{part} {self.max_text_tokens} {self.clean_text} {self.sampling_rate}".encode())
         if part == "text":
-            digest.update(self.tokenizer.backend_tokenizer.to_str().encode())
+            words = json.loads(self.tokenizer.backend_tokenizer.to_str())
+            words |= {"truncation": None, "padding": None}  # these are of its last call
+            digest.update(json.dumps(words).encode())
+            digest.update(self.text_encoder.config.to_json_string().encode())
         else:
-            digest.update(repr(vars(self.audio_encoder.log_mel)["filters"]).encode())
+            log_mel = self.audio_encoder.log_mel
+            digest.update(repr((log_mel.filters, log_mel.hop_length, self.audio_encoder.settings)).encode())
         for name, value in sorted(self.state_dict().items()):
             if name.startswith(part):
                 digest.update(name.encode())

@@ -55,13 +55,16 @@ def report_training_data(config: Any, path: str | Path) -> None:
 
 
 def data_files(config: Any) -> Iterator[str]:
-    """Texts in a nested configuration that name a table of data."""
+    """Texts in a nested configuration that name a table of data, a data set, or a benchmark in any other way."""
     if isinstance(config, dict):
+        yield from (str(config[key]) for key in ("dataset",) if isinstance(config.get(key), str))
         config = list(config.values())
     if isinstance(config, list | tuple):
         for value in config:
             yield from data_files(value)
-    elif isinstance(config, str) and config.endswith((".json", ".csv")):
+    elif isinstance(config, str) and (
+        config.endswith((".json", ".csv")) or any(name in config.lower() for name in BENCHMARKS)
+    ):
         yield config
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.networks.log_mel import LogMel
+from lightning_modules.networks.log_mel import LogMel, at_least
 
 CHANNELS = (64, 128, 256, 512, 1024, 2048)
 
@@ -77,8 +77,9 @@ class Cnn14(nn.Module):
         self.log_mel = LogMel(sampling_rate, hop_length=hop_length, max_frequency=max_frequency)
         self.least_frames = 2 ** len(channels)  # what the halvings leave one frame of
         self.bn0 = nn.BatchNorm2d(64)
-        for number, (inputs, outputs) in enumerate(pairwise((1, *channels)), 1):
-            self.add_module(f"conv_block{number}", ConvBlock(inputs, outputs))
+        self.blocks = [f"conv_block{number}" for number in range(1, len(channels) + 1)]
+        for name, (inputs, outputs) in zip(self.blocks, pairwise((1, *channels))):
+            self.add_module(name, ConvBlock(inputs, outputs))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
@@ -95,17 +96,10 @@ class Cnn14(nn.Module):
         frames = features[:, None].to(self.bn0.weight.dtype)  # (B, 1, F, 64)
         frames = self.bn0(frames.transpose(1, 3)).transpose(1, 3)
         frames = cut(frames, num_frames)
-        for block in list(self.children())[2:]:  # after log_mel and bn0
-            frames, num_frames = block(frames, num_frames)
+        for name in self.blocks:
+            frames, num_frames = self.get_submodule(name)(frames, num_frames)
         frames = frames.mean(3)  # (B, width, F)
         after = torch.arange(frames.shape[2], device=frames.device) >= num_frames[:, None]  # (B, F)
         highest = frames.masked_fill(after[:, None], -torch.inf).amax(2)
         mean = frames.masked_fill(after[:, None], 0).sum(2) / num_frames[:, None]
         return highest + mean
-
-
-def at_least(waveforms: Tensor, num_samples: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Waveforms (B, T), zero after each one's end, and their lengths raised to `least` samples."""
-    inside = torch.arange(waveforms.shape[1], device=waveforms.device) < num_samples[:, None]  # (B, T)
-    waveforms = F.pad(waveforms * inside, (0, max(0, least - waveforms.shape[1])))
-    return waveforms, num_samples.clamp(min=least)

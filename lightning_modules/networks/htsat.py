@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ClapAudioConfig, ClapAudioModel
 
-from lightning_modules.networks.log_mel import LogMel
+from lightning_modules.networks.log_mel import LogMel, at_least
 
 NUM_FRAMES = 1024  # the side of the spectrogram folded to a picture, 256, times 4
 RENAMED = (  # authors' name, transformers' name
@@ -49,6 +49,7 @@ class Htsat(nn.Module):
         self.repeat = repeat
         self.model = ClapAudioModel(config or ClapAudioConfig())
         self.width: int = self.model.config.hidden_size
+        self.settings = {"max_samples": max_samples, "repeat": repeat, **self.model.config.to_dict()}
 
     def features(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms (B, T) and their lengths (B,) to frames (B, 1024, 64) and their numbers (B,).
@@ -59,10 +60,7 @@ class Htsat(nn.Module):
         if self.repeat:
             waveforms, num_samples = repeated(waveforms, num_samples, self.max_samples)
         least = self.log_mel.fft_length // 2 + 1  # of samples, for its ends to be reflected
-        if int(num_samples.min()) < least:
-            waveforms = F.pad(waveforms, (0, max(0, least - waveforms.shape[1])))
-            num_samples = num_samples.clamp(min=least)
-        frames, num_frames = self.log_mel(waveforms, num_samples)
+        frames, num_frames = self.log_mel(*at_least(waveforms, num_samples, least))
         stretched = frames.new_empty(len(frames), NUM_FRAMES, frames.shape[2])
         for number in num_frames.unique().tolist():
             alike = num_frames == number

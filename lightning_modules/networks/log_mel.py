@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
@@ -67,6 +68,13 @@ class LogMel(nn.Module):
             power = spectrum.real.square() + spectrum.imag.square()  # (B, F, fft / 2 + 1)
             mel = power @ mel_filters(*self.filters).to(power)
             return 10 * mel.clamp(min=FLOOR).log10(), last[:, 0].add(1) // self.hop_length + 1
+
+
+def at_least(waveforms: Tensor, num_samples: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Waveforms (B, T), zero after each one's end, and their lengths raised to `least` samples."""
+    inside = torch.arange(waveforms.shape[1], device=waveforms.device) < num_samples[:, None]  # (B, T)
+    waveforms = F.pad(waveforms * inside, (0, max(0, least - waveforms.shape[1])))
+    return waveforms, num_samples.clamp(min=least)
 
 
 @lru_cache(maxsize=8)

@@ -4,6 +4,7 @@ A strategy maps embeddings (B, D) to (B, D). Where it needs data it has `prepare
 training with two functions that return the `Embedded` captions and sounds of a split.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -36,7 +37,7 @@ class NoiseInjection(nn.Module):
         renormalise: scale the result to norm 1, as the authors' code does.
 
     Raises:
-        InputError: a variance below 0.
+        InputError: a variance below 0, or no clip to estimate it from.
     """
 
     variance: Tensor
@@ -49,8 +50,10 @@ class NoiseInjection(nn.Module):
         renormalise: bool = False,
     ) -> None:
         super().__init__()
-        if variance != "auto" and float(variance) < 0:
+        if variance != "auto" and not 0 <= float(variance) < math.inf:
             raise InputError(f'expected a variance of at least 0, or "auto", found {variance}; correct it')
+        if num_clips < 1:
+            raise InputError(f"expected num_clips of at least 1, found {num_clips}; correct it")
         self.captions = captions if variance == "auto" else None
         self.num_clips = num_clips
         self.renormalise = renormalise
@@ -133,6 +136,11 @@ class EmbeddingShift(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, D)."""
+        if self.gap.ndim and len(self.gap) != embeddings.shape[1]:
+            raise InputError(
+                f"expected a gap of {embeddings.shape[1]} numbers, as CLAP's embeddings have, found {len(self.gap)}; "
+                "name the gap of this CLAP, or leave `path` out"
+            )
         shifted = embeddings + self.gap
         return F.normalize(shifted, dim=-1) if self.renormalise else shifted
 

@@ -9,6 +9,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from errors import InputError
+
 
 class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
     """A mapping network of two layers makes the prefix of a Transformer that is trained from scratch.
@@ -27,6 +29,9 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
         prefix_length: tokens that the embedding becomes.
         max_tokens: longest caption, `bos` and `eos` included.
         dropout: in the Transformer.
+
+    Raises:
+        InputError: sizes that do not go together.
     """
 
     def __init__(
@@ -44,6 +49,11 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        if width % num_heads or min(width, depth, num_heads, prefix_length) < 1:
+            raise InputError(
+                f"expected depth, prefix_length and num_heads of at least 1 and a width that num_heads divides, found "
+                f"depth {depth}, prefix_length {prefix_length}, num_heads {num_heads}, width {width}; correct them"
+            )
         self.prefix_length = prefix_length
         self.max_tokens = max_tokens
         hidden = (embedding_dim + width * prefix_length) // 2
@@ -77,13 +87,20 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
 
     @torch.inference_mode()
-    def generate(self, embeddings: Tensor, use_cache: bool = True) -> Tensor:
-        """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`."""
+    def generate(self, embeddings: Tensor, max_new_tokens: int | None = None, use_cache: bool = True) -> Tensor:
+        """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`.
+
+        Args:
+            embeddings: (B, D).
+            max_new_tokens: longest caption, at most `max_tokens`, which None takes.
+            use_cache: False computes every step anew, for comparison.
+        """
+        longest = min(max_new_tokens or self.max_tokens, self.max_tokens)
         model, config = self.language_model, self.language_model.config
         inputs, cache = self.prefix(embeddings), None
         tokens = torch.empty(len(inputs), 0, dtype=torch.long, device=inputs.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
-        while tokens.shape[1] < self.max_tokens and not ended.all():
+        while tokens.shape[1] < longest and not ended.all():
             out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=use_cache)
             token = model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)  # (B,)
             token = token.masked_fill(ended, config.pad_token_id)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,15 +15,20 @@ import pytest
 import torch
 import yaml
 from conftest import MINIATURE, REPOSITORY
+from safetensors.torch import load_file
 
-from datamodules.clips import Captions, ClipBatch
+from datamodules.caption_datamodule import CaptionDataModule
+from datamodules.clip_loader import EvalLoader
+from datamodules.clips import Captions, ClipBatch, ClipFormat
 from datamodules.miniature import ensure_split
+from datamodules.shards import read_index, read_samples
 from errors import InputError
 from lightning_modules.clap_prefix_decoder import ClapPrefixDecoder
 from lightning_modules.decoding.text_memory import NearestNeighbour
 from lightning_modules.networks.clap import ClapEncoder
 from lightning_modules.networks.embedding_cache import cached, write_cache
 from lightning_modules.networks.modality_gap import Embedded, EmbeddingShift, NoiseInjection
+from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from train import main
 
 CONFIG = REPOSITORY / "configs/clap_prefix.yaml"
@@ -95,7 +101,9 @@ def test_test_with_each_strategy_and_figures(
     with pytest.raises(SystemExit):  # trained otherwise
         command("test", captions_root, "--export.source", "exports/clap_prefix_noise_injection_embedding_shift")
     said = capsys.readouterr().err
-    assert "expected a decoder trained with no strategy in exports/clap_prefix_noise_injection" in said
+    assert (
+        "expected a decoder in exports/clap_prefix_noise_injection_embedding_shift trained with strategies []" in said
+    )
 
 
 def test_the_text_tower_is_called_once_a_caption_and_then_never(
@@ -134,6 +142,119 @@ def test_a_table_of_audiocaps_size(
     embedded.clear()
     command("fit", captions_root, *SHORT, "--data.train", "train.csv")
     assert embedded == []
+
+
+def embeddings_given(monkeypatch: pytest.MonkeyPatch, method: str) -> list[tuple]:
+    """What a method of the decoder is called with from here on."""
+    given: list[tuple] = []
+    plain = getattr(PrefixDecoder, method)
+    monkeypatch.setattr(PrefixDecoder, method, lambda self, *args: given.append(args) or plain(self, *args))
+    return given
+
+
+def texts_of(captions: list[str]) -> torch.Tensor:
+    with torch.no_grad():
+        return ClapEncoder.from_pretrained(MINIATURE / "clap").embed_text(captions)
+
+
+def split_of(root: Path, split: str) -> list[dict]:
+    shards = read_index(root / "first-40" / split)
+    return [sample.record for shard in shards for sample in read_samples(shard, 0, shard.num_samples, lambda _: ())]
+
+
+def test_each_caption_is_learnt_from_its_own_embedding_moved_by_the_strategy(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = embeddings_given(monkeypatch, "forward")
+    command("fit", captions_root, *SHORT, strategies=("embedding_shift",))
+    gap = load_file("exports/clap_prefix_embedding_shift/embedding_shift.safetensors")["gap"]
+    words = stage().clap.network.tokenizer
+    assert gap.norm() > 0.5 and len(given) >= 3
+    for embeddings, tokens in given:
+        expected = texts_of(words.batch_decode(tokens, skip_special_tokens=True)) + gap
+        torch.testing.assert_close(embeddings, expected, rtol=0, atol=1e-5)
+
+    decoded = embeddings_given(monkeypatch, "generate")
+    command("test", captions_root, strategies=("embedding_shift", "reference"))
+    first = [record["captions"][0] for record in split_of(captions_root, "audiocaps/test")]
+    torch.testing.assert_close(decoded[0][0], texts_of(first) + gap, rtol=0, atol=1e-5)
+    command("test", captions_root, strategies=("embedding_shift",))
+    heard = decoded[1][0]  # the sounds, as they are
+    with open("runs/clap_prefix_embedding_shift/test-1/metrics.csv") as file:
+        logged = next(csv.DictReader(file))
+    before = (heard.mean(0) - texts_of(first).mean(0)).norm().item()
+    assert float(logged["gap/norm_before"]) == pytest.approx(before, abs=1e-4)
+
+
+def test_the_memory_is_the_whole_training_set(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("fit", captions_root, *SHORT)
+    remembered: list[torch.Tensor] = []
+    remember = NearestNeighbour.remember
+    monkeypatch.setattr(
+        NearestNeighbour, "remember", lambda self, rows: (remembered.append(rows), remember(self, rows))[1]
+    )
+    command("test", captions_root, strategies=("nearest_neighbour",))
+    captions = [text for record in split_of(captions_root, "audiocaps/train") for text in record["captions"]]
+    torch.testing.assert_close(remembered[0], texts_of(captions), rtol=0, atol=1e-5)
+
+
+def test_each_sound_has_its_own_embedding(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Embedded] = []
+    plain = ClapPrefixDecoder.embedded_sounds
+    monkeypatch.setattr(
+        ClapPrefixDecoder, "embedded_sounds", lambda self, split: found.append(plain(self, split)) or found[-1]
+    )
+    command("fit", captions_root, *SHORT, "--data.eval_batch_size", "7", strategies=("supervised",))
+    clap = ClapEncoder.from_pretrained(MINIATURE / "clap")
+    rows = dict(zip(found[0].clip_ids, found[0].embeddings))
+    shards = read_index(captions_root / "first-40/audiocaps/train")
+    with torch.no_grad():
+        for batch in EvalLoader(shards, ClipFormat(sampling_rate=clap.sampling_rate), 1):
+            alone = clap.embed_audio(batch.waveforms, batch.num_samples)[0]
+            torch.testing.assert_close(rows[batch.clip_ids[0]], alone, rtol=0, atol=1e-5)
+
+
+def test_validation_is_a_mean_over_tokens(in_tmp_path: Path, captions_root: Path) -> None:
+    command("fit", captions_root, *SHORT)
+    losses = []
+    for number, size in enumerate(("200", "7"), 1):
+        command("validate", captions_root, "--data.eval_batch_size", size)
+        with open(f"runs/clap_prefix/validate-{number}/metrics.csv") as file:
+            losses.append(float(next(csv.DictReader(file))["val/loss"]))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_the_cache_of_sounds_is_of_these_sounds(tmp_path: Path) -> None:
+    """Another world has the same ids."""
+    digests = []
+    for seed in (0, 1):
+        ensure_split(tmp_path / str(seed), "clotho/val", seed, max_clips=3)
+        digests.append(CaptionDataModule(str(tmp_path / str(seed))).sounds_digest("clotho/val"))
+    assert digests[0] != digests[1]
+
+
+def test_an_export_is_of_its_clap_and_training(
+    in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("fit", captions_root, *SHORT)
+    source = ("--export.source", "exports/clap_prefix")
+    for more, strategies, found in (
+        (("--model.clap.init_args.pretrained_model_name_or_path", other_clap()), (), "trained with clap"),
+        ((), ("supervised",), "trained with supervised True, found False"),
+        ((), ("supervised", "projection"), "found a strategy that decodes texts"),
+        (("--model.max_caption_tokens", "2"), (), "max_caption_tokens of at least 3"),
+        (("--model.width", "130"), (), "a width that num_heads divides"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            command("test", captions_root, *source, *more, strategies=strategies)
+        assert ended.value.code == 2 and found in capsys.readouterr().err
+    command("test", captions_root, "--model.max_new_tokens", "3")
+    with open("runs/clap_prefix/test-2/captions.csv") as file:
+        assert all(len(row["caption"].split()) <= 2 for row in csv.DictReader(file))  # [CLS] is the third
 
 
 def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +334,7 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
     memory = torch.nn.functional.normalize(torch.randn(5, 128), dim=1)
     module.inference_strategy.remember(memory)
     decoded: list[torch.Tensor] = []
-    module.decoder.generate = lambda x: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
+    module.decoder.generate = lambda x, longest: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
     module.embed_sounds = lambda batch: memory[[3, 0]]  # type: ignore[method-assign]
     module.caption(ClipBatch(["a", "b"], True, None, None, None, [["x"], ["y"]], [[], []]))
     torch.testing.assert_close(decoded[0], memory[[3, 0]] + 0.5)
@@ -228,6 +349,12 @@ def test_the_cache_is_of_these_captions_and_this_clap(in_tmp_path: Path, caption
     with pytest.raises(RuntimeError):
         write_cache(in_tmp_path / "y.f32", (10, 4), killed_after_one())
     assert [p.name for p in in_tmp_path.glob("*.f32*")] == ["x.f32"]
+    (in_tmp_path / f"x.f32.partial-{socket.gethostname()}-99999999").touch()  # of a process that was killed
+    write_cache(path, (10, 4), [(order, table[order])])
+    assert [p.name for p in in_tmp_path.glob("*.f32*")] == ["x.f32"]
+    (in_tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected room for 0.0 MB of embeddings in .*; give another folder"):
+        write_cache(in_tmp_path / "file" / "x.f32", (10, 4), [])
     command("fit", captions_root, *SHORT)
     before = set(Path("data/embeddings").iterdir())
     command("fit", captions_root, *SHORT, "--model.clap.init_args.pretrained_model_name_or_path", other_clap())

@@ -48,3 +48,24 @@ def test_headers_are_not_captions(tmp_path: Path) -> None:
 def test_clotho_metadata_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="in UTF-8 .* ISO-8859-1"):
         read_captions(table(tmp_path, "file_name,keywords\na.wav,caf\u00e9\n", "iso-8859-1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "file_name,caption\na.wav,A dog barks, then a cat\n",
+            "expected 2 cells in line 2 of .*, found more; put .* quotes",
+        ),
+        ("file_name,caption\na.wav\n", "expected 2 cells in line 2 of .*, found fewer"),
+        ("file_name,caption\n", "found no row below its first line"),
+    ],
+)
+def test_lines_that_are_cut_or_missing(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_captions(table(tmp_path, text))
+
+
+def test_the_captions_file_of_a_run(tmp_path: Path) -> None:
+    path = table(tmp_path, "clip_id,caption,references\na.1,rain falls,[]\n")
+    assert read_captions(path) == {"a.1": ["rain falls"]}

@@ -208,8 +208,12 @@ def test_text_and_its_head(cnn14_file: tuple[Path, dict], cnn14_clap: ClapEncode
 def test_training_data_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.warns(UserWarning, match="trained on clotho: scores there"):
         report_training_data({"data_args": {"json_files": ["a/bbc.json", "Clotho/train.json"]}, "lr": 1e-5}, "x.pt")
+    with pytest.warns(UserWarning, match="trained on audiocaps and clotho"):
+        report_training_data({"data_args": {"dataset": "Clotho"}, "pretrain_path": "out/audiocaps_best.pt"}, "z.pt")
     report_training_data(None, "y.pt")
-    assert capsys.readouterr().out == "x.pt was trained on a/bbc.json, Clotho/train.json\n"
+    assert capsys.readouterr().out == (
+        "x.pt was trained on a/bbc.json, Clotho/train.json\nz.pt was trained on Clotho, out/audiocaps_best.pt\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -304,8 +308,14 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(clap.embed_audio(sounds, lengths), again.embed_audio(sounds, lengths))
         assert torch.equal(clap.embed_text(["a bell rings"]), again.embed_text(["a bell rings"]))
-    assert clap.fingerprint("text") == again.fingerprint("text")
+    again.embed_text(["a bell"] * 2)
+    assert clap.fingerprint("text") == again.fingerprint("text")  # used or not
+    again.tokenizer.add_tokens(["zebra"])
+    assert clap.fingerprint("text") != again.fingerprint("text")
+    again = ClapEncoder.from_pretrained(tmp_path)
     with torch.no_grad():
         again.text_proj[0].bias[0] += 1
     assert clap.fingerprint("text") != again.fingerprint("text")
     assert clap.fingerprint("audio") == again.fingerprint("audio")
+    again.audio_encoder.settings["hop_length"] = 320
+    assert clap.fingerprint("audio") != again.fingerprint("audio")
