@@ -64,6 +64,14 @@ class CaptionBatch:
     captions: list[str]
 
 
+@dataclass
+class SentenceBatch:
+    """B sentences with their classes: `labels`, (B,) int64; none in a filler batch."""
+
+    texts: list[str]
+    labels: Tensor
+
+
 class CaptionRows(TypedDict):
     """What `test_step` and `predict_step` of a captioning stage return; empty lists for a filler batch."""
 
@@ -78,3 +86,9 @@ class EmbeddedCaptionRows(CaptionRows):
 
     audio: Tensor
     decoded: Tensor
+
+
+class AudibleCaptionRows(CaptionRows):
+    """Captions with the probability that each is audible: metric A of audibility guidance is its mean."""
+
+    audibility: list[float]

@@ -1,0 +1,25 @@
+"""The miniature's sentences, to train a classifier on."""
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.miniature.corpora import write_sentences
+from datamodules.sentence_datamodule import SentenceDataModule
+
+
+class MiniatureSentences(SentenceDataModule):
+    """A `SentenceDataModule` whose text files write themselves where they are missing.
+
+    Args:
+        arguments: of `SentenceDataModule`.
+    """
+
+    def __init__(self, root: str = "data/miniature", **arguments: Any) -> None:
+        names = {label: f"sentences/{label}.txt" for label in ("inaudible", "audible")}
+        super().__init__(root, **{"files": names, **arguments})
+        self.prepare_data_per_node = False
+
+    def prepare_data(self) -> None:
+        """Write the sentences unless they are there."""
+        if not all((Path(self.root) / name).is_file() for name in (self.files or {}).values()):
+            write_sentences(Path(self.root))
