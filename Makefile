@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint metrics clean
+.PHONY: help install demo audibility test lint metrics clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  python train.py {fit,validate,test,predict} --config configs/<stage>.yaml   or earshot-train"
@@ -41,6 +41,18 @@ demo: install  ## the main job: train the alignment on the miniature, caption so
 		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
 		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
 		--output runs/demo.md
+
+# the paper's Table 2, on the miniature
+LAMBDAS := 0 0.015 0.03 0.06 0.09 0.12 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5
+GUIDED := --config configs/guided.yaml --evaluation.java false --evaluation.shown 0
+
+audibility: install  ## the audibility classifier, captions guided by it with each lambda_2, table and figure
+	$(RUN) fit --config configs/audibility.yaml
+	$(RUN) test --config configs/audibility.yaml
+	for l in $(LAMBDAS); do \
+		$(RUN) test $(GUIDED) --model.guidance.init_args.lambda_2 $$l --run_suffix _$$l || exit; done
+	$(BIN)/python -m callbacks.audibility_sweep $(foreach l,$(LAMBDAS),$(l)=runs/guided_$(l)) \
+		--vocabulary assets/miniature/vocabulary.json --output runs/audibility.md
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

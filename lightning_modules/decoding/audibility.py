@@ -121,10 +121,8 @@ class AudibilityGuidance(nn.Module):
             log_p, memory = self._next(lm, rows, match, audible, audio, forbidden, end, position)
             rows.memory = memory
             rows = self._choose(rows, log_p, end)
-            going = torch.zeros(number, dtype=torch.bool, device=audio.device).index_put(
-                (rows.clips,), ~rows.stopped, True
-            )
-            over = ~going[rows.clips]
+            going = torch.zeros(number, device=audio.device).index_add(0, rows.clips, (~rows.stopped).float())
+            over = going[rows.clips] == 0  # all beams of the clip have stopped
             for row in (over | (position == self.max_new_tokens - 1)).nonzero()[:, 0].tolist():
                 done[int(rows.clips[row])].append(rows.tokens[row, len(beginning) :].tolist())
             if bool(over.all()):

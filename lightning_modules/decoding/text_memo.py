@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 MAX_TEXTS = 65536  # of 1,024 floats each: 268 MB
+TEXTS_AT_ONCE = 1024
 
 
 class TextMemo:
@@ -26,6 +27,9 @@ class TextMemo:
         if len(self.values) > self.max_texts:
             self.values.clear()
         new = [text for text in dict.fromkeys(texts) if text not in self.values]
-        if new:
-            self.values.update(zip(new, self.function(new)))
+        if len(new) > TEXTS_AT_ONCE:
+            new.sort(key=len)  # alike lengths together: less padding
+        for start in range(0, len(new), TEXTS_AT_ONCE):
+            some = new[start : start + TEXTS_AT_ONCE]
+            self.values.update(zip(some, self.function(some)))
         return torch.stack([self.values[text] for text in texts])
