@@ -82,6 +82,10 @@ class SentenceDataModule(ClipDataModule):
 
     def setup(self, stage: str) -> None:
         """Read, drop what stands twice, and split."""
+        if str(getattr(stage, "value", stage)) == "predict":
+            raise InputError(
+                "expected fit, validate or test, found predict; apply the exported folder with transformers' pipeline"
+            )
         if self.parts:
             return
         if self.files is not None:

@@ -44,6 +44,7 @@ class AudibilityClassifier(L.LightningModule):
         self.classifier = classifier.train()
         self.positive = classifier.label_index(positive)
         self.prompt = prompt
+        self.words = ""  # the tokenizer that fit learnt; none where the classifier came with one
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.scores = nn.ModuleDict({f"{name}_scores": _scores(f"{name}/") for name in ("val", "test")})
@@ -58,10 +59,11 @@ class AudibilityClassifier(L.LightningModule):
                 "name the same classes, in the same order, in the data and the classifier"
             )
         if self.classifier.tokenizer is None and stage == "fit":
-            words = None
+            words = ""
             if self.trainer.is_global_zero:
                 words = self.classifier.learn_words([prompted(text, self.prompt) for text in data.sentences("train")])
-            self.classifier.take_words(self.trainer.strategy.broadcast(words))
+            self.words = self.trainer.strategy.broadcast(words)
+            self.classifier.take_words(self.words)
 
     def _logits(self, batch: SentenceBatch) -> Tensor:
         return self.classifier([prompted(text, self.prompt) for text in batch.texts])  # (B, classes)
@@ -109,14 +111,14 @@ class AudibilityClassifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the words beside the weights."""
-        backend = getattr(self.classifier.tokenizer, "backend_tokenizer", None)
-        checkpoint["words"] = backend.to_str() if backend is not None else None
+        """Keep the words that were learnt beside the weights."""
+        checkpoint["words"] = self.words
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the words, where the classifier came without."""
-        if self.classifier.tokenizer is None and checkpoint.get("words"):
-            self.classifier.take_words(checkpoint["words"])
+        """Take the words that were learnt."""
+        self.words = checkpoint["words"]
+        if self.words:
+            self.classifier.take_words(self.words)
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder with `id2label`."""

@@ -15,8 +15,7 @@ class MiniatureSentences(SentenceDataModule):
     """
 
     def __init__(self, root: str = "data/miniature", **arguments: Any) -> None:
-        names = {label: f"sentences/{label}.txt" for label in ("inaudible", "audible")}
-        super().__init__(root, **{"files": names, **arguments})
+        super().__init__(root, **arguments)
         self.prepare_data_per_node = False
 
     def prepare_data(self) -> None:
