@@ -84,6 +84,22 @@ def test_a_sound_of_length_zero_is_told() -> None:
         stage.embed_sounds(batch)
 
 
+@pytest.mark.parametrize(
+    ("config", "paper", "shown"),
+    [
+        ("guided", "guided_captioner", "gpt2-medium"),
+        ("keywords", "keywords", "facebook/opt-1.3b"),
+        ("audibility", "audibility_classifier", "distilbert-base-uncased"),
+    ],
+)
+def test_paper_overlays_parse(config: str, paper: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = (REPOSITORY / "configs" / f"{name}.yaml" for name in (config, f"paper/{paper}"))
+    with pytest.raises(SystemExit) as ended:
+        main(["test", *(argument for file in files for argument in ("--config", str(file))), "--print_config"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0 and shown in printed and "assets/miniature/gpt2" not in printed
+
+
 def test_paper_overlays_give_the_defaults_back() -> None:
     paper = yaml.safe_load((REPOSITORY / "configs/paper/guided_captioner.yaml").read_text())
     given = paper["model"]["init_args"]["guidance"]["init_args"]
