@@ -52,7 +52,7 @@ class SentenceWriter:
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
 
     def ask(self, kind: str) -> torch.Tensor:
-        """The prompt's tokens, (1, L)."""
+        """The prompt's tokens, (1, L); its end alone where the model has no room for more."""
         text = f"{PROMPT}\n\n{ASKED[kind]}\n"
         if self.tokenizer.chat_template:
             turn = [{"role": "user", "content": text}]
@@ -60,7 +60,8 @@ class SentenceWriter:
         ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=not self.tokenizer.chat_template)[
             "input_ids"
         ]
-        return ids.to(self.model.device)
+        room = getattr(self.model.config, "max_position_embeddings", ids.shape[1] + self.max_new_tokens)
+        return ids[:, -max(1, room - self.max_new_tokens) :].to(self.model.device)
 
     @torch.inference_mode()
     def batch(self, kind: str, number: int) -> list[str]:
