@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo audibility test lint metrics clean
+.PHONY: help install demo criteria wsac audibility test lint metrics clean
+.DELETE_ON_ERROR:
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  python train.py {fit,validate,test,predict} --config configs/<stage>.yaml   or earshot-train"
@@ -28,19 +29,52 @@ install: .venv/installed  ## the private environment with everything pinned (onc
 RUN := $(BIN)/python train.py
 OT := --config configs/dali_ot.yaml
 # the report scores everything in full, with Java where its files are: the tests before it need not wait for that
-QUICK := --evaluation.java false
+NO_JAVA := --evaluation.java false
 
 demo: install  ## the main job: train the alignment on the miniature, caption sounds, print a table
 	$(RUN) fit $(OT)
-	$(RUN) test $(OT) $(QUICK)
-	$(RUN) test $(OT) --config configs/inputs/image.yaml $(QUICK)
-	$(RUN) test $(OT) --config configs/inputs/audio_image.yaml $(QUICK)
-	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(QUICK)
+	$(RUN) test $(OT) $(NO_JAVA)
+	$(RUN) test $(OT) --config configs/inputs/image.yaml $(NO_JAVA)
+	$(RUN) test $(OT) --config configs/inputs/audio_image.yaml $(NO_JAVA)
+	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
 	$(BIN)/python -m datamodules.prepare miniature audiocaps/val
 	$(BIN)/python -m callbacks.report "sound=runs/dali_ot" "picture=runs/image" \
 		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
 		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
 		--output runs/demo.md
+
+# of alignment; each is trained once for each of the first SEEDS seeds, two trainings at a time with one thread each
+CRITERIA := ot mmd attentive_ot contrastive cauchy_schwarz
+SEEDS ?= 1
+SEED_LIST := $(wordlist 1,$(SEEDS),42 1 2 3 4 5 6 7)
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+criteria: install  ## train with every criterion and print one table (SEEDS=3: three trainings each)
+	$(BIN)/python -m datamodules.prepare miniature audioset/train audioset/val audiocaps/val audiocaps/test
+	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(foreach seed,$(SEED_LIST),$(CRITERIA:%=criterion-%.$(seed)))
+	$(RUN) validate $(OT) --config configs/baseline/pretrained.yaml
+	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
+	$(BIN)/python -m callbacks.report $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
+		$(SEED_LIST:%=runs/dali_$(criterion)_seed%)))") "not aligned=runs/pretrained" --against ot \
+		--logged "val/modality_gap=modality gap" --vocabulary assets/miniature/vocabulary.json --output runs/criteria.md
+	$(foreach seed,$(SEED_LIST),$(BIN)/python -m benchmarks.attention_weights runs/dali_attentive_ot_seed$(seed) &&) true
+
+# criterion-mmd.1: fit, validate and test with configs/criterion/mmd.yaml, seed 1
+criterion-%: CRITERION = $(OT) $(if $(filter-out ot.%,$*),--config configs/criterion/$(basename $*).yaml) \
+	--run_name dali_$(basename $*)_seed$(subst .,,$(suffix $*)) --seed_everything $(subst .,,$(suffix $*)) \
+	--data.num_workers 0
+criterion-%:
+	$(RUN) fit $(CRITERION)
+	$(RUN) validate $(CRITERION)
+	$(RUN) test $(CRITERION) $(NO_JAVA)
+
+include dali.mk
+
+wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho (SEEDS=3)
+	benchmarks/wsac.sh $(BIN)/python audiocaps $(SEED_LIST)
+	benchmarks/wsac.sh $(BIN)/python clotho $(SEED_LIST)
 
 # the paper's Table 2, on the miniature
 LAMBDAS := 0 0.015 0.03 0.06 0.09 0.12 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5

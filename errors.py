@@ -1,15 +1,34 @@
 """The one exception for bad input; commands print it as one line and exit with code 2."""
 
 import errno
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # by the machine, whoever asks
 
 
 class InputError(Exception):
     """Input that cannot be used: says what was expected, what was found and what to do."""
+
+
+def command_that_makes(export: str | Path) -> str:
+    """The command that fills exports/<run_name>: the first line of the YAML in configs/ that has this run_name.
+
+    Names that end in _seed<k> are those of `make dali`, whose targets they are.
+    """
+    run_name = Path(export).name
+    if re.search(r"_seed\d+$", run_name):
+        return (
+            f"make exports/{run_name}/{'captions.csv' if run_name.startswith('pseudo') else 'provenance.json'} SEEDS=8"
+        )
+    for path in sorted((Path(__file__).parent / "configs").rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        if re.search(rf"^run_name: {re.escape(run_name)}$", text, re.MULTILINE) and text.startswith("# python"):
+            return text.splitlines()[0].removeprefix("# ")
+    return f"python train.py fit --config CONFIG --run_name {run_name}"
 
 
 @contextmanager

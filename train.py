@@ -144,6 +144,7 @@ def main(args: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec")  # torch to Lightning, about Lightning's inside
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resuming
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # peft to transformers
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key")  # export says so
     warnings.filterwarnings("ignore", message="The dirpath has changed from")  # testing a checkpoint
     with one_line_errors(), hand_over():
         TrainCLI(

@@ -92,7 +92,7 @@ def main() -> None:
     steps = len(texts) // BATCH
     print(f"{len(texts)} captions, {steps} steps an epoch; medians of {options.steps} steps, CPU seconds")
     print(f"step with the cache {cache:.2f}, with the tower inside {tower:.2f}: ratio {cache / tower:.3f}")
-    print(f"filling the cache {filling:.0f} (from {len(sample)} captions), which the tower would take again each epoch")
+    print(f"filling the cache {filling:.0f}, from {len(sample)} captions")
     print(
         f"saved in an epoch {(tower - cache) * steps:.0f}: paid after {filling / ((tower - cache) * steps):.2f} epochs"
     )

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of scores over clips (Efron 1979), and shuffles that move every clip."""
+"""Bootstrap intervals of scores over clips and trainings (Efron 1979), and shuffles that move every clip."""
 
 from dataclasses import dataclass
 
@@ -25,6 +25,11 @@ def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:
     """How often each clip stands in each resampled corpus: (samples, num_clips)."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=samples).astype(np.float64)
+
+
+def training_draws(num_trainings: int, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Which trainings stand in each sample, drawn with replacement: (samples, num_trainings) of indices."""
+    return rng.integers(num_trainings, size=(samples, num_trainings))
 
 
 def estimate(value: float, resampled: np.ndarray) -> Estimate:

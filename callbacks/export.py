@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from errors import InputError
+from errors import InputError, command_that_makes
 
 PACKAGES = ("torch", "lightning", "transformers")
 
@@ -44,7 +44,7 @@ class Export(L.Callback):
         """Say at once when there is nothing to start from."""
         if self._starts_from_export(trainer, pl_module) and not self.source.is_dir():
             raise InputError(
-                f"expected {self.source}/, found nothing; run: python train.py fit --config ... of it, "
+                f"expected {self.source}/, found nothing; run: {command_that_makes(self.source)}, "
                 "or start from --ckpt_path, or with --export.load false from the pretrained weights"
             )
 

@@ -47,7 +47,7 @@ class GapFigures(L.Callback):
             return
         audio, decoded = torch.cat(self.audio).float(), torch.cat(self.decoded).float()
         text, trained = (side.float().cpu() for side in pl_module.text_embeddings(self.references))  # type: ignore
-        self.__init__(self.num_clips)  # type: ignore[misc]
+        self.audio, self.decoded, self.references = [], [], []
         before, after = (audio, text), (decoded, trained)
         numbers = {
             f"gap/{name}_{when}": value
@@ -87,7 +87,7 @@ def draw(pairs: list[Any], path: str) -> None:
     number = len(pairs[0][0])
     for column, pair in enumerate(pairs):
         points = np.concatenate(pair)
-        tsne = TSNE(perplexity=max(1, min(30, number // 3)), init="pca", random_state=0)
+        tsne = TSNE(perplexity=max(1, min(30, number // 3)), init="pca", max_iter=500, random_state=0)
         for row, (name, method) in enumerate((("t-SNE", tsne), ("PCA", PCA(2)))):
             flat = method.fit_transform(points)
             axis = axes[row, column]

@@ -1,18 +1,18 @@
 """python -m callbacks.report: several runs' captions of the same clips in one table, with intervals."""
 
 import argparse
-import csv
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from callbacks.bootstrap import Estimate, bootstrap_weights, derangement, estimate
-from callbacks.caption_metrics import CiderD, Metric, measure, tokenize
-from callbacks.captions_file import read_captions, read_split
+from callbacks.bootstrap import bootstrap_weights, derangement, training_draws
+from callbacks.caption_metrics import CiderD, measure, tokenize
+from callbacks.captions_file import captions_path, read_captions, read_split
+from callbacks.logged_values import logged_values, read_titles
+from callbacks.report_table import Spread, make_report, show, titles, write_report
 from callbacks.scores import TITLES, TOKENIZERS, require_references
 from callbacks.word_scores import read_vocabulary, word_metrics
 from datamodules.clips import CaptionRows
@@ -20,7 +20,6 @@ from errors import InputError, one_line_errors
 
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
 WORD_COLUMNS = ("precision", "recall", "verb_recall", "visual_share")
-COMPARED = ("cider_d", "verb_recall")
 NO_DOCUMENTS = "in a resampled corpus CIDEr-D and SPIDEr keep the document frequencies of all clips"
 
 
@@ -50,106 +49,63 @@ def in_order(rows: CaptionRows, clip_ids: Sequence[str], row: str, first: str) -
     )
 
 
-def read_runs(arguments: Sequence[str]) -> dict[str, CaptionRows]:
-    """Read ROW=run_dir arguments; all rows hold the same clips in the same order."""
-    runs: dict[str, CaptionRows] = {}
-    first = ""
+def read_rows(arguments: Sequence[str]) -> dict[str, list[Path]]:
+    """ROW=RUN1,RUN2 arguments: for each row the captions files of its trainings."""
+    rows: dict[str, list[Path]] = {}
     for argument in arguments:
-        name, equals, path = argument.partition("=")
-        if not (name and equals and path):
+        name, _, runs = argument.partition("=")
+        if not (name and all(runs.split(","))):
             raise InputError(
-                f"expected ROW=run_dir, found {argument!r}; name the row, as in aligned=runs/dali_ot/test-1"
+                f"expected ROW=RUN or ROW=RUN1,RUN2, found {argument!r}; name the row, as in "
+                "aligned=runs/dali_ot/test-1"
             )
-        if name in runs:
+        if name in rows:
             raise InputError(f"expected every row once, found {name!r} twice; give them different names")
-        rows = read_captions(Path(path))
-        require_references(rows)
-        first = first or name
-        runs[name] = in_order(rows, runs[first]["clip_ids"] if runs else sorted(rows["clip_ids"]), name, first)
-        if runs[name]["references"] != runs[first]["references"]:
-            raise InputError(f"expected the same references in {first!r} and {name!r}, found others; test both again")
+        rows[name] = [captions_path(Path(run)) for run in runs.split(",")]
+        if len({path.resolve() for path in rows[name]}) < len(rows[name]):
+            raise InputError(f"expected every training once, found a run twice in {argument!r}; name each once")
+    return rows
+
+
+def read_runs(rows: dict[str, list[Path]]) -> dict[str, list[CaptionRows]]:
+    """Read the captions files of every row; all hold the same clips, and are given in the same order."""
+    runs: dict[str, list[CaptionRows]] = {}
+    first: CaptionRows | None = None
+    first_name = ""
+    for row, paths in rows.items():
+        runs[row] = []
+        for path in paths:
+            name = row if len(paths) == 1 else f"{row}: {path}"
+            found = read_captions(path)
+            require_references(found)
+            found = in_order(found, first["clip_ids"] if first else sorted(found["clip_ids"]), name, first_name)
+            if first is None:
+                first, first_name = found, name
+            if found["references"] != first["references"]:
+                raise InputError(
+                    f"expected the same references in {first_name!r} and {name!r}, found others; test both again"
+                )
+            runs[row].append(found)
     return runs
 
 
-def make_report(
-    systems: dict[str, list[list[str]]],
-    rows: CaptionRows,
-    against: str | None,
-    metrics: dict[str, Metric],
-    weights: np.ndarray,
-) -> list[dict[str, Estimate | str]]:
-    """One line for each row name; a row that averages several systems (shuffles) averages their scores.
-
-    Args:
-        systems: for each row its lists of N captions, in the order of the metrics' R systems.
-        rows: of the N clips.
-        against: the row that differences are taken from, sample by sample (paired).
-        metrics: statistics (R, N, S).
-        weights: (B, N) of `bootstrap_weights`.
-    """
-    ends = np.cumsum([len(captions) for captions in systems.values()])
-    parts = {name: slice(end - len(captions), end) for (name, captions), end in zip(systems.items(), ends, strict=True)}
-    values = {key: metric.scores for key, metric in metrics.items()}  # (R,)
-    samples = {key: metric.resampled(weights) for key, metric in metrics.items()}  # (B, R)
-    lines: list[dict[str, Estimate | str]] = []
-    for name, part in parts.items():
-        line: dict[str, Estimate | str] = {"row": name, "N": str(len(rows["clip_ids"]))}
-        for key in metrics:
-            line[key] = estimate(float(values[key][part].mean()), samples[key][:, part].mean(1))
-        for key in COMPARED:
-            if against is not None and key in metrics:
-                other = parts[against]
-                gap = values[key][part].mean() - values[key][other].mean()
-                paired = samples[key][:, part].mean(1) - samples[key][:, other].mean(1)
-                line[f"{key}_difference"] = estimate(float(gap), paired) if name != against else "-"
-        lines.append(line)
-    return lines
+def interval_notes(runs: dict[str, list[CaptionRows]]) -> list[str]:
+    """What the brackets hold."""
+    if all(len(group) == 1 for group in runs.values()):
+        return ["95% percentile bootstrap intervals over clips, not over trainings; " + NO_DOCUMENTS]
+    return [
+        "95% percentile bootstrap intervals over clips and, in rows of several trainings, over these too (two levels); "
+        + NO_DOCUMENTS,
+        "a row of several trainings has their mean, and in parentheses the lowest and the highest of them; resampling "
+        "K trainings shows (K-1)/K of the variance between them: with few, the intervals are too narrow",
+    ]
 
 
-def write_report(path: Path, lines: list[dict[str, Estimate | str]], notes: list[str], against: str | None) -> None:
-    """Write the table as markdown, and as CSV beside it with the intervals in columns of their own."""
-    titles = [title(key, against) for key in lines[0]]
-    table = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    table += [f"| {' | '.join(map(str, line.values()))} |" for line in lines]
-    path.write_text("\n".join([*table, "", *(f"- {note}" for note in notes)]) + "\n", encoding="utf-8")
-    with open(path.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
-        cells: list[dict[str, str]] = [{} for _ in lines]
-        for line, cell in zip(lines, cells):
-            for key, found in line.items():
-                if isinstance(found, Estimate):
-                    cell |= {
-                        key: repr(found.value),
-                        f"{key}_low": repr(found.low),
-                        f"{key}_high": repr(found.high),
-                    }
-                elif found != "-":
-                    cell[key] = found
-        writer = csv.DictWriter(file, max(cells, key=len))
-        writer.writeheader()
-        writer.writerows(cells)
-
-
-def title(key: str, against: str | None) -> str:
-    """The heading of a column."""
-    name = key.removesuffix("_difference")
-    return f"{TITLES[name]} minus {against}'s" if name != key else TITLES.get(key, key)
-
-
-def show(lines: list[dict[str, Estimate | str]], notes: list[str], against: str | None) -> None:
-    """Print the table turned on its side, so that it fits a terminal."""
-    table = Table(caption=escape("\n".join(notes)), caption_justify="left")
-    table.add_column("")
-    for line in lines:
-        table.add_column(escape(str(line["row"])), justify="right", overflow="fold")
-    for key in list(lines[0])[1:]:
-        cells = (line[key] for line in lines)
-        table.add_row(title(key, against), *(cell.narrow() if isinstance(cell, Estimate) else cell for cell in cells))
-    Console().print(table)
-
-
-def guesses(options: argparse.Namespace, runs: dict[str, CaptionRows]) -> tuple[dict[str, list[list[str]]], list[str]]:
+def guesses(
+    options: argparse.Namespace, runs: dict[str, list[CaptionRows]]
+) -> tuple[dict[str, list[list[str]]], list[str]]:
     """The rows that need no model run, and a note on each: constant and random captions, shuffled sounds."""
-    rows = next(iter(runs.values()))
+    rows = next(iter(runs.values()))[0]
     number = len(rows["clip_ids"])
     rng = np.random.default_rng(options.seed)
     systems: dict[str, list[list[str]]] = {}
@@ -172,24 +128,28 @@ def guesses(options: argparse.Namespace, runs: dict[str, CaptionRows]) -> tuple[
     if options.shuffle is not None:
         if number < 2:
             raise InputError("expected two clips or more to shuffle, found one; leave --shuffle out")
-        captions = runs[options.shuffle]["captions"]
+        trainings = cycle(runs[options.shuffle])
         orders = [derangement(number, rng) for _ in range(options.shuffles)]
         name = f"{options.shuffle}, shuffled"
-        systems[name] = [[captions[index] for index in order] for order in orders]
-        notes.append(f"{name}: the caption of another clip's sound, mean of {options.shuffles} permutations")
+        systems[name] = [[run["captions"][index] for index in order] for order, run in zip(orders, trainings)]
+        in_turn = ", of the trainings in turn" if len(runs[options.shuffle]) > 1 else ""
+        notes.append(f"{name}: the caption of another clip's sound, mean of {options.shuffles} permutations{in_turn}")
     return systems, notes
 
 
 def report(options: argparse.Namespace) -> None:
     """Read, measure all rows at once, and write."""
     vocabulary = None if options.vocabulary is None else read_vocabulary(options.vocabulary)
-    runs = read_runs(options.runs)
+    logged_titles = read_titles(options.logged)
+    paths = read_rows(options.runs)
     for name in filter(None, (options.against, options.shuffle)):
-        if name not in runs:
-            raise InputError(f"expected one of the rows {', '.join(runs)}, found {name!r}; correct the name")
-    rows = next(iter(runs.values()))
+        if name not in paths:
+            raise InputError(f"expected one of the rows {', '.join(paths)}, found {name!r}; correct the name")
+    runs = read_runs(paths)
+    logged = logged_values(paths, list(logged_titles))
+    rows = next(iter(runs.values()))[0]
     without_model, notes = guesses(options, runs)
-    systems = {name: [run["captions"]] for name, run in runs.items()} | without_model
+    systems = {name: [run["captions"] for run in group] for name, group in runs.items()} | without_model
     flat = [captions for group in systems.values() for captions in group]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     measured = measure(flat, rows["references"], options.output.parent, options.java)
@@ -197,24 +157,41 @@ def report(options: argparse.Namespace) -> None:
     if vocabulary is not None:
         words = word_metrics(flat, rows["labels"], vocabulary)
         metrics |= {key: words[key] for key in WORD_COLUMNS}
-    notes.append("95% percentile bootstrap intervals over clips; " + NO_DOCUMENTS)
+    notes += interval_notes(runs)
     notes.append(f"tokens by {TOKENIZERS[measured.tokenizer]}")
     for key, reason in measured.not_computed.items():
         notes.append(f"{TITLES[key]} not computed: {reason}")
     weights = bootstrap_weights(len(rows["clip_ids"]), options.samples, options.seed)
-    lines = make_report(systems, rows, options.against, metrics, weights)
-    write_report(options.output, lines, notes, options.against)
-    show(lines, notes, options.against)
+    rng = np.random.default_rng([options.seed, 1])  # a stream of its own: the clips are drawn alike either way
+    draws = {name: training_draws(len(group), options.samples, rng) for name, group in runs.items()}
+    lines = make_report({name: len(group) for name, group in systems.items()}, draws, options.against, metrics, weights)
+    for key, title in logged_titles.items():
+        notes.append(f"{title}: the last {key} that the newest fit or validate beside the test logged")
+        for line in lines:
+            values = logged.get(str(line["row"]), {}).get(key)
+            line[key] = Spread(tuple(values)) if values else "-"
+    headings = titles(options.against) | logged_titles
+    write_report(options.output, lines, notes, headings)
+    show(lines, notes, headings)
     Console().print(
         f"written to {options.output} and {options.output.with_suffix('.csv')}", soft_wrap=True, markup=False
     )
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Compare runs that captioned the same clips: one table with bootstrap intervals, as markdown and CSV."""
+    """Compare runs that captioned the same clips: one table with bootstrap intervals, as markdown and CSV.
+
+    A row is one run, or several trainings of one method (other seeds): their mean, its interval over clips and
+    trainings.
+    """
     parser = argparse.ArgumentParser(prog="python -m callbacks.report", description=main.__doc__)
     add = parser.add_argument
-    add("runs", nargs="+", metavar="ROW=RUN", help="a row's name and a run folder or captions file")
+    add(
+        "runs",
+        nargs="+",
+        metavar="ROW=RUN[,RUN...]",
+        help="a row's name and a run folder or captions file; several, with commas, are trainings of one method",
+    )
     add("--against", metavar="ROW", help="add paired differences of CIDEr-D and verb recall from this row")
     add(
         "--constant-from",
@@ -224,6 +201,14 @@ def main(args: Sequence[str] | None = None) -> None:
     add("--shuffle", metavar="ROW", help="add a row with this row's captions permuted among the clips")
     add("--shuffles", type=int, default=20, help="permutations and draws to average (%(default)s)")
     add("--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words")
+    add(
+        "--logged",
+        action="append",
+        default=[],
+        metavar="KEY=TITLE",
+        help="add the last value of KEY in metrics.csv of the newest fit or validate beside each test, in "
+        "runs/<run_name>; repeatable",
+    )
     add("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap and the shuffles (%(default)s)")
     add("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +30,16 @@ class Vocabulary:
 def read_vocabulary(path: Path) -> Vocabulary:
     """Read {"events": {"bell": {"nouns": ["bell"], "verbs": ["rings", "ringing"]}}, "visual_words": ["red"]}.
 
+    A file that ends in .txt holds visual words alone, one a line.
+
     Raises:
         InputError: no such file, or not of this form.
     """
     form = '{"events": {name: {"nouns": [...], "verbs": [...]}}, "visual_words": [...]}'
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        as_list = Path(path).suffix == ".txt"
+        found: dict[str, Any] = {"events": {}, "visual_words": text.split("\n")} if as_list else json.loads(text)
         events = {name: (entry["nouns"], entry["verbs"]) for name, entry in found["events"].items()}
         lists = [*(part for entry in events.values() for part in entry), found["visual_words"]]
         if not all(isinstance(part, list) and all(isinstance(word, str) for word in part) for part in lists):
@@ -45,7 +50,7 @@ def read_vocabulary(path: Path) -> Vocabulary:
         raise InputError(f"expected {form} in {path}, found something else; correct the file") from None
 
     def lower(phrases: list[str]) -> tuple[str, ...]:
-        return tuple(" ".join(words(phrase)) for phrase in phrases)
+        return tuple(" ".join(words(phrase)) for phrase in phrases if words(phrase))
 
     return Vocabulary(
         nouns={name: lower(nouns) for name, (nouns, _) in events.items()},

@@ -21,7 +21,7 @@ class CaptionDataModule(ClipDataModule):
 
     `train` and `val` name packed splits, whose sounds are not read, or CSV tables of captions
     (`datamodules.prepare.captions_table`), that need not have sounds at all. A stage may ask for all captions
-    (`captions`) or sounds (`sounds`) of a split by name.
+    (`captions_of`) or sounds (`sounds`) of a split by name.
 
     Args:
         arguments: of `ClipDataModule`.
@@ -31,7 +31,7 @@ class CaptionDataModule(ClipDataModule):
         super().__init__(root, **arguments)
         self.read: dict[str, Captions] = {}
 
-    def captions(self, split: str) -> Captions:
+    def captions_of(self, split: str) -> Captions:
         """All captions of a split or table, in order; their number is printed.
 
         Raises:
@@ -80,7 +80,7 @@ class CaptionDataModule(ClipDataModule):
             return super().setup(stage)
         for name in SPLITS_OF[stage]:
             if getattr(self, name) is not None:
-                self.captions(getattr(self, name))
+                self.captions_of(getattr(self, name))
         if getattr(self, SPLITS_OF[stage][0]) is None:
             super().setup(stage)  # says what is missing
 
@@ -88,7 +88,7 @@ class CaptionDataModule(ClipDataModule):
         """From the batch that the trainer has come to."""
         assert self.train is not None
         return CaptionLoader(
-            self.captions(self.train).texts,
+            self.captions_of(self.train).texts,
             self.batch_size,
             rank=self._trainer.global_rank,
             world=self._trainer.world_size,
@@ -101,7 +101,7 @@ class CaptionDataModule(ClipDataModule):
         if self.val is None:
             return []
         return CaptionLoader(
-            self.captions(self.val).texts,
+            self.captions_of(self.val).texts,
             self.eval_batch_size,
             rank=self._trainer.global_rank,
             world=self._trainer.world_size,
@@ -113,7 +113,7 @@ class CaptionDataModule(ClipDataModule):
             return {}
         return {
             "train": self.train,
-            "train_captions": len(self.captions(self.train).texts),
+            "train_captions": len(self.captions_of(self.train).texts),
             "seed": self.seed,
             "batch_size": self.batch_size,
             "devices": self._trainer.world_size,

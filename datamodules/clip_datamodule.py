@@ -8,10 +8,12 @@ import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 
+from datamodules.caption_table import read_caption_table
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipFormat
+from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.shards import Shard, index_digest, read_index
-from errors import InputError
+from errors import InputError, command_that_makes
 
 SPLITS_OF = {  # what each command reads; it cannot do without the first
     "fit": ("train", "val"),
@@ -38,6 +40,10 @@ class ClipDataModule(L.LightningDataModule):
         shuffle_window: clips are shuffled by shard, and among so many neighbours, which each worker holds
             undecoded.
         skip_broken: in training, put another clip in the place of one that cannot be decoded, with a warning.
+        num_pairs: train on so many clips alone, drawn by the seed; their picture is always the middle frame.
+        pairs: train on the clips alone that this CSV lists in a column clip_id, id or youtube_id.
+        captions: CSV of clip_id and caption, as `predict` writes it, whose captions the training clips get instead
+            of their own.
     """
 
     def __init__(
@@ -53,6 +59,9 @@ class ClipDataModule(L.LightningDataModule):
         seed: int | None = None,
         shuffle_window: int = 512,
         skip_broken: bool = False,
+        num_pairs: int | None = None,
+        pairs: str | None = None,
+        captions: str | None = None,
     ) -> None:
         super().__init__()
         self.root = root
@@ -66,12 +75,26 @@ class ClipDataModule(L.LightningDataModule):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self.shuffle_window = shuffle_window
         self.skip_broken = skip_broken
+        self.num_pairs = num_pairs
+        self.pairs = pairs
+        self.captions = captions
+        self.skip: frozenset[str] = frozenset()  # ids that predict leaves out, as they are done
         for name, least in (
             ("batch_size", 1), ("eval_batch_size", 1), ("num_workers", 0), ("seed", 0), ("shuffle_window", 1)
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise InputError(f"expected {name} of at least {least}, found {getattr(self, name)}; correct it")
+        if num_pairs is not None and pairs is not None:
+            raise InputError(f"expected num_pairs or pairs, found {num_pairs} and {pairs!r}; set one of them to null")
+        if self.few_shot and train is not None and train.rpartition("/")[2] in ("val", "test"):
+            raise InputError(f"expected to draw pairs from a training split, found {train}; correct data.train")
         self.shards: dict[str, list[Shard]] = {}  # of each split in use
+        self.table: dict[str, str | None] | None = None  # captions of the training clips, where not their own
+
+    @property
+    def few_shot(self) -> bool:
+        """Whether fit takes a few clips of its split."""
+        return self.num_pairs is not None or self.pairs is not None
 
     def setup(self, stage: str) -> None:
         """Read the indexes, before the stage loads its networks: a wrong path is told at once."""
@@ -83,6 +106,9 @@ class ClipDataModule(L.LightningDataModule):
                 self.shards[name] = read_index(Path(self.root) / split)
             elif name == needed:
                 raise InputError(f"expected a {name} split, found none; set data.init_args.{name} to corpus/split")
+        if stage == "fit" and self.captions is not None:
+            remedy = f"make it: {command_that_makes(Path(self.captions).parent)}"
+            self.table = read_caption_table(Path(self.captions), remedy)
 
     def _share_cores(self) -> None:
         """On a CPU, leave a core to each reading process: threads that wait for one another slow a step sixfold."""
@@ -90,9 +116,11 @@ class ClipDataModule(L.LightningDataModule):
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             torch.set_num_threads(max(1, cores // self._trainer.world_size - self.num_workers))
 
-    def train_dataloader(self) -> TrainLoader:
+    def train_dataloader(self) -> TrainLoader | FewShotLoader:
         """From the batch that the trainer has come to."""
         self._share_cores()
+        if self.few_shot:
+            return self._few_shot_loader()
         return TrainLoader(
             self.shards["train"],
             self._clip_format("fit"),
@@ -103,6 +131,20 @@ class ClipDataModule(L.LightningDataModule):
             seed=self.seed,
             window=self.shuffle_window,
             skip_broken=self.skip_broken,
+            captions=self.table,
+            position=self._position,
+        )
+
+    def _few_shot_loader(self) -> FewShotLoader:
+        shards, wanted = self.shards["train"], self._clip_format("fit")
+        return FewShotLoader(
+            listed_clips(shards, wanted, Path(self.pairs))
+            if self.pairs is not None
+            else drawn_clips(shards, wanted, self.num_pairs or 0, self.seed),
+            self.batch_size,
+            rank=self._trainer.global_rank,
+            world=self._trainer.world_size,
+            seed=self.seed,
             position=self._position,
         )
 
@@ -115,8 +157,8 @@ class ClipDataModule(L.LightningDataModule):
         return self._eval_loader("test", "test")
 
     def predict_dataloader(self) -> EvalLoader:
-        """The predict split."""
-        return self._eval_loader("predict", "predict")
+        """The predict split, but for the clips in `skip`."""
+        return self._eval_loader("predict", "predict", self.skip)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the order of the clips; the position in it is the trainer's own count of batches."""
@@ -129,6 +171,9 @@ class ClipDataModule(L.LightningDataModule):
             "batch_size": self.batch_size,
             "num_workers": max(1, self.num_workers),
             "shuffle_window": self.shuffle_window,
+            "num_pairs": self.num_pairs,
+            "pairs": self.pairs,
+            "captions": self.captions,
             "devices": self._trainer.world_size,
         }
 
@@ -141,13 +186,13 @@ class ClipDataModule(L.LightningDataModule):
         if self._trainer.state.fn != TrainerFn.FITTING:
             return
         for name, found in self.state_dict().items():
-            if found != state_dict[name]:
+            if found != state_dict.get(name):
                 raise InputError(
-                    f"expected {name} {state_dict[name]} as in the checkpoint, found {found}; resume with "
+                    f"expected {name} {state_dict.get(name)} as in the checkpoint, found {found}; resume with "
                     "the settings that the run began with, or begin a new run"
                 )
 
-    def _eval_loader(self, name: str, stage: str) -> EvalLoader:
+    def _eval_loader(self, name: str, stage: str, skip: frozenset[str] = frozenset()) -> EvalLoader:
         return EvalLoader(
             self.shards[name],
             self._clip_format(stage),
@@ -155,6 +200,7 @@ class ClipDataModule(L.LightningDataModule):
             rank=self._trainer.global_rank,
             world=self._trainer.world_size,
             num_workers=self.num_workers,
+            skip=skip,
         )
 
     @property

@@ -6,7 +6,7 @@ that a run resumes from one integer. These are not DataLoaders, which Lightning 
 
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -31,12 +31,14 @@ class ClipStream(IterableDataset[Item]):
         reader: ClipReader,
         batch_size: int,
         skip_broken: bool = False,
+        skip: frozenset[str] = frozenset(),
     ) -> None:
         self.shards = shards
         self.shares = shares
         self.reader = reader
         self.batch_size = batch_size
         self.skip_broken = skip_broken
+        self.skip = skip
 
     def __iter__(self) -> Iterator[Item]:
         """Batches of the share of the worker that runs this."""
@@ -45,6 +47,8 @@ class ClipStream(IterableDataset[Item]):
         try:
             share = self.shares[worker.id if worker else 0]
             for sample in self._samples(share):
+                if sample.record["id"] in self.skip:
+                    continue
                 batch.append(sample)
                 if len(batch) == self.batch_size:
                     yield self._decode(batch)
@@ -113,6 +117,7 @@ class TrainLoader:
         batch_size: clips of a batch of one rank.
         position: returns the number of batches that this rank has done, in all epochs; where a pass begins.
         skip_broken: replace clips that cannot be decoded by others of their batch, with a warning.
+        captions: by clip id, instead of the clips' own.
     """
 
     def __init__(
@@ -127,6 +132,7 @@ class TrainLoader:
         seed: int = 0,
         window: int = 512,
         skip_broken: bool = False,
+        captions: Mapping[str, str | None] | None = None,
         position: Callable[[], int] = lambda: 0,
     ) -> None:
         self.shards = shards
@@ -138,6 +144,7 @@ class TrainLoader:
         self.seed = seed
         self.window = window
         self.skip_broken = skip_broken
+        self.captions = captions
         self.position = position
         self.counts = [shard.num_samples for shard in shards]
         self.broken: set[str] = set()
@@ -186,7 +193,7 @@ class TrainLoader:
             )
             for number in range(workers)
         ]
-        reader = ClipReader(self.clip_format, (self.seed, epoch))
+        reader = ClipReader(self.clip_format, (self.seed, epoch), self.captions)
         return ClipStream(self.shards, shares, reader, self.batch_size, self.skip_broken)
 
     def _warn(self, broken: list[str]) -> None:
@@ -210,6 +217,7 @@ class EvalLoader:
         shards: of `read_index`.
         clip_format: what to decode.
         batch_size: clips of a batch of one rank.
+        skip: ids of clips to leave out.
     """
 
     def __init__(
@@ -221,6 +229,7 @@ class EvalLoader:
         rank: int = 0,
         world: int = 1,
         num_workers: int = 0,
+        skip: frozenset[str] = frozenset(),
     ) -> None:
         self.shards = shards
         self.clip_format = clip_format
@@ -228,6 +237,7 @@ class EvalLoader:
         self.rank = rank
         self.world = world
         self.num_workers = num_workers
+        self.skip = skip
         self.counts = [shard.num_samples for shard in shards]
 
     def __len__(self) -> int:
@@ -241,7 +251,7 @@ class EvalLoader:
             eval_share(self.counts, self.batch_size, world=self.world, rank=self.rank, workers=workers, worker=number)
             for number in range(workers)
         ]
-        stream = ClipStream(self.shards, shares, ClipReader(self.clip_format), self.batch_size)
+        stream = ClipStream(self.shards, shares, ClipReader(self.clip_format), self.batch_size, skip=self.skip)
         given = 0
         for batch, _ in _run(stream, self.num_workers):
             yield batch

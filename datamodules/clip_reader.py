@@ -4,7 +4,7 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +70,12 @@ class ClipReader:
     Args:
         clip_format: what the stage wants.
         frame_seed: seed and epoch that choose one of a clip's frames; None takes the middle one, 5 of 0 to 9.
+        captions: by clip id, instead of the clips' own.
     """
 
     clip_format: ClipFormat
     frame_seed: tuple[int, int] | None = None
+    captions: Mapping[str, str | None] | None = None
 
     def media(self, record: dict[str, Any]) -> tuple[str | None, str | None]:
         """Extensions of the sound and the picture to read, None where not wanted.
@@ -119,7 +121,17 @@ class ClipReader:
             waveform = _decoded(sample, sound, decode_sound, wants.sampling_rate, wants.max_seconds)
         if picture is not None and wants.image_size is not None:
             image = _decoded(sample, picture, decode_picture, wants.image_size)
-        return Clip(record["id"], waveform, image, record.get("captions", []), record.get("labels", []))
+        return Clip(record["id"], waveform, image, self._captions(record), record.get("labels", []))
+
+    def _captions(self, record: dict[str, Any]) -> list[str]:
+        if self.captions is None:
+            return record.get("captions", [])
+        if record["id"] not in self.captions:
+            raise InputError(
+                f"expected a caption of clip {record['id']!r} in the table data.captions, found none; caption the "
+                "whole training split first: python train.py predict --config configs/pseudo_captions.yaml"
+            )
+        return [self.captions[record["id"]] or ""]
 
 
 def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], *args: Any) -> np.ndarray:

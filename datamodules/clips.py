@@ -25,6 +25,15 @@ class ClipFormat:
     image_size: int | None = None
 
 
+class CaptionRows(TypedDict):
+    """What `test_step` and `predict_step` of a captioning stage return; empty lists for a filler batch."""
+
+    clip_ids: list[str]
+    captions: list[str]
+    references: list[list[str]]
+    labels: list[list[str]]
+
+
 @dataclass
 class ClipBatch:
     """B clips, undecoded media left out.
@@ -46,6 +55,10 @@ class ClipBatch:
     images: Tensor | None
     captions: list[list[str]]
     labels: list[list[str]]
+
+    def rows(self, captions: list[str]) -> CaptionRows:
+        """The clips with captions of a stage's; a filler batch has none."""
+        return CaptionRows(clip_ids=self.clip_ids, captions=captions, references=self.captions, labels=self.labels)
 
 
 @dataclass
@@ -70,15 +83,6 @@ class SentenceBatch:
 
     texts: list[str]
     labels: Tensor
-
-
-class CaptionRows(TypedDict):
-    """What `test_step` and `predict_step` of a captioning stage return; empty lists for a filler batch."""
-
-    clip_ids: list[str]
-    captions: list[str]
-    references: list[list[str]]
-    labels: list[list[str]]
 
 
 class EmbeddedCaptionRows(CaptionRows):

@@ -91,8 +91,8 @@ class ClapPrefixDecoder(L.LightningModule):
                 "supervised trains on sounds"
             )
         self.clap = Frozen(clap)
-        self.training_strategies = nn.ModuleList(training_strategies or [])
-        self.inference_strategy = inference_strategy
+        self.training_strategies: Any = nn.ModuleList(training_strategies or [])
+        self.inference_strategy: Any = inference_strategy
         self.supervised = supervised
         self.caption_from = caption_from
         self.max_caption_tokens = max_caption_tokens
@@ -118,7 +118,7 @@ class ClapPrefixDecoder(L.LightningModule):
             names = ("caption_splits", "sound_splits")
             return {s for strategy in self.training_strategies for name in names for s in getattr(strategy, name, ())}
         if stage in ("test", "predict") and self.inference_strategy is not None:
-            return {self._data.train}
+            return {self._data.train} - {None}
         return set()
 
     def setup(self, stage: str) -> None:
@@ -143,7 +143,7 @@ class ClapPrefixDecoder(L.LightningModule):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def _source(self, split: str) -> tuple[Tensor, Tensor]:
-        captions: Captions = self._data.captions(split)
+        captions: Captions = self._data.captions_of(split)
         if not self.supervised:
             return self.embedded_captions(split).embeddings, torch.arange(len(captions.texts))
         sounds = self.embedded_sounds(split)
@@ -152,7 +152,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def embedded_captions(self, split: str) -> Embedded:
         """The text embeddings (N, D) of all captions of a split or table, memory-mapped."""
-        captions: Captions = self._data.captions(split)
+        captions: Captions = self._data.captions_of(split)
         texts = captions.texts
         order = torch.tensor(sorted(range(len(texts)), key=lambda row: len(texts[row])))  # less padding
 
@@ -166,7 +166,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def embedded_sounds(self, split: str) -> Embedded:
         """The audio embeddings (N, D) of all clips of a packed split, memory-mapped."""
-        clip_ids = list(dict.fromkeys(self._data.captions(split).clip_ids))
+        clip_ids = list(dict.fromkeys(self._data.captions_of(split).clip_ids))
         row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
@@ -274,7 +274,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Of the decoder alone."""
-        optimizer = self.optimizer(self.decoder.parameters())  # type: ignore[arg-type]
+        optimizer = self.optimizer(self.decoder.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def export(self, folder: Path) -> None:

@@ -26,15 +26,15 @@ def world_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from datamodules.miniature import ensure_split
 
     root = tmp_path_factory.mktemp("world")
-    for split in ("audioset/train", "audioset/val", "audiocaps/test"):
+    for split in ("audioset/train", "audioset/val", "audiocaps/train", "audiocaps/test"):
         ensure_split(root / "first-40", split, max_clips=40)
     return root
 
 
-def arguments(world_root: Path, *more: str) -> list[str]:
+def arguments(world_root: Path, *more: str, config: str = "dali_ot.yaml") -> list[str]:
     """A command on the small world, for tests `in_tmp_path`."""
     return [
-        "--config", str(REPOSITORY / "configs/dali_ot.yaml"),
+        "--config", str(REPOSITORY / "configs" / config),
         "--data.root", str(world_root), "--data.max_clips", "40", "--data.num_workers", "0",
         "--trainer.accelerator", "cpu",
         *more,

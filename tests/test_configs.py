@@ -1,15 +1,20 @@
 """Every YAML in configs/ through the real command."""
 
+import csv
 import json
+import math
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import REPOSITORY, arguments
 
 from train import main
 
 CONFIGS = REPOSITORY / "configs"
-OVERLAYS = sorted(path for folder in ("inputs", "baseline") for path in (CONFIGS / folder).glob("*.yaml"))
+OVERLAYS = sorted(path for folder in ("inputs", "baseline", "prompt") for path in (CONFIGS / folder).glob("*.yaml"))
+CRITERIA = sorted(path for folder in ("criterion", "solver") for path in (CONFIGS / folder).glob("*.yaml"))
 STAGES = sorted(path for path in CONFIGS.glob("*.yaml") if path.name != "defaults.yaml")
 
 
@@ -21,6 +26,31 @@ def test_overlay_captions_the_test_split(overlay: Path, in_tmp_path: Path, world
     assert json.loads(scores.read_text())["num_clips"] == 40
 
 
+@pytest.mark.parametrize("overlay", CRITERIA, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_criterion_trains(overlay: Path, in_tmp_path: Path, world_root: Path) -> None:
+    """Two epochs, as a schedule by epoch begins with the second; what it logs is there, what it learnt is exported."""
+    short = ("--trainer.max_epochs", "2", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
+    main(["fit", *arguments(world_root, "--config", str(overlay), *short, "--trainer.log_every_n_steps", "1")])
+    (folder,) = in_tmp_path.glob("runs/*/fit-1")
+    assert folder.parent.name != "dali_ot"  # an overlay that changes the method changes the run's name
+    assert (in_tmp_path / "exports" / folder.parent.name / "model.safetensors").exists()
+    with open(folder / "metrics.csv") as file:
+        logged = list(csv.DictReader(file))
+    assert len([row for row in logged if row["train/loss"]]) == 4
+    measures = {key for key in logged[0] if key.startswith("train/")} - {"train/loss"}
+    assert measures and all(math.isfinite(float(row[key])) for row in logged for key in measures if row[key])
+
+
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "strategy").glob("*.yaml")), ids=lambda path: path.stem)
+def test_strategy_parses_and_has_a_name_of_its_own(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--config configs/strategy/{overlay.name}" in overlay.read_text().splitlines()[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(CONFIGS / "clap_prefix.yaml"), "--config", str(overlay), "--print_config"])
+    assert ended.value.code == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["run_name"] + shown["run_suffix"] == f"clap_prefix_{overlay.stem}"
+
+
 @pytest.mark.parametrize("config", STAGES, ids=lambda path: path.stem)
 def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/{config.name}" in config.read_text().splitlines()[0]
@@ -30,10 +60,56 @@ def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixtur
     assert "class_path: lightning_modules." in capsys.readouterr().out
 
 
-def test_paper_overlay_parses(capsys: pytest.CaptureFixture[str]) -> None:
-    paper = CONFIGS / "paper/token_alignment.yaml"
+@pytest.mark.parametrize(
+    ("stage", "overlay"),
+    [
+        (config.stem, overlay.relative_to(CONFIGS).as_posix())
+        for config in STAGES
+        for overlay in sorted((CONFIGS / config.stem).glob("*.yaml"))
+    ]
+    + [
+        ("dali_ot", "paper/token_alignment.yaml"),
+        ("llava_prefix", "paper/llava_prefix_tuning.yaml"),
+        ("pseudo_captions", "paper/pseudo_captions.yaml"),
+        ("distillation", "paper/audiovisual_distillation.yaml"),
+        ("clap_prefix", "paper/clap_prefix.yaml"),
+    ],
+)
+def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over its stage, under the command that its first line gives; at full size nothing of the miniature stays."""
+    text = (CONFIGS / overlay).read_text()
+    command = "predict" if stage == "pseudo_captions" else "fit"
+    first = f"# python train.py {command} --config configs/{stage}.yaml --config configs/{overlay}"
+    assert text.splitlines()[0] == first
     with pytest.raises(SystemExit) as ended:
-        main(["fit", "--config", str(CONFIGS / "dali_ot.yaml"), "--config", str(paper), "--print_config"])
+        main(
+            [command, "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(CONFIGS / overlay), "--print_config"]
+        )
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert "llava-hf/llava-1.5-7b-hf" in shown and "assets/miniature/llava" not in shown
+    if overlay.startswith("paper/"):
+        wanted = "checkpoints/WavCaps-CNN14.pt" if stage == "clap_prefix" else "llava-hf/llava-1.5-7b-hf"
+        assert wanted in shown and "assets/miniature/" not in shown
+
+
+def test_make_dali_names_every_stage_in_order() -> None:
+    """make -n: what one seed of one criterion runs, and that a seed of its own changes every name."""
+    done = subprocess.run(
+        ["make", "-n", "dali-table", "QUICK=1", "SEEDS=2", "BIN=bin"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.replace("\\\n", " ")
+    lines = [line for line in done.splitlines() if "train.py" in line]
+    fits = [line.split("--run_name ")[1].split()[0] for line in lines if "fit" in line or "predict" in line]
+    stages = ["llava_prefix", "dali_attentive_ot", "pseudo_captions_attentive_ot", "distillation_attentive_ot"]
+    one = [f"{name}_seed42" for name in stages]
+    assert sorted(fits) == sorted([*one, *(f"{name}_seed1" for name in stages)])
+    assert [fits.index(name) for name in one] == sorted(fits.index(name) for name in one)
+    second = [line for line in lines if "_seed1" in line]
+    assert all(
+        "exports/llava_prefix_seed1" in line or "--run_name llava_prefix_seed1" in line or "fit" in line
+        for line in second
+    )
+    assert "runs/audiocaps_attentive_ot_seed42,runs/audiocaps_attentive_ot_seed1" in done

@@ -27,9 +27,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from peft import PeftModel, TrainableTokensConfig, get_peft_model  # noqa: E402  (the path above comes first)
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: E402
-from transformers import (  # noqa: E402
+from peft import PeftModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -37,18 +37,19 @@ from transformers import (  # noqa: E402
     LlavaProcessor,
     PreTrainedTokenizerFast,
 )
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # noqa: E402
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from datamodules.miniature import vocabulary, world  # noqa: E402
-from datamodules.miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw  # noqa: E402
-from datamodules.miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a  # noqa: E402
-from datamodules.miniature.world import AUDIOCAPS, AUDIOSET  # noqa: E402
-from lightning_modules.networks.cav_mae import CavMaeEncoder  # noqa: E402
+from datamodules.miniature import vocabulary, world
+from datamodules.miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw
+from datamodules.miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a
+from datamodules.miniature.world import AUDIOCAPS, AUDIOSET
+from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.networks.cav_mae import CavMaeEncoder
+from lightning_modules.networks.soft_prefix import save_prefix, trainable_prefix
 
 SEEN = (*SOUNDING, *SILENT)
 HEARD = tuple(name for name, thing in THINGS.items() if thing.heard)
 GRID = IMAGE_SIZE // PATCH_SIZE
-QUESTION = "What sound can be heard in this scene ?"
 VISUAL_QUESTIONS = (
     "What can be seen in this scene ?", "Describe the scene .", "What is in this picture ?",
     "What can you see ?", "Describe the picture .", "What can be seen in the picture ?",
@@ -463,32 +464,25 @@ def visual_share(captions: list[str]) -> float:
 
 def make_prefix(llava: LlavaForConditionalGeneration, processor: LlavaProcessor) -> tuple[nn.Module, dict]:
     """Tune 16 soft tokens after the picture, on 16 pictures with captions of what is heard (DALI, section 3.1)."""
-    words, stream = processor.tokenizer, clips("prefix", AUDIOCAPS)
-    ids = list(range(len(words), len(words) + NUM_PREFIX_TOKENS))
-    llava.requires_grad_(False)
-    table = llava.get_input_embeddings().weight
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        table[ids] = table[torch.randint(len(SPECIAL), len(words), (len(ids),), generator=generator)]
-    model = get_peft_model(llava, TrainableTokensConfig(token_indices=ids, target_modules=["embed_tokens"]))
+    stream = clips("prefix", AUDIOCAPS)
     batch = [next(stream) for _ in range(16)]
     pictures = np.stack([world.picture(clip, rng) for clip, rng in batch])
+    captions = [world.heard_caption(clip, AUDIOCAPS, rng) for clip, rng in batch]
+    tower = llava.model.vision_tower
     with torch.no_grad():
-        tokens = image_tokens(llava.model.vision_tower, pictures, processor.image_processor)
-        media = llava.model.multi_modal_projector(tokens)  # (16, 64, 128)
-    before = words.encode("<s>USER:", add_special_tokens=False)
-    question = ids + words.encode(f"{QUESTION} ASSISTANT:", add_special_tokens=False)
-    dialogues = []
-    for clip, rng in batch:
-        reply = words.encode(world.heard_caption(clip, AUDIOCAPS, rng) + "</s>", add_special_tokens=False)
-        dialogues.append((question + reply, [-100] * len(question) + reply))
+        tokens = image_tokens(tower, pictures, processor.image_processor)  # (16, 64, 96)
+    torch.manual_seed(0)
+    model = trainable_prefix(llava, processor.tokenizer, NUM_PREFIX_TOKENS)
+    ids = model.peft_config["default"].token_indices
+    captioner = AudiovisualCaptioner(llava, processor, ids)
 
     def losses() -> Iterator[Tensor]:
         while True:
-            inputs, mask, labels = embedded_batch(model, media, dialogues, before)
-            yield model(inputs_embeds=inputs, attention_mask=mask, labels=labels).loss
+            nll, counted = captioner.nll(None, tokens, captions, QUESTION)
+            yield nll.sum() / counted.sum()
 
     train([p for p in model.parameters() if p.requires_grad], losses(), 150, 3e-2, "prefix")
+    llava.model.vision_tower = tower  # which the captioner does without
     return model, prefix_scores(llava, processor, []) | prefix_scores(model, processor, ids)
 
 
@@ -533,8 +527,7 @@ def main() -> None:
         elif step == "prefix":
             prefixed, scores = make_prefix(llava, processor)
             prefixed.peft_config["default"].base_model_name_or_path = "assets/miniature/llava"
-            prefixed.save_pretrained(output / "prefix")
-            (output / "prefix" / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
+            save_prefix(prefixed, output / "prefix")
         if step in ("vision", "language"):
             llava.save_pretrained(output / "llava")
             processor.save_pretrained(output / "llava")

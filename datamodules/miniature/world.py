@@ -93,9 +93,13 @@ def make_clip(rng: np.random.Generator, style: Style) -> Clip:
 
 def picture(clip: Clip, rng: np.random.Generator) -> np.ndarray:
     """One frame, (64, 64, 3) uint8: each thing somewhere in its quadrant of 4 x 4 patches."""
+    return sprites.draw(clip.scene, layout(clip, rng), rng)
+
+
+def layout(clip: Clip, rng: np.random.Generator) -> list[tuple[str, str, int, int]]:
+    """Where each thing stands in one frame: name, colour, row and column of its first patch."""
     at = rng.integers(0, 2, (len(clip.placed), 2))
-    placed = [(n, c, 4 * (q // 2) + int(r), 4 * (q % 2) + int(k)) for (n, c, q), (r, k) in zip(clip.placed, at)]
-    return sprites.draw(clip.scene, placed, rng)
+    return [(n, c, 4 * (q // 2) + int(r), 4 * (q % 2) + int(k)) for (n, c, q), (r, k) in zip(clip.placed, at)]
 
 
 def sound(clip: Clip, style: Style, rng: np.random.Generator) -> np.ndarray:

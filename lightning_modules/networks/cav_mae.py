@@ -16,7 +16,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from errors import InputError
+from errors import InputError, command_that_makes
 from lightning_modules.networks.filterbank import KaldiFilterbank
 from lightning_modules.networks.vit import Block
 
@@ -221,7 +221,8 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
             if missing:
                 raise InputError(
                     f"expected a CAV-MAE encoder's folder at {name!r}, found no {' and no '.join(missing)} "
-                    "there; check the path, or write hf://owner/name for a model on the Hugging Face Hub"
+                    f"there; check the path, make it ({command_that_makes(name)}), or write hf://owner/name for a "
+                    "model on the Hugging Face Hub"
                 )
         try:
             return super().from_pretrained(name.removeprefix("hf://"), strict=True, **kwargs)

@@ -43,7 +43,7 @@ class ClapEncoder(nn.Module):
     def __init__(
         self,
         audio_encoder: Cnn14 | Htsat,
-        text_encoder: nn.Module,
+        text_encoder: Any,
         tokenizer: Any,
         embedding_dim: int = 1024,
         max_text_tokens: int = 30,
@@ -51,7 +51,7 @@ class ClapEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.audio_encoder = audio_encoder
-        self.text_encoder = text_encoder
+        self.text_encoder: Any = text_encoder
         self.tokenizer = tokenizer
         self.embedding_dim = embedding_dim
         self.max_text_tokens = max_text_tokens

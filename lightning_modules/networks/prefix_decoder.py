@@ -1,6 +1,7 @@
 """WSAC's decoder: a caption from one embedding, by prefix language modelling (section 2, Eq. 1)."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,17 +79,21 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
     @torch.inference_mode()
     def generate(self, embeddings: Tensor, use_cache: bool = True) -> Tensor:
         """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`."""
-        prefix = self.prefix(embeddings)
-        return self.language_model.generate(
-            inputs_embeds=prefix,
-            attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
-            max_new_tokens=self.max_tokens,
-            do_sample=False,
-            num_beams=1,
-            use_cache=use_cache,
-        )
+        model, config = self.language_model, self.language_model.config
+        inputs, cache = self.prefix(embeddings), None
+        tokens = torch.empty(len(inputs), 0, dtype=torch.long, device=inputs.device)
+        ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+        while tokens.shape[1] < self.max_tokens and not ended.all():
+            out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=use_cache)
+            token = model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)  # (B,)
+            token = token.masked_fill(ended, config.pad_token_id)
+            ended |= token == config.eos_token_id
+            tokens = torch.cat((tokens, token[:, None]), 1)
+            word = model.transformer.wte(token[:, None])  # (B, 1, width)
+            inputs, cache = (word, out.past_key_values) if use_cache else (torch.cat((inputs, word), 1), None)
+        return tokens
 
-    def save_pretrained(self, save_directory: str | Path, **kwargs: object) -> str | None:
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
         """Write config.json and model.safetensors, without the mixin's stub of a model card."""
         result = super().save_pretrained(save_directory, **kwargs)
         (Path(save_directory) / "README.md").unlink(missing_ok=True)

@@ -83,7 +83,7 @@ def test_the_table(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "'a dog barks'" in markdown or "'a dog barks loudly'" in markdown
     assert "document frequencies" in markdown
     assert "METEOR not computed" in markdown
-    assert "| half | 40 |" in markdown
+    assert "| half | 40 | 1 |" in markdown
     assert "verb recall minus good's" in markdown
     assert "1.000" in capsys.readouterr().out
 
@@ -141,6 +141,11 @@ def test_other_order_of_clips_is_the_same_run(runs: Path) -> None:
         (["--shuffle", "nobody"], "found 'nobody'"),
         (["plain"], "found 'plain'"),
         (["good=elsewhere"], "found 'good' twice"),
+        (["other=one,,two"], "found 'other=one,,two'"),
+        (["other=one,two,"], "found 'other=one,two,'"),
+        (["other=one,two,one"], "found a run twice in 'other=one,two,one'"),
+        (["--logged", "val/gap"], "expected KEY=TITLE"),
+        (["--logged", "val/gap=gap"], "expected val/gap"),
         (["other=elsewhere"], "captions file at elsewhere, found none"),
     ],
 )
@@ -151,6 +156,50 @@ def test_wrong_arguments_are_named(
         main([f"good={runs / 'good'}", *options, "--no-java", "--output", str(runs / "table.md")])
     assert stop.value.code == 2
     assert found in capsys.readouterr().err
+
+
+def test_several_trainings_are_one_row(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trainings that name all verbs and half of them (the first 20 clips'), and what their fits logged."""
+    for name, gaps in (("good", "0.5\n0.1"), ("half", "0.7\n0.3")):
+        (runs / name / "test-1").mkdir()
+        (runs / name / "captions.csv").rename(runs / name / "test-1" / "captions.csv")
+        (runs / name / "test-1" / "scores.json").write_text("{}")
+        (runs / name / "fit-1").mkdir()
+        (runs / name / "fit-1" / "metrics.csv").write_text(f"val/gap\n{gaps}\n")
+    arguments = [f"method={runs / 'good'},{runs / 'half' / 'test-1'}", f"bad={runs / 'bad'}", "--against", "method"]
+    arguments += ["--logged", "val/gap=gap after", "--shuffle", "method"]
+    arguments += ["--vocabulary", str(runs / "vocabulary.json"), "--samples", "300", "--no-java"]
+    main([*arguments, "--output", str(runs / "table.md")])
+    table = read(runs / "table.csv")
+    assert list(table) == ["method", "bad", "method, shuffled"]
+    assert [line["trainings"] for line in table.values()] == ["2", "1", ""]
+    method = table["method"]
+    assert float(method["verb_recall"]) == 0.75
+    # Half the samples have one training only; 2.5% is the lower end of samples with the worse one twice, below 0.5.
+    assert float(method["verb_recall_low"]) < 0.5
+    assert float(method["verb_recall_high"]) == 1
+    assert (method["verb_recall_trainings_lowest"], method["verb_recall_trainings_highest"]) == ("0.5", "1.0")
+    assert float(table["bad"]["verb_recall_difference"]) == -0.75
+    assert float(method["val/gap"]) == pytest.approx(0.2)
+    assert table["bad"]["val/gap"] == table["method, shuffled"]["val/gap"] == ""
+    # Half of the permutations are of the training that names a verb in half of its captions.
+    assert float(table["method, shuffled"]["verb_recall"]) == pytest.approx(0.75 * 9 / 39, abs=0.03)
+    assert float(table["method, shuffled"]["verb_recall_high"]) < 0.5
+    markdown = (runs / "table.md").read_text()
+    assert "over clips and, in rows of several trainings, over these too" in markdown
+    assert "gap after: the last val/gap that the newest fit or validate" in markdown
+    assert "| 0.200 (0.100 to 0.300) |" in markdown
+    assert "gap after" in capsys.readouterr().out
+
+
+def test_a_training_on_other_clips_is_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_captions(runs / "bad" / "captions.csv", rows_of(["dog"] * 37))
+    with pytest.raises(SystemExit) as stop:
+        main([f"good={runs / 'good'}", f"method={runs / 'half'},{runs / 'bad'}", "--no-java"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f"found 3 that only one of 'good' and 'method: {runs / 'bad' / 'captions.csv'}' has" in error
+    assert error.count("\n") == 1
 
 
 def test_other_references_are_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,6 +123,23 @@ def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsy
     assert "expected a packed split with sounds, found the table some.csv" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_two_ranks_share_one_cache(in_tmp_path: Path, captions_root: Path) -> None:
+    """Rank 0 embeds, both read; the exported weights are one rank's."""
+    done = subprocess.run(
+        [
+            sys.executable, str(REPOSITORY / "train.py"), "fit", "--config", str(CONFIG), "--data.root",
+            str(captions_root), "--data.max_clips", "40", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
+            "--trainer.strategy", "ddp", *SHORT,
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=in_tmp_path, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("embedding 40 captions of audiocaps/train") == 1
+    assert len(list((in_tmp_path / "data/embeddings").iterdir())) == 2
+    assert (in_tmp_path / "exports/clap_prefix/model.safetensors").exists()
+
+
 def stage(**more: object) -> ClapPrefixDecoder:
     return ClapPrefixDecoder(ClapEncoder.from_pretrained(MINIATURE / "clap"), width=16, depth=1, num_heads=2, **more)
 
@@ -134,7 +154,7 @@ def test_a_caption_that_is_cut_keeps_its_end() -> None:
 
 def test_supervised_trains_on_the_sound_of_the_captions_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     sounds = Embedded(torch.arange(6.0).view(3, 2), ["b", "a", "c"])
-    data = SimpleNamespace(captions=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
+    data = SimpleNamespace(captions_of=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
     monkeypatch.setattr(ClapPrefixDecoder, "_data", data)
     monkeypatch.setattr(ClapPrefixDecoder, "embedded_sounds", lambda self, split: sounds)
     embeddings, row_of = stage(supervised=True)._source("x")

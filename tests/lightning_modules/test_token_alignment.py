@@ -15,6 +15,7 @@ import yaml
 from conftest import MINIATURE, REPOSITORY, arguments
 from transformers import LlamaModel
 
+from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.optimal_transport import OptimalTransport
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.token_alignment import TokenAlignment
@@ -119,7 +120,7 @@ def test_two_ranks_score_what_one_scores(in_tmp_path: Path, world_root: Path) ->
         run_command(in_tmp_path, "validate", *arguments(world_root, *pretrained, "--run_name", name, *more))
         with open(f"runs/{name}/validate-1/metrics.csv") as file:
             scores.append({key: float(value) for key, value in next(csv.DictReader(file)).items() if "val/" in key})
-    assert len(scores[0]) == 3
+    assert set(scores[0]) == {"val/loss", "val/retrieval_r1", "val/retrieval_r10", "val/modality_gap"}
     assert scores[1] == pytest.approx(scores[0], rel=1e-5)
     run_command(in_tmp_path, "predict", *arguments(world_root, *pretrained, "--run_name", "two", *two))
     with open("runs/two/predict-1/captions.csv") as file:
@@ -153,6 +154,13 @@ def test_validation_counts_every_clip_by_its_weight() -> None:
         each = [stage.criterion(stage.audio_tokens(b), stage.image_tokens(b))[0] for b in batches[:2]]
     assert logged["val/loss"] == pytest.approx((3 * each[0] + each[1]).item() / 4, rel=1e-5)
     assert logged["val/retrieval_r10"] == 1  # 4 clips
+    with torch.no_grad():
+        tokens = [
+            torch.cat([encode(b) for b in batches[:2]]).flatten(0, 1)
+            for encode in (stage.audio_tokens, stage.image_tokens)
+        ]
+    centroids = [(part / part.norm(dim=1, keepdim=True)).mean(0) for part in tokens]
+    assert logged["val/modality_gap"] == pytest.approx((centroids[0] - centroids[1]).norm().item(), rel=1e-5)
 
 
 def test_class_defaults_are_the_papers() -> None:
@@ -171,6 +179,29 @@ def test_class_defaults_are_the_papers() -> None:
     )
     assert (scheduler["milestones"], scheduler["gamma"]) == ([10, 15], 0.5)
     assert paper["trainer"]["max_epochs"] == 20
+
+
+def test_a_criterion_with_parameters() -> None:
+    """Its parameters are a second group, without weight decay."""
+    criterion = AttentiveOptimalTransport(96)
+    stage = TokenAlignment(criterion, module().audio_encoder, llava=str(MINIATURE / "llava"))
+    groups = stage.configure_optimizers()["optimizer"].param_groups
+    assert [group["weight_decay"] for group in groups] == [5e-7, 0]
+    assert {id(p) for p in groups[1]["params"]} == {id(p) for p in criterion.parameters()}
+    assert len(module().configure_optimizers()["optimizer"].param_groups) == 1  # of optimal transport, which has none
+
+
+def test_the_schedule_follows_the_epochs(in_tmp_path: Path, world_root: Path) -> None:
+    """Three epochs of attentive transport: uniform weights in the first, then the entropy weights one by one."""
+    overlay = str(REPOSITORY / "configs/criterion/attentive_ot.yaml")
+    short = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "2", "--trainer.log_every_n_steps", "1")
+    weights = ("--model.criterion.init_args.temperature", "0.01")  # so that one step's weights are far from uniform
+    main(["fit", *arguments(world_root, "--config", overlay, "--data.batch_size", "8", *short, *weights)])
+    with open("runs/dali_attentive_ot/fit-1/metrics.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [float(row["train/entropy_weight"]) for row in rows] == [160] * 4 + [128] * 2
+    missing = [float(row["train/image_entropy_uniform"]) - float(row["train/image_entropy"]) for row in rows]
+    assert max(map(abs, missing[:2])) < 1e-6 < 1e-5 < min(missing[2:])
 
 
 def test_only_what_is_wanted_is_asked_for() -> None:

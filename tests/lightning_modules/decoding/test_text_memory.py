@@ -22,7 +22,7 @@ def test_nearest_by_hand() -> None:
 
 
 def test_projection_by_hand() -> None:
-    """Similarities of (0, 1) with the memory are 0, 1, 0.8 and 0; at temperature 0.5 they weigh e^0, e^2, e^1.6, e^0."""
+    """Similarities of (0, 1) with the memory: 0, 1, 0.8 and 0; at temperature 0.5 they weigh e^0, e^2, e^1.6, e^0."""
     weights = [1, math.exp(2), math.exp(1.6), 1]
     total = sum(weights)
     expected = [

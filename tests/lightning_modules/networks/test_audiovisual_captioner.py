@@ -1,5 +1,8 @@
 """The captioner against LLaVA itself, and the prefix against peft itself."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import MINIATURE
@@ -7,7 +10,9 @@ from peft import PeftModel
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from errors import InputError
+from lightning_modules.networks.audio_projector import save_audio_projector
 from lightning_modules.networks.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.generation import Generation
 from lightning_modules.networks.image_encoder import ImageEncoder
 
 LLAVA, PREFIX = MINIATURE / "llava", MINIATURE / "prefix"
@@ -35,7 +40,7 @@ def test_captions_of_pictures_are_llavas_own(pictures: torch.Tensor, image_token
     ids = llava.generate(**inputs, max_new_tokens=20, do_sample=False)[:, inputs["input_ids"].shape[1] :]
     expected = [caption.strip() for caption in processor.batch_decode(ids, skip_special_tokens=True)]
     captioner = AudiovisualCaptioner.from_pretrained(LLAVA)
-    assert captioner.generate(None, image_tokens, QUESTION, 20) == expected
+    assert captioner.generate(None, image_tokens, QUESTION, Generation(max_new_tokens=20)) == expected
 
 
 def test_prefix_equals_the_peft_adapter(image_tokens: torch.Tensor) -> None:
@@ -95,3 +100,49 @@ def test_missing_folders_are_named() -> None:
         AudiovisualCaptioner.from_pretrained("./nothing")
     with pytest.raises(InputError, match="expected a tuned prefix"):
         AudiovisualCaptioner.from_pretrained(LLAVA, "exports/nothing")
+
+
+def test_the_loss_is_of_the_caption_and_its_end_alone(image_tokens: torch.Tensor) -> None:
+    """By hand: the model's log-probability of each token of the answer, one clip and one token at a time."""
+    captioner = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX)
+    captions = ["a dog barks", "a bell rings while rain falls and a cow moos", "", "wind blows"]
+    nll, tokens = captioner.nll(None, image_tokens, captions)
+    words = captioner.processor.tokenizer
+    for row, caption in enumerate(captions):
+        ids = words(caption, add_special_tokens=False)["input_ids"] + [words.eos_token_id]
+        sequence, total = captioner(None, image_tokens[row : row + 1]), 0.0
+        with torch.no_grad():
+            for token in ids:
+                logits = captioner.llava(inputs_embeds=sequence).logits[0, -1]
+                total -= logits.log_softmax(0)[token].item()
+                embedded = captioner.llava.get_input_embeddings()(torch.tensor([[token]]))
+                sequence = torch.cat([sequence, embedded], 1)
+        assert tokens[row] == len(ids)
+        assert nll[row].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_a_template_without_an_end_gets_one(image_tokens: torch.Tensor) -> None:
+    """As LLaVA-1.5's, which writes a space after an answer and no end."""
+    captioner = AudiovisualCaptioner.from_pretrained(LLAVA)
+    expected = captioner.answer_ids(QUESTION, "a dog barks")
+    assert expected[-1] == captioner.processor.tokenizer.eos_token_id
+    template = captioner.processor.chat_template
+    captioner.processor.chat_template = template.replace("</s>", " ")
+    assert captioner.answer_ids(QUESTION, "a dog barks") == expected
+    captioner.processor.chat_template = template.replace("ASSISTANT:", "ANSWER:")
+    with pytest.raises(InputError, match="expected a chat template"):
+        captioner.answer_ids(QUESTION, "a dog barks")
+
+
+def test_an_audio_projector_maps_sounds_alone(image_tokens: torch.Tensor, tmp_path: Path) -> None:
+    plain = AudiovisualCaptioner.from_pretrained(LLAVA)
+    projector = copy.deepcopy(plain.llava.model.multi_modal_projector)
+    torch.nn.init.normal_(projector.linear_2.weight, std=0.1)
+    save_audio_projector(projector, plain.llava.config, tmp_path)
+    own = AudiovisualCaptioner.from_pretrained(LLAVA, audio_projector=tmp_path)
+    audio = torch.randn(4, 128, 96)
+    assert torch.equal(own.media(None, image_tokens), plain.media(None, image_tokens))
+    assert torch.equal(own.media(audio, image_tokens)[:, :128], projector(audio))
+    assert torch.equal(own.media(audio, image_tokens)[:, 128:], plain.media(None, image_tokens))
+    with pytest.raises(InputError, match="configs/distillation.yaml"):
+        AudiovisualCaptioner.from_pretrained(LLAVA, audio_projector="exports/distillation_attentive_ot")

@@ -1,0 +1,119 @@
+"""python -m benchmarks.attention_weights runs/dali_attentive_ot: does attentive OT weigh what sounds?
+
+AUROC of the weights of a picture's 64 tokens, those of things that sound against the rest, on clips of the miniature
+that are in no split; one AUROC a clip, their mean, and a 95% bootstrap interval over the clips. Beside it the AUROC
+against the ground and against silent things alone. A figure of some pictures with their weights goes into that folder.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+
+from callbacks.bootstrap import bootstrap_weights, estimate
+from datamodules.miniature import sprites, world
+from errors import InputError, one_line_errors
+from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
+from lightning_modules.networks.cav_mae import CavMaeEncoder
+from lightning_modules.networks.image_encoder import ImageEncoder
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
+
+PATCHES = sprites.IMAGE_SIZE // sprites.PATCH_SIZE  # a side
+GROUND, SILENT, SOUNDING = 0, 1, 2
+
+
+def clip_of(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sound (T,), picture (64, 64, 3), and what each of its tokens shows, (64,)."""
+    clip = world.make_clip(world.generator(0, "attention", index, "clip"), world.AUDIOCAPS)
+    sound = world.sound(clip, world.AUDIOCAPS, world.generator(0, "attention", index, "sound"))
+    rng = world.generator(0, "attention", index, "picture")
+    placed = world.layout(clip, rng)
+    shown = np.full((PATCHES, PATCHES), GROUND)
+    side = sprites.SPRITE_SIZE // sprites.PATCH_SIZE
+    sounding = {event.name for event in clip.events}
+    for name, _, row, column in placed:
+        shown[row : row + side, column : column + side] = SOUNDING if name in sounding else SILENT
+    return sound, sprites.draw(clip.scene, placed, rng), shown.ravel()
+
+
+def load(run: Path) -> tuple[AttentiveOptimalTransport, CavMaeEncoder, ImageEncoder]:
+    """The criterion and the encoders of the newest fit of a run name, by its configuration and best checkpoint."""
+    found = sorted(run.glob("fit-*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InputError(
+            f"expected fit-1/checkpoints/best.ckpt in {run}, found none; give a run name's folder in runs/"
+        )
+    checkpoint, config = found[-1], found[-1].parents[1] / "config.yaml"
+    stage = yaml.safe_load(config.read_text())["model"]["init_args"]
+    criterion = stage["criterion"]
+    if not criterion["class_path"].endswith(AttentiveOptimalTransport.__name__):
+        raise InputError(f"expected a run of attentive optimal transport, found {criterion['class_path']} in {config}")
+    settings = {key: value for key, value in criterion["init_args"].items() if key != "solver"}
+    attentive = AttentiveOptimalTransport(**settings).eval()
+    encoder = CavMaeEncoder.from_pretrained(stage["audio_encoder"]["init_args"]["pretrained_model_name_or_path"]).eval()
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    for name, module in (("criterion", attentive), ("audio_encoder", encoder)):
+        module.load_state_dict(
+            {key.removeprefix(f"{name}."): v for key, v in state.items() if key.startswith(f"{name}.")}
+        )
+    return attentive, encoder, ImageEncoder.from_pretrained(stage["llava"])
+
+
+@torch.no_grad()
+def weigh(run: Path, sounds: np.ndarray, pictures: np.ndarray) -> Tensor:
+    """Weights of the image tokens, (clips, 64)."""
+    criterion, encoder, image_encoder = load(run)
+    waveforms, images = torch.from_numpy(sounds), torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    lengths = torch.full((len(waveforms),), waveforms.shape[1])
+    parts = []
+    for part in torch.arange(len(waveforms)).split(50):
+        audio = encoder(encoder.features(waveforms[part], lengths[part]))
+        parts.append(criterion.weights(audio, image_encoder(images[part]))[1])
+    return torch.cat(parts)
+
+
+def draw(path: Path, pictures: np.ndarray, weights: Tensor) -> None:
+    """Pictures above, their weights below: white is twice the uniform weight, black is none."""
+    figure, axes = plt.subplots(2, len(pictures), squeeze=False, figsize=(1.6 * len(pictures), 3.4))
+    for (above, below), picture, weight in zip(axes.T, pictures, weights, strict=True):
+        above.imshow(picture)
+        below.imshow(weight.view(PATCHES, PATCHES) * PATCHES**2, cmap="gray", vmin=0, vmax=2)
+        above.axis("off")
+        below.axis("off")
+    figure.suptitle("weights of the image tokens, 0 to 2 times the uniform weight")
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print the AUROCs of one run's weights."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attention_weights", description=main.__doc__)
+    parser.add_argument("run", type=Path, help="runs/<run_name> of a fit with configs/criterion/attentive_ot.yaml")
+    parser.add_argument("--clips", type=int, default=300, help="clips of the miniature (%(default)s)")
+    options = parser.parse_args(args)
+    with one_line_errors():
+        sounds, pictures, shown = (np.stack(part) for part in zip(*map(clip_of, range(options.clips)), strict=True))
+        weights = weigh(options.run, sounds, pictures)
+        for title, others in (("the rest", (GROUND, SILENT)), ("the ground", (GROUND,)), ("silent things", (SILENT,))):
+            areas = []
+            for weight, tokens in zip(weights, torch.from_numpy(shown)):
+                counted = torch.isin(tokens, torch.tensor([SOUNDING, *others]))
+                if torch.isin(tokens, torch.tensor(others)).any():
+                    areas.append(binary_auroc(weight[counted], (tokens[counted] == SOUNDING).long()).item())
+            samples = bootstrap_weights(len(areas), 2000, 0) @ np.array(areas) / len(areas)
+            found = estimate(float(np.mean(areas)), samples)
+            print(f"AUROC of things that sound against {title}: {found} (N = {len(areas)})")
+        figure = options.run / "attention_weights.png"
+        draw(figure, pictures[:8], weights[:8])
+        print(f"figure: {figure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Pseudo-captions through the real command: killed with two ranks, resumed, made by something else."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, arguments
+
+from callbacks.caption_table import read_parts
+from train import main
+
+
+@pytest.fixture()
+def overlay(in_tmp_path: Path) -> Path:
+    """Weights that are there without training, few clips, and time to kill."""
+    path = in_tmp_path / "overlay.yaml"
+    content = {
+        "model": {"init_args": {"prefix": "assets/miniature/prefix", "inputs": "audio"}},
+        "data": {"init_args": {"predict": "audiocaps/test", "eval_batch_size": 3}},
+        "export": {"load": False, "source": None},
+        "trainer": {"callbacks+": [{"class_path": "slow_callback.Slow"}]},
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def command(world_root: Path, overlay: Path, *more: str) -> list[str]:
+    return ["predict", *arguments(world_root, "--config", str(overlay), *more, config="pseudo_captions.yaml")]
+
+
+def table(name: str) -> dict[str, str]:
+    with open(f"exports/{name}/captions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({row["clip_id"] for row in rows})
+    return {row["clip_id"]: row["caption"] for row in rows}
+
+
+def test_killed_with_two_ranks_it_goes_on_without_loss_or_repeat(
+    world_root: Path, overlay: Path, in_tmp_path: Path
+) -> None:
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]),
+        "OMP_NUM_THREADS": "1",
+    }
+    two = command(world_root, overlay, "--run_name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+
+    def start() -> subprocess.Popen:
+        line = [sys.executable, str(REPOSITORY / "train.py"), *two]
+        with open(in_tmp_path / "log", "a") as log:  # a session of its own: both ranks are killed at once
+            return subprocess.Popen(line, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+    killed, deadline = start(), time.monotonic() + 150
+    written: dict = {}
+    while len({path.name for path in in_tmp_path.glob("exports/two/parts-*/*") if path.stat().st_size}) < 2 or (
+        len(written) < 9
+    ):
+        assert killed.poll() is None and time.monotonic() < deadline, (in_tmp_path / "log").read_text()
+        time.sleep(0.05)
+        written = {
+            key: row for parts in in_tmp_path.glob("exports/two/parts-*") for key, row in read_parts(parts).items()
+        }
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    (parts,) = in_tmp_path.glob("exports/two/parts-*")
+    written = read_parts(parts)
+    assert 9 <= len(written) < 40 and not (parts.parent / "captions.csv").exists()
+    with open(parts / "rank-1.jsonl", "a") as file:
+        file.write('["audiocaps-test-0000')  # a kill in mid-write
+
+    resumed = start()
+    assert resumed.wait(timeout=200) == 0, (in_tmp_path / "log").read_text()
+    lines = [line for path in parts.iterdir() for line in path.read_text().splitlines()]
+    assert len(lines) == 40  # no clip twice, also not in the parts
+    assert {key: read_parts(parts)[key] for key in written} == written
+    main(command(world_root, overlay, "--run_name", "one"))
+    assert table("two") == table("one") and len(table("one")) == 40
+
+
+def test_the_same_command_again_adds_nothing_and_another_begins_anew(
+    world_root: Path, overlay: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ("--data.eval_batch_size", "40")
+    main(command(world_root, overlay, *quick))
+    name = "pseudo_captions_attentive_ot"
+    first = table(name)
+    (parts,) = in_tmp_path.glob(f"exports/{name}/parts-*")
+    main(command(world_root, overlay, *quick))
+    assert table(name) == first and len((parts / "rank-0.jsonl").read_text().splitlines()) == 40
+    shutil.copytree("assets/miniature/prefix", "other")
+    main(command(world_root, overlay, *quick, "--model.prefix", "other", "--model.question", "What can you see ?"))
+    (anew,) = in_tmp_path.glob(f"exports/{name}/parts-*")
+    assert anew != parts
+    assert table(name).keys() == first.keys() and table(name) != first
+
+
+def test_missing_inputs_name_their_command(
+    world_root: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def error(*command: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(list(command))
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    criterion = ("--config", str(REPOSITORY / "configs/pseudo_captions/ot.yaml"))
+    said = error("predict", *arguments(world_root, *criterion, config="pseudo_captions.yaml"))
+    assert "expected exports/dali_ot/" in said and "python train.py fit --config configs/dali_ot.yaml" in said
+    said = error("fit", *arguments(world_root, config="distillation.yaml"))
+    assert "'exports/dali_attentive_ot'" in said and "python train.py fit" in said
+    encoder = ("--model.audio_encoder.init_args.pretrained_model_name_or_path", "assets/miniature/cav_mae")
+    said = error("fit", *arguments(world_root, *encoder, config="distillation.yaml"))
+    assert "python train.py predict --config configs/pseudo_captions.yaml" in said
+    said = error("test", *arguments(world_root, "--model.prefix", "exports/llava_prefix", "--export.load", "false"))
+    assert "python train.py fit --config configs/llava_prefix.yaml" in said

@@ -1,0 +1,79 @@
+"""A few clips by seed or by list, and the batches of them."""
+
+from pathlib import Path
+
+import pytest
+
+from datamodules.clip_datamodule import ClipDataModule
+from datamodules.clips import ClipFormat
+from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
+from datamodules.shards import read_index
+from errors import InputError
+
+PICTURES = ClipFormat(image_size=64)
+
+
+@pytest.fixture()
+def folder(world_root: Path) -> Path:
+    return world_root / "first-40/audiocaps/train"
+
+
+def test_drawn_by_seed_and_nested(folder: Path) -> None:
+    shards = read_index(folder)
+    four, sixteen = (drawn_clips(shards, PICTURES, number, seed=7) for number in (4, 16))
+    ids = [clip.clip_id for clip in sixteen]
+    assert len(set(ids)) == 16 and [clip.clip_id for clip in four] == ids[:4]
+    assert ids != [clip.clip_id for clip in drawn_clips(shards, PICTURES, 16, seed=8)]
+    assert all(clip.image is not None and clip.image.shape == (3, 64, 64) and clip.waveform is None for clip in four)
+    assert len(drawn_clips(shards, PICTURES, 40, seed=0)) == 40
+    with pytest.raises(InputError, match="expected num_pairs from 1 to 40"):
+        drawn_clips(shards, PICTURES, 41, seed=0)
+
+
+def test_listed_by_id(folder: Path, tmp_path: Path) -> None:
+    shards, table = read_index(folder), tmp_path / "pairs.csv"
+    table.write_text("youtube_id,caption\naudiocaps-train-000007,a dog yelps\naudiocaps-train-000002,\n")
+    clips = listed_clips(shards, PICTURES, table)
+    assert [clip.clip_id for clip in clips] == ["audiocaps-train-000007", "audiocaps-train-000002"]
+    assert clips[0].captions == ["a dog yelps"]  # the table's
+    assert clips[1].captions and clips[1].captions != [""]  # its own
+    table.write_text("clip_id\nelsewhere\n")
+    with pytest.raises(InputError, match="found 0 of 1, not 'elsewhere'"):
+        listed_clips(shards, PICTURES, table)
+    table.write_text("clip_id\na\na\n")
+    with pytest.raises(InputError, match="expected every id once"):
+        listed_clips(shards, PICTURES, table)
+    table.write_text("name\na\n")
+    with pytest.raises(InputError, match="a column clip_id, id or youtube_id"):
+        listed_clips(shards, PICTURES, table)
+    with pytest.raises(InputError, match="correct data.pairs"):
+        listed_clips(shards, PICTURES, tmp_path / "nothing.csv")
+
+
+def test_never_from_val_or_test() -> None:
+    for split in ("audiocaps/val", "audiocaps/test"):
+        with pytest.raises(InputError, match="expected to draw pairs from a training split"):
+            ClipDataModule("data", train=split, num_pairs=4)
+    with pytest.raises(InputError, match="num_pairs or pairs"):
+        ClipDataModule("data", train="audiocaps/train", num_pairs=4, pairs="pairs.csv")
+
+
+@pytest.mark.parametrize(
+    ("number", "batch_size", "world", "steps"), [(16, 16, 1, 1), (16, 4, 2, 2), (3, 16, 2, 1), (1, 16, 2, 1)]
+)
+def test_ranks_share_every_batch(folder: Path, number: int, batch_size: int, world: int, steps: int) -> None:
+    clips = drawn_clips(read_index(folder), PICTURES, number, seed=0)
+    loaders = [FewShotLoader(clips, batch_size, rank=rank, world=world, seed=1) for rank in range(world)]
+    batches = [list(loader) for loader in loaders]
+    assert [len(each) for each in batches] == [steps] * world
+    assert len({len(batch.clip_ids) for each in batches for batch in each}) == 1  # as many on each rank
+    seen = {clip_id for each in batches for batch in each for clip_id in batch.clip_ids}
+    assert seen == {clip.clip_id for clip in clips}
+
+
+def test_a_pass_begins_where_the_run_is(folder: Path) -> None:
+    clips = drawn_clips(read_index(folder), PICTURES, 8, seed=0)
+    whole = [list(FewShotLoader(clips, 4, seed=1, position=lambda at=at: at)) for at in (0, 2)]
+    expected = [batch.clip_ids for epoch in whole for batch in epoch]
+    assert [batch.clip_ids for batch in FewShotLoader(clips, 4, seed=1, position=lambda: 1)] == expected[1:3]
+    assert expected[:2] != expected[2:]  # another order every epoch

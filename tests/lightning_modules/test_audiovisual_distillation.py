@@ -1,0 +1,110 @@
+"""Distillation through the real command: what trains, what stays, what is run."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import MINIATURE, REPOSITORY, arguments
+from safetensors.torch import load_file
+
+from datamodules.clips import ClipBatch
+from datamodules.shards import read_index, read_samples
+from lightning_modules.audiovisual_distillation import AudiovisualDistillation
+from lightning_modules.networks.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.cav_mae import CavMaeEncoder
+from lightning_modules.networks.image_encoder import ImageEncoder
+from train import main
+
+LLAVA, PREFIX = str(MINIATURE / "llava"), str(MINIATURE / "prefix")
+
+
+@pytest.fixture()
+def table(in_tmp_path: Path, world_root: Path) -> Path:
+    """Captions of the training clips, as predict would have written them."""
+    path = in_tmp_path / "captions.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip_id", "caption"])
+        for shard in read_index(world_root / "first-40/audiocaps/train"):
+            for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
+                writer.writerow([sample.record["id"], "a dog barks"])
+    return path
+
+
+def command(world_root: Path, *more: str) -> list[str]:
+    return arguments(
+        world_root,
+        "--model.audio_encoder.init_args.pretrained_model_name_or_path", str(MINIATURE / "cav_mae"),
+        "--model.prefix", PREFIX, "--data.train", "audiocaps/train", "--data.batch_size", "8",
+        "--trainer.log_every_n_steps", "1",
+        *more, config="distillation.yaml",
+    )  # fmt: skip
+
+
+def test_only_the_audio_projector_trains_and_the_image_path_is_bit_identical(
+    in_tmp_path: Path, world_root: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageEncoder, "__init__", lambda *_: pytest.fail("fit built the vision tower"))
+        main(["fit", *command(world_root, "--data.captions", str(table))])
+    checkpoint = torch.load("runs/distillation_attentive_ot/fit-1/checkpoints/last.ckpt", weights_only=True)
+    assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"audio_projector"}
+    with open("runs/distillation_attentive_ot/fit-1/metrics.csv") as file:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+    assert losses[-1] < losses[0] / 2  # all captions are one
+
+    plain = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX)
+    tuned = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX, "exports/distillation_attentive_ot")
+    exported = load_file("exports/distillation_attentive_ot/model.safetensors")
+    before = plain.llava.model.multi_modal_projector.state_dict()
+    assert exported.keys() == before.keys() and len(exported) == 4  # two layers' weights and biases
+    assert not any(torch.equal(exported[name], before[name]) for name in before)
+    image, audio = torch.randn(3, 64, 96), torch.randn(3, 128, 96)
+    with torch.no_grad():
+        logits = [captioner.llava(inputs_embeds=captioner(None, image)).logits for captioner in (plain, tuned)]
+        assert torch.equal(*logits)
+        assert not torch.equal(tuned(audio, None), plain(audio, None))
+
+    for inputs in ("audio", "image", "audio+image"):
+        main(["test", *command(world_root, "--model.inputs", inputs)])
+    counts = [json.loads(path.read_text())["num_clips"] for path in in_tmp_path.glob("runs/*/test-*/scores.json")]
+    assert counts == [40, 40, 40]
+
+
+def test_begins_as_the_image_projector() -> None:
+    """Before a step, and after `load_export`'s absence, sounds caption as without a projector of their own."""
+    encoder = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
+    stage = AudiovisualDistillation(encoder, LLAVA, PREFIX).eval()
+    stage.setup("test")
+    batch = ClipBatch(
+        ["a", "b"], True, torch.randint(-9000, 9000, (2, 40000), dtype=torch.int16), torch.full((2,), 40000), None,
+        [["a dog barks"], ["rain falls"]], [[], []],
+    )  # fmt: skip
+    expected = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX).generate(stage.audio_tokens(batch), None)
+    assert stage.test_step(batch, 0)["captions"] == expected
+    assert sum(p.numel() for p in stage.parameters()) == 96 * 128 + 128 + 128 * 128 + 128
+    assert stage.test_step(ClipBatch([], False, None, None, None, [], []), 0)["clip_ids"] == []
+
+
+def test_a_clip_without_pseudo_caption_is_named(
+    in_tmp_path: Path, world_root: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(line for line in lines if "train-000003" not in line))
+    with pytest.raises(SystemExit):
+        main(["fit", *command(world_root, "--data.captions", str(table))])
+    assert "expected a caption of clip 'audiocaps-train-000003'" in capsys.readouterr().err
+
+
+def test_class_defaults_are_the_papers() -> None:
+    """2e-4, cosine, one epoch, 40 clips on each GPU; configs/paper gives the same back."""
+    stage = AudiovisualDistillation(CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae"))
+    group = stage.optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]
+    assert (group["lr"], group["weight_decay"], stage.warmup) == (2e-4, 0, 0.03)
+    paper = yaml.safe_load((REPOSITORY / "configs/paper/audiovisual_distillation.yaml").read_text())
+    given = paper["model"]["init_args"]["optimizer"]["init_args"]
+    assert (given["lr"], given["weight_decay"]) == (2e-4, 0)
+    assert (paper["trainer"]["max_epochs"], paper["data"]["init_args"]["batch_size"]) == (1, 40)

@@ -1,0 +1,144 @@
+"""Prefix tuning through the real command, and its adapter through peft itself."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+import yaml
+from conftest import MINIATURE, REPOSITORY, arguments
+from lightning.pytorch import Trainer
+from peft import PeftModel
+from transformers import LlavaForConditionalGeneration
+
+from datamodules.clips import ClipBatch
+from errors import InputError
+from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
+from lightning_modules.networks.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.cav_mae import CavMaeEncoder
+from lightning_modules.networks.image_encoder import ImageEncoder
+from train import main
+
+LLAVA = str(MINIATURE / "llava")
+
+
+def command(world_root: Path, *more: str) -> list[str]:
+    return arguments(world_root, *more, config="llava_prefix.yaml")
+
+
+def test_fit_exports_an_adapter_that_peft_loads_and_test_uses(in_tmp_path: Path, world_root: Path) -> None:
+    main(["fit", *command(world_root, "--trainer.max_steps", "3")])
+    checkpoint = torch.load("runs/llava_prefix/fit-1/checkpoints/last.ckpt", weights_only=True)
+    assert list(checkpoint["state_dict"]) == ["prefix"]  # nothing else trains, nothing frozen is kept
+    prefix = checkpoint["state_dict"]["prefix"]
+    assert prefix.shape == (16, 128)
+
+    plain = LlavaForConditionalGeneration.from_pretrained(LLAVA).eval()
+    ids = torch.arange(128)[None]
+    with torch.no_grad():
+        before = plain(input_ids=ids[:, 5:]).logits
+        adapted = PeftModel.from_pretrained(plain, "exports/llava_prefix").eval()
+        with adapted.disable_adapter():
+            assert torch.equal(adapted(input_ids=ids[:, 5:]).logits, before)
+        assert not torch.equal(adapted(input_ids=ids[:, 5:]).logits, before)
+    (rows,) = adapted.peft_config.values()
+    assert torch.equal(adapted.get_input_embeddings()(torch.tensor(rows.token_indices)), prefix)
+    assert sum(file.stat().st_size for file in Path("exports/llava_prefix").iterdir()) < 20_000
+
+    main(["test", *command(world_root)])
+    with open("runs/llava_prefix/test-1/captions.csv") as file:
+        tested = {row["clip_id"]: row["caption"] for row in csv.DictReader(file)}
+    main(["test", *arguments(world_root, "--config", str(REPOSITORY / "configs/inputs/image.yaml")),
+          "--model.prefix", "exports/llava_prefix"])  # fmt: skip
+    with open("runs/image/test-1/captions.csv") as file:
+        assert {row["clip_id"]: row["caption"] for row in csv.DictReader(file)} == tested
+    assert json.loads(Path("runs/llava_prefix/test-1/scores.json").read_text())["num_clips"] == 40
+
+
+def batch(seed: int = 0) -> ClipBatch:
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return ClipBatch(
+        ["a", "b"], True, None, None, images, [["a dog barks"], ["rain falls while a bell rings"]], [[], []]
+    )
+
+
+def test_only_the_soft_tokens_change_and_the_rate_is_a_cosine() -> None:
+    stage = LlavaPrefixTuning(LLAVA, optimizer=lambda p: torch.optim.AdamW(p, lr=0.01), warmup=0.0)
+    trainer = Trainer(
+        max_steps=4, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, log_every_n_steps=1,
+    )  # fmt: skip
+    stage.setup("fit")
+    assert stage.captioner is not None and stage.prefix is not None
+    before = {name: value.clone() for name, value in stage.captioner.network.state_dict().items()}
+    trainer.fit(stage, torch.utils.data.DataLoader([batch()], batch_size=None))
+    after = stage.captioner.network.state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(changed) == 1 and "trainable_tokens_delta" in changed[0]
+    assert (after[changed[0]] != before[changed[0]]).any(1).all()  # all 16
+    assert sum(p.numel() for p in stage.parameters() if p.requires_grad) == 16 * 128
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)  # the cosine has ended
+    assert len(stage.known) == 2  # pictures are encoded once
+
+
+def test_the_export_captions_as_the_tuned_model_does(tmp_path: Path) -> None:
+    stage = LlavaPrefixTuning(LLAVA)
+    stage.setup("test")
+    stage.eval()
+    assert stage.prefix is not None
+    with torch.no_grad():
+        stage.prefix.normal_()
+    stage.export(tmp_path)
+    tokens = ImageEncoder.from_pretrained(LLAVA).eval()(batch().images)
+    expected = AudiovisualCaptioner.from_pretrained(LLAVA, tmp_path).generate(None, tokens)
+    assert stage.test_step(batch(), 0)["captions"] == expected
+    other = LlavaPrefixTuning(LLAVA)
+    other.setup("test")
+    other.load_export(tmp_path)
+    assert torch.equal(other.prefix, stage.prefix)
+    fewer = LlavaPrefixTuning(LLAVA, num_tokens=4)
+    fewer.setup("test")
+    with pytest.raises(InputError, match="set model.num_tokens to 16"):
+        fewer.load_export(tmp_path)
+
+
+@pytest.mark.parametrize("inputs", ["audio", "image", "audio+image"])
+def test_captions_from_sound_picture_or_both(inputs: Literal["audio", "image", "audio+image"]) -> None:
+    """As the captioner from the same tokens."""
+    encoder = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
+    stage = LlavaPrefixTuning(LLAVA, inputs=inputs, audio_encoder=encoder).eval()
+    stage.setup("test")
+    stage.load_export(MINIATURE / "prefix")
+    wanted = stage.clip_format("test")
+    assert (wanted.sampling_rate is None, wanted.image_size is None) == ("audio" not in inputs, "image" not in inputs)
+    clips = batch()
+    clips.waveforms = torch.randint(-9000, 9000, (2, 40000), dtype=torch.int16)
+    clips.num_samples = torch.full((2,), 40000)
+    with torch.no_grad():
+        audio = encoder(encoder.features(clips.waveforms, clips.num_samples)) if "audio" in inputs else None
+        image = ImageEncoder.from_pretrained(LLAVA).eval()(clips.images) if "image" in inputs else None
+    expected = AudiovisualCaptioner.from_pretrained(LLAVA, MINIATURE / "prefix").generate(audio, image)
+    assert stage.predict_step(clips, 0)["captions"] == expected
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(InputError, match="expected an audio_encoder for inputs audio"):
+        LlavaPrefixTuning(LLAVA, inputs="audio")
+    with pytest.raises(InputError, match="between 1 and 22 soft tokens"):
+        LlavaPrefixTuning(LLAVA, num_tokens=23).setup("fit")
+
+
+def test_class_defaults_are_the_papers() -> None:
+    """16 tokens, 2e-4, cosine; configs/paper gives the same back."""
+    stage = LlavaPrefixTuning()
+    assert stage.num_tokens == 16
+    group = stage.optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (2e-4, 0)
+    paper = yaml.safe_load((REPOSITORY / "configs/paper/llava_prefix_tuning.yaml").read_text())
+    given = paper["model"]["init_args"]["optimizer"]["init_args"]
+    assert (given["lr"], given["weight_decay"]) == (2e-4, 0)
+    assert (
+        yaml.safe_load((REPOSITORY / "configs/llava_prefix.yaml").read_text())["data"]["init_args"]["num_pairs"] == 16
+    )
