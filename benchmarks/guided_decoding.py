@@ -150,6 +150,7 @@ class PlainScores(audibility._Scores):
 
     @torch.no_grad()
     def __call__(self, candidates: Tensor) -> Tensor:
+        """Scores of a clip's candidates, (1, K)."""
         kind = type(self)
         said = [[*self.said[0], t] for t in candidates[0].tolist()]
         texts = self.lm.decode(said)

@@ -9,30 +9,74 @@ import numpy as np
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from callbacks.bootstrap import Estimate, bootstrap_weights
-from callbacks.caption_metrics import measure
-from callbacks.captions_file import captions_path
-from callbacks.report import NO_DOCUMENTS, make_report, read_runs, show, write_report
-from callbacks.scores import FILE_NAME, TOKENIZERS
+from callbacks.bootstrap import Estimate, bootstrap_weights, estimate, training_draws
+from callbacks.caption_metrics import Metric, measure
+from callbacks.report import interval_notes, read_rows, read_runs
+from callbacks.report_table import Cell, Line, Spread, make_report, show, titles, write_report
+from callbacks.scores import FILE_NAME, TITLES, TOKENIZERS
 from callbacks.word_scores import read_vocabulary, word_metrics
 from errors import InputError, one_line_errors
 
-COLUMNS = ("bleu_1", "bleu_4", "meteor", "rouge_l", "cider_d")
+COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # of Table 2
 WORD_COLUMNS = ("recall", "verb_recall", "visual_share")
-PAPER = "the paper's lambda_2 = 0, 0.015, 0.06, 0.15, 0.5 on AudioCaps: A 60.9, 62.8, 85.6, 95.8, 99.0%, CIDEr 7.9, 9.2, 8.5, 8.3, 7.2%"  # noqa: E501
+PAPER = (
+    "the paper's lambda_2 = 0, 0.015, 0.03, 0.06, 0.15, 0.5 on AudioCaps: A 60.9, 62.8, 69.8, 85.6, 95.8, 99.0%, "
+    "CIDEr 7.9, 9.2, 8.9, 8.5, 8.3, 7.2%"
+)
 
 
-def read_audibility(argument: str) -> float:
-    """Metric A of a run that a ROW=run argument names."""
-    path = captions_path(Path(argument.partition("=")[2])).with_name(FILE_NAME)
-    value = json.loads(path.read_text()).get("audibility") if path.is_file() else None
+def read_audibility(path: Path) -> float:
+    """Metric A of the run that wrote a captions file.
+
+    Raises:
+        InputError: the run has none.
+    """
+    scores = path.with_name(FILE_NAME)
+    value = json.loads(scores.read_text()).get("audibility") if scores.is_file() else None
     if value is None:
-        raise InputError(f"expected metric A in {path}, found none; run test with callbacks.audibility_score")
+        raise InputError(f"expected metric A in {scores}, found none; run test with callbacks.audibility_score")
     return float(value)
 
 
-def draw(values: list[float], audibility: list[float], cider_d: list[Estimate], path: Path) -> None:
-    """A and CIDEr-D, with its interval, against lambda_2."""
+def read_values(names: Sequence[str]) -> list[float]:
+    """The values of lambda_2 that the rows are named by.
+
+    Raises:
+        InputError: a name that is no number, or none that is 0.
+    """
+    try:
+        values = [float(name) for name in names]
+    except ValueError:
+        raise InputError(
+            f"expected numbers as in 0.06=runs/guided_0.06, found {', '.join(names)}; correct it"
+        ) from None
+    if 0.0 not in values:
+        raise InputError(f"expected a run with lambda_2 = 0 to compare with, found {', '.join(names)}; add it")
+    return values
+
+
+def by_training(values: list[float], counts: list[int], cider_d: Metric, weights: np.ndarray) -> list[str]:
+    """For each lambda_2 the paired differences of CIDEr-D from 0, training by training."""
+    if len(set(counts)) > 1:
+        return []  # which trainings belong together is not known
+    starts = np.cumsum([0, *counts])
+    samples, zero = cider_d.resampled(weights), starts[values.index(0.0)]
+    notes = []
+    for value, start in zip(values, starts):
+        if value:
+            gaps = [
+                estimate(
+                    float(cider_d.scores[start + k] - cider_d.scores[zero + k]),
+                    samples[:, start + k] - samples[:, zero + k],
+                )
+                for k in range(counts[0])
+            ]
+            notes.append(f"{TITLES['cider_d']}, {value:g} minus 0, training by training: {', '.join(map(str, gaps))}")
+    return notes
+
+
+def draw(values: list[float], audibility: list[tuple[float, ...]], cider_d: list[Cell], path: Path) -> None:
+    """A, each training and the mean, and CIDEr-D, with its interval, against lambda_2."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -40,59 +84,72 @@ def draw(values: list[float], audibility: list[float], cider_d: list[Estimate], 
     FigureCanvasAgg(figure)
     left = figure.subplots()
     right = left.twinx()
-    left.plot(values, audibility, "o-", color="tab:blue")
+    for value, each in zip(values, audibility):
+        left.plot([value] * len(each), each, "o", color="tab:blue", alpha=0.4)
+    left.plot(values, [float(np.mean(each)) for each in audibility], "-", color="tab:blue")
+    # the grid is denser near 0, which a logarithm would not show
+    left.set_xscale("symlog", linthresh=0.015)
+    left.set_xticks(values, [f"{value:g}" for value in values])
+    left.minorticks_off()
     left.set(xlabel="$\\lambda_2$", ylim=(0, 1.02))
     left.set_ylabel("A", color="tab:blue")
-    right.plot(values, [found.value for found in cider_d], "s-", color="tab:orange")
-    right.fill_between(
-        values, [found.low for found in cider_d], [found.high for found in cider_d], color="tab:orange", alpha=0.2
-    )
+    found = [cell for cell in cider_d if isinstance(cell, Estimate)]
+    right.plot(values, [cell.value for cell in found], "s-", color="tab:orange")
+    right.fill_between(values, [x.low for x in found], [x.high for x in found], color="tab:orange", alpha=0.2)
     right.set_ylabel("CIDEr-D", color="tab:orange")
+    right.set_ylim(bottom=0)
     figure.savefig(path, dpi=120)
 
 
 def sweep(options: argparse.Namespace) -> None:
     """Read, measure all runs at once, write table and figure."""
-    runs = read_runs(options.runs)
-    try:
-        values = [float(name) for name in runs]
-    except ValueError:
-        raise InputError(f"expected numbers as in 0.06=runs/guided_0.06, found {', '.join(runs)}; correct it") from None
-    if 0.0 not in values:
-        raise InputError(f"expected a run with lambda_2 = 0 to compare with, found {', '.join(runs)}; add it")
-    audibility = [read_audibility(argument) for argument in options.runs]
-    rows = next(iter(runs.values()))
-    captions = [run["captions"] for run in runs.values()]
+    paths = read_rows(options.runs)
+    values = read_values(list(paths))
+    order = np.argsort(values).tolist()
+    paths = {list(paths)[i]: list(paths.values())[i] for i in order}
+    values = [values[i] for i in order]
+    audibility = [tuple(read_audibility(path) for path in each) for each in paths.values()]
+    runs = read_runs(paths)
+    rows = next(iter(runs.values()))[0]
+    flat = [run["captions"] for group in runs.values() for run in group]
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    measured = measure(captions, rows["references"], options.output.parent, options.java)
+    measured = measure(flat, rows["references"], options.output.parent, options.java)
     metrics = {key: measured.metrics[key] for key in COLUMNS if key in measured.metrics}
     if options.vocabulary is not None:
-        words = word_metrics(captions, rows["labels"], read_vocabulary(options.vocabulary))
+        words = word_metrics(flat, rows["labels"], read_vocabulary(options.vocabulary))
         metrics |= {key: words[key] for key in WORD_COLUMNS}
     weights = bootstrap_weights(len(rows["clip_ids"]), options.samples, options.seed)
-    baseline = list(runs)[values.index(0.0)]
-    lines = make_report({name: [run["captions"]] for name, run in runs.items()}, rows, baseline, metrics, weights)
-    lines = [{"lambda_2": line.pop("row"), **line, "audibility": f"{a:.3f}"} for line, a in zip(lines, audibility)]
+    rng = np.random.default_rng([options.seed, 1])
+    counts = {name: len(group) for name, group in runs.items()}
+    draws = {name: training_draws(number, options.samples, rng) for name, number in counts.items()}
+    baseline = list(paths)[values.index(0.0)]
+    lines: list[Line] = make_report(counts, draws, baseline, metrics, weights)
+    for line, each in zip(lines, audibility):
+        line["audibility"] = Spread(each)
+    means = [float(np.mean(each)) for each in audibility]
     notes = [
-        f"Spearman's rank correlation of A with lambda_2: {spearmanr(values, audibility).statistic:.3f}",
-        "95% percentile bootstrap intervals over clips, paired for differences; " + NO_DOCUMENTS,
+        f"Spearman's rank correlation of A with lambda_2: {spearmanr(values, means).statistic:.3f}",
+        *by_training(values, list(counts.values()), metrics["cider_d"], weights),
+        *interval_notes(runs),
         f"tokens by {TOKENIZERS[measured.tokenizer]}",
         PAPER,
     ]
-    write_report(options.output, lines, notes, baseline)
+    headings = titles(baseline) | {"row": "lambda_2"}
+    write_report(options.output, lines, notes, headings)
     figure = options.output.with_suffix(".png")
-    order = np.argsort(values).tolist()
-    cider_d = [line["cider_d"] for line in lines]
-    draw([values[i] for i in order], [audibility[i] for i in order], [cider_d[i] for i in order], figure)  # type: ignore
-    show([{"row": line["lambda_2"], **line} for line in lines], notes, baseline)
+    draw(values, audibility, [line["cider_d"] for line in lines], figure)
+    show(lines, notes, headings)
     Console().print(f"written to {options.output}, its .csv and {figure}", soft_wrap=True, markup=False)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Table and figure of captions of the same clips, guided with several lambda_2."""
+    """Table and figure of captions of the same clips, guided with several lambda_2.
+
+    Several runs of a lambda_2 are trainings of the classifier, in the same order for each.
+    """
     parser = argparse.ArgumentParser(prog="python -m callbacks.audibility_sweep", description=main.__doc__)
     add = parser.add_argument
-    add("runs", nargs="+", metavar="LAMBDA_2=RUN", help="a value and its run folder")
+    add("runs", nargs="+", metavar="LAMBDA_2=RUN[,RUN...]", help="a value and its run folders, one a training")
     add("--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words")
     add("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")

@@ -69,7 +69,7 @@ class SentenceDataModule(ClipDataModule):
                 "correct them"
             )
         self.files = files
-        self.table = table
+        self.table_name = table
         self.labels = list(files) if files is not None else list(labels or ())
         if len(self.labels) < 2:
             raise InputError(f"expected two classes or more, found {', '.join(self.labels)} alone; name the other")
@@ -91,8 +91,8 @@ class SentenceDataModule(ClipDataModule):
         if self.files is not None:
             read = {label: read_lines(Path(self.root) / name) for label, name in self.files.items()}
         else:
-            assert self.table is not None
-            read = read_table(Path(self.root) / self.table, self.labels)
+            assert self.table_name is not None
+            read = read_table(Path(self.root) / self.table_name, self.labels)
         tell = print if self._trainer.is_global_zero else (lambda *_: None)
         self.parts = split(distinct(read, tell), self.shares, self.seed)
         for part, (texts, classes) in self.parts.items():

@@ -7,7 +7,7 @@ import lightning as L
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
 from torchmetrics import MeanMetric, MetricCollection
@@ -47,8 +47,8 @@ class AudibilityClassifier(L.LightningModule):
         self.words = ""  # the tokenizer that fit learnt; none where the classifier came with one
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.scores = nn.ModuleDict({f"{name}_scores": _scores(f"{name}/") for name in ("val", "test")})
-        self.losses = nn.ModuleDict({f"{name}_loss": MeanMetric() for name in ("val", "test")})
+        self.val_scores, self.test_scores = _scores("val/"), _scores("test/")
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
     def setup(self, stage: str) -> None:
         """Check the names of the classes; a classifier from scratch learns its words from the training sentences."""
@@ -74,40 +74,39 @@ class AudibilityClassifier(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.texts))
         return loss
 
-    def _evaluate(self, batch: SentenceBatch, name: str) -> dict[str, Tensor]:
+    def _evaluate(self, batch: SentenceBatch, loss: MeanMetric, scores: MetricCollection) -> dict[str, Tensor]:
         if not batch.texts:  # a filler batch
             return {"labels": batch.labels, "predicted": batch.labels}
         logits = self._logits(batch)
-        self.losses[f"{name}_loss"].update(F.cross_entropy(logits, batch.labels), weight=len(batch.texts))
+        loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.texts))
         probability = logits.float().softmax(-1)[:, self.positive]
-        self.scores[f"{name}_scores"].update(probability, batch.labels == self.positive)
+        scores.update(probability, batch.labels == self.positive)
         return {"labels": batch.labels, "predicted": logits.argmax(-1)}
 
-    def _log(self, name: str) -> None:
-        loss, scores = self.losses[f"{name}_loss"], self.scores[f"{name}_scores"]
+    def _log(self, name: str, loss: MeanMetric, scores: MetricCollection) -> None:
         self.log_dict({f"{name}/loss": loss.compute(), **scores.compute()}, prog_bar=True)
         loss.reset()
         scores.reset()
 
     def validation_step(self, batch: SentenceBatch, batch_idx: int) -> None:
         """Collect."""
-        self._evaluate(batch, "val")
+        self._evaluate(batch, self.val_loss, self.val_scores)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss, accuracy, F1 and AUROC of all sentences together."""
-        self._log("val")
+        self._log("val", self.val_loss, self.val_scores)
 
     def test_step(self, batch: SentenceBatch, batch_idx: int) -> dict[str, Tensor]:
         """Collect; labels and predictions go to the figure."""
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch, self.test_loss, self.test_scores)
 
     def on_test_epoch_end(self) -> None:
         """Log, as in validation."""
-        self._log("test")
+        self._log("test", self.test_loss, self.test_scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer for the whole classifier."""
-        optimizer = self.optimizer(self.classifier.parameters())  # type: ignore[arg-type]
+        optimizer = self.optimizer(self.classifier.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

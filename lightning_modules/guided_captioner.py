@@ -68,7 +68,7 @@ class GuidedCaptioner(L.LightningModule):
             classifier.label_index(self.positive)
             self.frozen.append(Frozen(classifier))
             self.audible = TextMemo(lambda texts: classifier.probability(texts, self.positive))
-        if self.audible is None and getattr(self.guidance, "lambda_2", 0):
+        if self.audible is None and getattr(self.guidance, "lambda_2", None):
             raise InputError("expected a classifier for a lambda_2 that is not 0, found none; set model.classifier")
 
     def embed_sounds(self, batch: ClipBatch) -> Tensor:
@@ -82,16 +82,14 @@ class GuidedCaptioner(L.LightningModule):
     def caption(self, batch: ClipBatch) -> CaptionRows:
         """Captions of a batch, beside its ids, references and labels, and how audible each is."""
         if not batch.valid:
-            return CaptionRows(clip_ids=[], captions=[], references=[], labels=[])
+            return batch.rows([])
         assert self.lm is not None
         # guidance takes gradients, which tensors of inference mode do not
         with torch.inference_mode(False), torch.no_grad():
             captions = self.guidance(self.lm, self.match, self.audible, self.embed_sounds(batch))
-            rows: dict[str, Any] = {
-                "clip_ids": batch.clip_ids, "captions": captions, "references": batch.captions, "labels": batch.labels,
-            }  # fmt: skip
+            rows = batch.rows(captions)
             if self.audible is None:
-                return CaptionRows(**rows)
+                return rows
             audibility = self.audible([prompted(caption, self.prompt) for caption in captions]).tolist()
             return AudibleCaptionRows(**rows, audibility=audibility)
 

@@ -129,6 +129,7 @@ class TextTower(nn.Module):
             place = (past_lengths[:, None] + place).clamp(max=self.pos_embed.shape[1] - 1)  # (B, L)
         tokens = self.token_embedding(ids) + self.pos_embed[0, place]
         kept = []
+        block: Any
         for layer, block in enumerate(self.blocks):
             attended, own = block.attn(block.norm1(tokens), mask, None if past is None else past[layer])
             tokens = tokens + attended

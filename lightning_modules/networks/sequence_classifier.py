@@ -28,6 +28,8 @@ class SequenceClassifier(nn.Module):
         max_tokens: longer sentences are cut.
     """
 
+    model: Any  # transformers' classes
+
     def __init__(self, model: nn.Module, tokenizer: Any = None, max_tokens: int = 64) -> None:
         super().__init__()
         self.model = model
