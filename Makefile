@@ -76,17 +76,25 @@ wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table e
 	benchmarks/wsac.sh $(BIN)/python audiocaps $(SEED_LIST)
 	benchmarks/wsac.sh $(BIN)/python clotho $(SEED_LIST)
 
-# the paper's Table 2, on the miniature
-LAMBDAS := 0 0.015 0.03 0.06 0.09 0.12 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5
-GUIDED := --config configs/guided.yaml --evaluation.java false --evaluation.shown 0
+# Table 2 of audibility guidance: a classifier is trained for each of the first SEEDS seeds, two at a time
+LAMBDAS ?= 0 0.015 0.03 0.06 0.15 0.5
+guided_runs = $(subst $(space),$(comma),$(strip $(SEED_LIST:%=runs/$(1)_seed%$(2))))
 
-audibility: install  ## the audibility classifier, captions guided by it with each lambda_2, table and figure
-	$(RUN) fit --config configs/audibility.yaml
-	$(RUN) test --config configs/audibility.yaml
-	for l in $(LAMBDAS); do \
-		$(RUN) test $(GUIDED) --model.guidance.init_args.lambda_2 $$l --run_suffix _$$l || exit; done
-	$(BIN)/python -m callbacks.audibility_sweep $(foreach l,$(LAMBDAS),$(l)=runs/guided_$(l)) \
-		--vocabulary assets/miniature/vocabulary.json --output runs/audibility.md
+audibility: install  ## the audibility classifier, captions guided by it with each lambda_2, table and figure (SEEDS=3)
+	$(BIN)/python -m datamodules.prepare miniature audiocaps/test sentences
+	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(SEED_LIST:%=audibility-%)
+	$(BIN)/python -m callbacks.audibility_sweep $(foreach l,$(LAMBDAS),$(l)=$(call guided_runs,guided,_$(l))) \
+		--beside "ZerAuCap=$(call guided_runs,keywords)" --vocabulary assets/miniature/vocabulary.json \
+		--output runs/audibility.md
+
+# audibility-42: the classifier of seed 42, and what it guides
+audibility-%: GUIDED = --model.classifier exports/audibility_seed$* $(NO_JAVA) --evaluation.shown 0
+audibility-%:
+	$(RUN) fit --config configs/audibility.yaml --seed_everything $* --run_name audibility_seed$*
+	$(RUN) test --config configs/audibility.yaml --seed_everything $* --run_name audibility_seed$*
+	for l in $(LAMBDAS); do $(RUN) test --config configs/guided.yaml $(GUIDED) --run_name guided_seed$*_$$l \
+		--model.guidance.init_args.lambda_2 $$l || exit; done
+	$(RUN) test --config configs/keywords.yaml $(GUIDED) --run_name keywords_seed$*
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

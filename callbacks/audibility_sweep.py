@@ -108,6 +108,8 @@ def sweep(options: argparse.Namespace) -> None:
     order = np.argsort(values).tolist()
     paths = {list(paths)[i]: list(paths.values())[i] for i in order}
     values = [values[i] for i in order]
+    swept = len(values)
+    paths |= read_rows(options.beside)
     audibility = [tuple(read_audibility(path) for path in each) for each in paths.values()]
     runs = read_runs(paths)
     rows = next(iter(runs.values()))[0]
@@ -128,8 +130,8 @@ def sweep(options: argparse.Namespace) -> None:
         line["audibility"] = Spread(each)
     means = [float(np.mean(each)) for each in audibility]
     notes = [
-        f"Spearman's rank correlation of A with lambda_2: {spearmanr(values, means).statistic:.3f}",
-        *by_training(values, list(counts.values()), metrics["cider_d"], weights),
+        f"Spearman's rank correlation of A with lambda_2: {spearmanr(values, means[:swept]).statistic:.3f}",
+        *by_training(values, list(counts.values())[:swept], metrics["cider_d"], weights),
         *interval_notes(runs),
         f"tokens by {TOKENIZERS[measured.tokenizer]}",
         PAPER,
@@ -137,7 +139,7 @@ def sweep(options: argparse.Namespace) -> None:
     headings = titles(baseline) | {"row": "lambda_2"}
     write_report(options.output, lines, notes, headings)
     figure = options.output.with_suffix(".png")
-    draw(values, audibility, [line["cider_d"] for line in lines], figure)
+    draw(values, audibility[:swept], [line["cider_d"] for line in lines[:swept]], figure)
     show(lines, notes, headings)
     Console().print(f"written to {options.output}, its .csv and {figure}", soft_wrap=True, markup=False)
 
@@ -150,6 +152,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m callbacks.audibility_sweep", description=main.__doc__)
     add = parser.add_argument
     add("runs", nargs="+", metavar="LAMBDA_2=RUN[,RUN...]", help="a value and its run folders, one a training")
+    add("--beside", nargs="+", default=[], metavar="ROW=RUN[,RUN...]", help="rows of other methods")
     add("--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words")
     add("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
