@@ -65,19 +65,20 @@ class AudibilityClassifier(L.LightningModule):
             self.words = self.trainer.strategy.broadcast(words)
             self.classifier.take_words(self.words)
 
-    def _logits(self, batch: SentenceBatch) -> Tensor:
-        return self.classifier([prompted(text, self.prompt) for text in batch.texts])  # (B, classes)
+    def forward(self, texts: list[str]) -> Tensor:
+        """Logits (B, classes) of B sentences without the prompt."""
+        return self.classifier([prompted(text, self.prompt) for text in texts])
 
     def training_step(self, batch: SentenceBatch, batch_idx: int) -> Tensor:
         """Cross-entropy."""
-        loss = F.cross_entropy(self._logits(batch), batch.labels)
+        loss = F.cross_entropy(self(batch.texts), batch.labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.texts))
         return loss
 
     def _evaluate(self, batch: SentenceBatch, loss: MeanMetric, scores: MetricCollection) -> dict[str, Tensor]:
         if not batch.texts:  # a filler batch
             return {"labels": batch.labels, "predicted": batch.labels}
-        logits = self._logits(batch)
+        logits = self(batch.texts)
         loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.texts))
         probability = logits.float().softmax(-1)[:, self.positive]
         scores.update(probability, batch.labels == self.positive)

@@ -40,6 +40,28 @@ def test_table_and_figure(tmp_path: Path) -> None:
     assert (tmp_path / "sweep.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_trainings_are_averaged_and_compared_one_by_one(tmp_path: Path) -> None:
+    heard, seen, half = ["a bell rings", "a dog barks", "rain falls"], ["red", "red", "red"], ["a bell rings", "x", "x"]
+    runs = {
+        name: write_run(tmp_path / name, captions, a)
+        for name, captions, a in (("0a", seen, 0.1), ("0b", seen, 0.3), ("1a", heard, 0.9), ("1b", half, 0.5))
+    }
+    beside = write_run(tmp_path / "other", half, 0.25)
+    output = tmp_path / "sweep.md"
+    main([
+        f"0.06={runs['1a']},{runs['1b']}", f"0={runs['0a']},{runs['0b']}", "--beside", f"other={beside}",
+        "--no-java", "--output", str(output),
+    ])  # fmt: skip
+    lines = output.read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:5]] == ["0", "0.06", "other"]  # in order, others last
+    assert lines[2].endswith("| 0.200 (0.100 to 0.300) |") and lines[3].endswith("| 0.700 (0.500 to 0.900) |")
+    (gaps,) = (line for line in lines if "0.06 minus 0, training by training" in line)
+    # all captions of the first training are references' words, of the second one in three
+    first, second = (float(part.split(" [")[0]) for part in gaps.split(": ")[1].split("], "))
+    assert first > 2 * second > 0
+    assert "Spearman's rank correlation of A with lambda_2: 1.000" in output.read_text()
+
+
 def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     captions = ["a", "b", "c"]
     zero, bare = write_run(tmp_path / "zero", captions, 0.1), write_run(tmp_path / "bare", captions, None)

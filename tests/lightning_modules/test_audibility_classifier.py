@@ -79,6 +79,12 @@ def test_an_empty_file_is_told(sentences: Path, capsys: pytest.CaptureFixture[st
     assert ended.value.code == 2 and "expected one sentence a line in" in capsys.readouterr().err
 
 
+def test_predict_is_told(sentences: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command("predict", "--export.load", "false")
+    assert ended.value.code == 2 and "found predict; apply the exported folder" in capsys.readouterr().err
+
+
 def test_class_defaults_are_the_papers() -> None:
     """AdamW at 3e-4, divided by ten every ten of 40 epochs, batches of 64."""
     stage = AudibilityClassifier(SequenceClassifier.from_scratch(["inaudible", "audible"], vocab_size=20))

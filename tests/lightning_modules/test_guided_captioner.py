@@ -52,10 +52,11 @@ def test_guided(classifier: str, world_root: Path, capsys: pytest.CaptureFixture
     assert len(read_captions(Path("runs/guided/predict-1"))["captions"]) == 40
 
 
-def test_keywords(in_tmp_path: Path, world_root: Path) -> None:
-    command("test", "keywords", world_root)
+def test_keywords(classifier: str, world_root: Path) -> None:
+    command("test", "keywords", world_root, "--model.classifier", classifier)
     scores = json.loads(Path("runs/keywords/test-1/scores.json").read_text())
     assert scores["recall"] > 0.4  # a guess: 0.15
+    assert 0 < scores["audibility"] < 1
     assert not any("objects" in caption for caption in read_captions(Path("runs/keywords/test-1"))["captions"])
 
 
