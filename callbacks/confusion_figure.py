@@ -55,7 +55,7 @@ def draw(counts: torch.Tensor, names: list[str], path: str) -> None:
     figure = Figure(figsize=(4, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    axis.imshow(counts / counts.sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
+    axis.imshow((counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(names))
     axis.set(xticks=ticks, yticks=ticks, xticklabels=names, yticklabels=names, xlabel="predicted", ylabel="label")
     for row in ticks:

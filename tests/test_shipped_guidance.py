@@ -5,6 +5,7 @@ import json
 from types import ModuleType
 
 import pytest
+import torch
 from conftest import MINIATURE
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
@@ -31,6 +32,17 @@ def test_gpt2() -> None:
 def test_matcher() -> None:
     measured = script("make_matcher").matcher_scores(ClapEncoder.from_pretrained(MINIATURE / "matcher"))
     assert measured == pytest.approx({name: SCORES["matcher"][name] for name in measured}, abs=0.02)
+
+
+@torch.no_grad()
+def test_the_matchers_texts_trimmed_are_padded() -> None:
+    matcher = ClapEncoder.from_pretrained(MINIATURE / "matcher")
+    texts = ["audio of a bell", "audio of a dog barks and rain falls", "rain"]
+    padded = matcher.tokenizer(texts, padding="max_length", max_length=77, return_tensors="pt")
+    assert padded["input_ids"].shape == (3, 77)
+    out = matcher.text_encoder(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"])
+    expected = torch.nn.functional.normalize(matcher.text_proj(out.last_hidden_state[:, 0]), dim=-1)
+    torch.testing.assert_close(matcher.embed_text(texts), expected, atol=1e-5, rtol=0)
 
 
 def test_keywords_are_what_sounds() -> None:

@@ -50,6 +50,10 @@ class SentenceWriter:
             ) from None
         self.output, self.count, self.seed = output, count, seed
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
+        self.made_by = {
+            "model": str(model), "seed": seed, "batch_size": batch_size, "max_new_tokens": max_new_tokens,
+            "prompt": PROMPT, "asked": ASKED,
+        }  # fmt: skip
 
     def ask(self, kind: str) -> torch.Tensor:
         """The prompt's tokens, (1, L); its end alone where the model has no room for more."""
@@ -81,9 +85,10 @@ class SentenceWriter:
         """Generate, go on where an earlier call was killed, and write both files, equally many sentences in each.
 
         Raises:
-            InputError: the model says too little that is new.
+            InputError: the model says too little that is new, or what is there was generated with other settings.
         """
         self.output.mkdir(parents=True, exist_ok=True)
+        self._claim()
         said: dict[str, dict[str, str]] = {}
         batches: dict[str, int] = {}
         for kind in ASKED:
@@ -115,6 +120,21 @@ class SentenceWriter:
             partial.write_text("\n".join(kept) + "\n", encoding="utf-8")
             os.replace(partial, self.output / f"{kind}.txt")
         print(f"wrote {self.count} sentences of each kind to {self.output}; {len(both)} said of both were left out")
+
+    def _claim(self) -> None:
+        """Note what the sentences are made by: those of two models are not mixed."""
+        note = self.output / "generated_by.json"
+        if note.is_file():
+            found = json.loads(note.read_text(encoding="utf-8"))
+            if different := [name for name, value in self.made_by.items() if found.get(name) != value]:
+                raise InputError(
+                    f"expected sentences made with the same {', '.join(different)} in {self.output}, found others; "
+                    "give another --output, or remove them"
+                )
+            return
+        partial = note.with_name(note.name + ".partial")
+        partial.write_text(json.dumps(self.made_by, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, note)
 
     def _path(self, kind: str) -> Path:
         return self.output / f"{kind}.generated.jsonl"

@@ -20,7 +20,7 @@ ANSWERS = {
 def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SentenceWriter:
     """Says two of its answers every time, one of them new, and one sentence of both kinds."""
     made = SentenceWriter.__new__(SentenceWriter)
-    made.output, made.count, made.seed = tmp_path / "out", 5, 0
+    made.output, made.count, made.seed, made.made_by = tmp_path / "out", 5, 0, {"model": "a", "seed": 0}
     made.batch = lambda kind, n: [f"{kind} sentence {n}", f"{kind} sentence 0", "said of both"]  # type: ignore
     return made
 
@@ -55,6 +55,16 @@ def test_a_killed_run_goes_on_where_it_was(writer: SentenceWriter) -> None:
     assert len(set(asked)) == len(asked) == 10
     lines = (writer.output / "audible.generated.jsonl").read_text().splitlines()
     assert [json.loads(line)[0] for line in lines] == read(writer.output)[0]
+
+
+def test_what_two_models_say_is_not_mixed(writer: SentenceWriter) -> None:
+    writer.write()
+    first = read(writer.output)
+    writer.write()  # the same command again asks for nothing
+    assert read(writer.output) == first
+    writer.made_by = {"model": "b", "seed": 0}
+    with pytest.raises(InputError, match="expected sentences made with the same model in"):
+        writer.write()
 
 
 def test_a_model_that_repeats_itself_is_told(writer: SentenceWriter) -> None:
