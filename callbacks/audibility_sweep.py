@@ -18,7 +18,7 @@ from callbacks.word_scores import read_vocabulary, word_metrics
 from errors import InputError, one_line_errors
 
 COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # of Table 2
-WORD_COLUMNS = ("recall", "verb_recall", "visual_share")
+WORD_COLUMNS = ("precision", "recall", "verb_recall", "visual_share")
 PAPER = (
     "the paper's lambda_2 = 0, 0.015, 0.03, 0.06, 0.15, 0.5 on AudioCaps: A 60.9, 62.8, 69.8, 85.6, 95.8, 99.0%, "
     "CIDEr 7.9, 9.2, 8.9, 8.5, 8.3, 7.2%"

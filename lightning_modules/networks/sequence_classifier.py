@@ -72,12 +72,15 @@ class SequenceClassifier(nn.Module):
         return self(texts).float().softmax(-1)[:, self.label_index(label)]
 
     def learn_words(self, texts: list[str]) -> str:
-        """Make the tokenizer, WordPiece as DistilBERT's, of the words in `texts`; its JSON, for `take_words`."""
-        words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        """Make the tokenizer, byte pairs of the words in `texts`; its JSON, for `take_words`.
+
+        Not DistilBERT's WordPiece: its trainer gives equally frequent pieces another order in each process.
+        """
+        words = Tokenizer(models.BPE(unk_token="[UNK]"))
         words.normalizer = normalizers.BertNormalizer(lowercase=True)
-        words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        words.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(
+        words.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+        words.decoder = decoders.Metaspace()
+        trainer = trainers.BpeTrainer(
             vocab_size=self.model.config.vocab_size, special_tokens=list(SPECIAL), show_progress=False
         )
         words.train_from_iterator(texts, trainer)

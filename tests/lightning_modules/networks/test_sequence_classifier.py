@@ -32,6 +32,12 @@ def test_words(classifier: SequenceClassifier) -> None:
     assert len(classifier.tokenizer) <= 80
 
 
+def test_the_same_sentences_give_the_same_tokens(classifier: SequenceClassifier) -> None:
+    """Words of equally frequent parts, whose order a hash table would decide."""
+    texts = [f"{a}{b}{c}" for a in "abcdefg" for b in "hijklm" for c in "nopqrs"]
+    assert len({classifier.learn_words(texts) for _ in range(4)}) == 1
+
+
 @torch.no_grad()
 def test_probability_and_labels(classifier: SequenceClassifier) -> None:
     both = [classifier.probability(TEXTS, label) for label in ("no", "yes")]
