@@ -57,6 +57,19 @@ def test_fit_test_and_what_it_exports(sentences: Path, capsys: pytest.CaptureFix
         assert next(csv.DictReader(file))["test/auroc"] == row["test/auroc"]
 
 
+def test_two_ranks_learn_the_same_words_and_pool_their_scores(sentences: Path) -> None:
+    """Batches of two sentences, most of them of one class, for which no AUROC of a batch exists."""
+    two = ("--trainer.devices", "2", "--trainer.strategy", "ddp_fork")
+    command("fit", "--trainer.max_epochs", "1", *two)
+    for more in ((), two):
+        command("test", "--data.eval_batch_size", "2", *more)
+    rows = []
+    for number in (1, 2):
+        with open(f"runs/audibility/test-{number}/metrics.csv") as file:
+            rows.append({key: float(value) for key, value in next(csv.DictReader(file)).items()})
+    assert rows[0] == pytest.approx(rows[1], abs=1e-6) and 0 < rows[0]["test/auroc"] < 1
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
