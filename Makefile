@@ -73,8 +73,11 @@ criterion-%:
 include dali.mk
 
 wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho (SEEDS=3)
-	benchmarks/wsac.sh $(BIN)/python audiocaps $(SEED_LIST)
-	benchmarks/wsac.sh $(BIN)/python clotho $(SEED_LIST)
+	$(BIN)/python -m datamodules.prepare miniature wavcaps/train
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 wsac-audiocaps wsac-clotho
+
+wsac-%:
+	benchmarks/wsac.sh $(BIN)/python $* $(SEED_LIST)
 
 # Table 2 of audibility guidance: a classifier is trained for each of the first SEEDS seeds, two at a time
 LAMBDAS ?= 0 0.015 0.03 0.06 0.15 0.5

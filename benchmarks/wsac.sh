@@ -20,14 +20,14 @@ run() {
 }
 
 for seed in $seeds; do
-    for trained in baseline noise_injection embedding_shift supervised; do
+    for trained in baseline noise_injection noise_injection_paper embedding_shift supervised; do
         run fit "$seed" "$trained"
         run test "$seed" "$trained"
     done
     for decoded in nearest_neighbour projection reference; do
         run test "$seed" baseline "$decoded"
     done
-    run test "$seed" noise_injection projection
+    run test "$seed" noise_injection_paper nearest_neighbour
 done
 
 # row TRAINED [DECODED]: the runs of all seeds, separated by commas
@@ -40,8 +40,9 @@ row() {
 }
 
 "$python" -m callbacks.report \
-    "baseline=$(row baseline)" "NI=$(row noise_injection)" "ES=$(row embedding_shift)" \
+    "baseline=$(row baseline)" "NI, estimated=$(row noise_injection)" \
+    "NI, paper's variance=$(row noise_injection_paper)" "ES=$(row embedding_shift)" \
     "NND=$(row baseline nearest_neighbour)" "PD=$(row baseline projection)" \
-    "NI, PD=$(row noise_injection projection)" "supervised=$(row supervised)" \
+    "NI (paper's), NND=$(row noise_injection_paper nearest_neighbour)" "supervised=$(row supervised)" \
     "own text=$(row baseline reference)" --against baseline \
     --vocabulary assets/miniature/vocabulary.json --output "runs/wsac_$corpus.md"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
+from tqdm import tqdm
 
 from datamodules.clips import CaptionBatch, CaptionRows, Captions, ClipBatch, ClipFormat, EmbeddedCaptionRows
 from errors import InputError
@@ -158,7 +159,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
             print(f"embedding {len(texts)} captions of {split}", flush=True)
-            for rows in order.split(TEXTS_AT_ONCE):
+            for rows in tqdm(order.split(TEXTS_AT_ONCE), desc="embedding", unit="batch", disable=None):
                 yield rows, self.clap.network.embed_text([texts[row] for row in rows])
 
         digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
@@ -171,7 +172,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
             print(f"opening {len(clip_ids)} sounds of {split}", flush=True)
-            for batch in self._data.sounds(split):
+            for batch in tqdm(self._data.sounds(split), desc="embedding", unit="batch", disable=None):
                 rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 yield rows, self.embed_sounds(batch)[kept.to(self.device)]
@@ -188,7 +189,10 @@ class ClapPrefixDecoder(L.LightningModule):
             write_cache(path, shape, pieces())
         self.trainer.strategy.barrier("embeddings")
         found = cached(path, shape)
-        assert found is not None, f"{path} is not on this machine: put `cache` where all nodes see it"
+        if found is None:
+            raise InputError(
+                f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it"
+            )
         return found
 
     @torch.no_grad()

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from errors import InputError
+
 
 class TextMemory(nn.Module):
     """The embeddings of N captions, read in chunks.
@@ -59,10 +61,15 @@ class Projection(TextMemory):
         temperature: of the softmax; not in the paper, this is the authors' code's.
         renormalise: scale the sum to norm 1, as the authors' code does.
         chunk_size: captions on the device at once; None keeps all there.
+
+    Raises:
+        InputError: a temperature of 0 or below.
     """
 
     def __init__(self, temperature: float = 0.01, renormalise: bool = False, chunk_size: int | None = None) -> None:
         super().__init__(chunk_size)
+        if temperature <= 0:
+            raise InputError(f"expected a temperature above 0, found {temperature}; correct it")
         self.temperature = temperature
         self.renormalise = renormalise
 

@@ -34,6 +34,9 @@ class NoiseInjection(nn.Module):
         captions: a split, or table, with several captions a clip; read with "auto" alone.
         num_clips: of it, so many.
         renormalise: scale the result to norm 1, as the authors' code does.
+
+    Raises:
+        InputError: a variance below 0.
     """
 
     variance: Tensor
@@ -46,6 +49,8 @@ class NoiseInjection(nn.Module):
         renormalise: bool = False,
     ) -> None:
         super().__init__()
+        if variance != "auto" and float(variance) < 0:
+            raise InputError(f'expected a variance of at least 0, or "auto", found {variance}; correct it')
         self.captions = captions if variance == "auto" else None
         self.num_clips = num_clips
         self.renormalise = renormalise

@@ -114,6 +114,28 @@ def test_the_text_tower_is_called_once_a_caption_and_then_never(
     assert embedded == []
 
 
+def test_a_table_of_audiocaps_size(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """49,274 captions, some not ASCII, a name that begins with a space, and the header once more in the middle."""
+    rows = [f"Y{i}.wav,caf\u00e9 {i}" for i in range(49273)]
+    rows[1000:1000] = ["file_name,caption", " Ambience.wav,a dog\u2019s bark"]
+    Path("train.csv").write_text("file_name,caption\n" + "\n".join(rows), encoding="utf-8")
+    embedded: list[str] = []
+
+    def random_embeddings(self: ClapEncoder, texts: list[str]) -> torch.Tensor:
+        embedded.extend(texts)
+        return torch.nn.functional.normalize(torch.randn(len(texts), 128), dim=1)
+
+    monkeypatch.setattr(ClapEncoder, "embed_text", random_embeddings)
+    command("fit", captions_root, *SHORT, "--data.train", "train.csv")
+    assert "train.csv: N = 49274 captions of 49274 clips" in capsys.readouterr().out
+    assert sorted(embedded[:49274]) == sorted([*(f"caf\u00e9 {i}" for i in range(49273)), "a dog\u2019s bark"])
+    embedded.clear()
+    command("fit", captions_root, *SHORT, "--data.train", "train.csv")
+    assert embedded == []
+
+
 def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (in_tmp_path / "some.csv").write_text("file_name,caption\n" + "\n".join(f"{i}.wav,a bell rings" for i in range(20)))
     command("fit", captions_root, *SHORT, "--data.train", "some.csv", "--data.val", "some.csv")
@@ -123,7 +145,6 @@ def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsy
     assert "expected a packed split with sounds, found the table some.csv" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_two_ranks_share_one_cache(in_tmp_path: Path, captions_root: Path) -> None:
     """Rank 0 embeds, both read; the exported weights are one rank's."""
     done = subprocess.run(

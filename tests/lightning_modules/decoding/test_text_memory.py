@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from errors import InputError
 from lightning_modules.decoding.text_memory import NearestNeighbour, Projection, TextMemory
 
 MEMORY = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.6, 0.8], [-1.0, 0.0]])
@@ -19,6 +20,11 @@ def test_nearest_by_hand() -> None:
     """Cosine, not dot product: (0, 2) is long and yet not the nearest of (3, 4)."""
     found = with_memory(NearestNeighbour())(torch.tensor([[3.0, 4.0], [0.1, 5.0], [-1.0, -0.2]]))
     assert found.tolist() == MEMORY[[2, 1, 3]].tolist()
+
+
+def test_a_temperature_that_is_none() -> None:
+    with pytest.raises(InputError, match="above 0, found 0"):
+        Projection(temperature=0)
 
 
 def test_projection_by_hand() -> None:

@@ -38,6 +38,8 @@ def test_noise_has_the_variance_and_only_in_training(capsys: pytest.CaptureFixtu
     noise = strategy(torch.ones(2000, 50)) - 1
     assert (noise.mean().item(), noise.var().item()) == pytest.approx((0, 0.04), abs=1e-3)
     assert torch.equal(strategy.eval()(torch.ones(2, 3)), torch.ones(2, 3))
+    with pytest.raises(InputError, match="at least 0"):
+        NoiseInjection(-0.01)
     auto = NoiseInjection("auto", captions="some/split")
     pair = Embedded(torch.tensor([[0.0, 0.0], [0.3, 0.1]]), ["a", "a"])
     auto.prepare(lambda split: {"some/split": pair}[split], pytest.fail)
