@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo criteria wsac test lint metrics clean
+.PHONY: help install demo criteria wsac audibility test lint metrics clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -78,6 +78,26 @@ wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table e
 
 wsac-%:
 	benchmarks/wsac.sh $(BIN)/python $* $(SEED_LIST)
+
+# Table 2 of audibility guidance: a classifier is trained for each of the first SEEDS seeds, two at a time
+LAMBDAS ?= 0 0.015 0.03 0.06 0.15 0.5
+guided_runs = $(subst $(space),$(comma),$(strip $(SEED_LIST:%=runs/$(1)_seed%$(2))))
+
+audibility: install  ## the audibility classifier, captions guided by it with each lambda_2, table and figure (SEEDS=3)
+	$(BIN)/python -m datamodules.prepare miniature audiocaps/test sentences
+	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(SEED_LIST:%=audibility-%)
+	$(BIN)/python -m callbacks.audibility_sweep $(foreach l,$(LAMBDAS),$(l)=$(call guided_runs,guided,_$(l))) \
+		--beside "ZerAuCap=$(call guided_runs,keywords)" --vocabulary assets/miniature/vocabulary.json \
+		--output runs/audibility.md
+
+# audibility-42: the classifier of seed 42, and what it guides
+audibility-%: GUIDED = --model.classifier exports/audibility_seed$* $(NO_JAVA) --evaluation.shown 0
+audibility-%:
+	$(RUN) fit --config configs/audibility.yaml --seed_everything $* --run_name audibility_seed$*
+	$(RUN) test --config configs/audibility.yaml --seed_everything $* --run_name audibility_seed$*
+	for l in $(LAMBDAS); do $(RUN) test --config configs/guided.yaml $(GUIDED) --run_name guided_seed$*_$$l \
+		--model.guidance.init_args.lambda_2 $$l || exit; done
+	$(RUN) test --config configs/keywords.yaml $(GUIDED) --run_name keywords_seed$*
 
 test: install  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

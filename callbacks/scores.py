@@ -30,6 +30,7 @@ TITLES = {
     "recall": "recall",
     "verb_recall": "verb recall",
     "visual_share": "visual words",
+    "audibility": "A",
 }
 TOKENIZERS = {
     "ptb": "the PTB tokenizer",

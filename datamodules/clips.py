@@ -82,8 +82,22 @@ class CaptionBatch:
     captions: list[str]
 
 
+@dataclass
+class SentenceBatch:
+    """B sentences with their classes: `labels`, (B,) int64; none in a filler batch."""
+
+    texts: list[str]
+    labels: Tensor
+
+
 class EmbeddedCaptionRows(CaptionRows):
     """Captions from single embeddings: of the sounds, `audio` (B, D), and those decoded in their place, (B, D)."""
 
     audio: Tensor
     decoded: Tensor
+
+
+class AudibleCaptionRows(CaptionRows):
+    """Captions with the probability that each is audible: metric A of audibility guidance is its mean."""
+
+    audibility: list[float]

@@ -92,6 +92,20 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
         assert wanted in shown and "assets/miniature/" not in shown
 
 
+def test_make_audibility_guides_by_each_seeds_own_classifier() -> None:
+    done = subprocess.run(
+        ["make", "-n", "audibility-1", "SEEDS=2", "LAMBDAS=0 0.06"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.replace("\\\n", " ")
+    fit, test, guided, keywords = [line for line in done.splitlines() if "train.py" in line]
+    assert all("--run_name audibility_seed1" in line and "--seed_everything 1" in line for line in (fit, test))
+    assert all("--model.classifier exports/audibility_seed1" in line for line in (guided, keywords))
+    assert "for l in 0 0.06" in guided and "lambda_2 $l" in guided and "--run_name guided_seed1_$l" in guided
+
+
 def test_make_dali_names_every_stage_in_order() -> None:
     """make -n: what one seed of one criterion runs, and that a seed of its own changes every name."""
     done = subprocess.run(

@@ -91,8 +91,8 @@ def write_split(root: Path, split: str, seed: int = 0, num_clips: int | None = N
 def sentences(seed: int = 0, count: int = NUM_SENTENCES) -> tuple[list[str], list[str]]:
     """Audible and inaudible sentences, `count` of each, no sentence twice.
 
-    Bare nouns stand in both kinds, and some inaudible sentences hold a participle that sounds, so that
-    no single word gives a sentence away.
+    Bare nouns stand in both kinds, some inaudible sentences hold a participle that sounds, and half of those with an
+    attribute say no scene, so that neither a word nor the lack of one gives a sentence away.
     """
     rng = world.generator(seed, "sentences", 0, "sentences")
     audible: dict[str, None] = {}
@@ -104,10 +104,11 @@ def sentences(seed: int = 0, count: int = NUM_SENTENCES) -> tuple[list[str], lis
         clip = world.make_clip(rng, AUDIOCAPS)
         things = [*SOUNDING, *SILENT]
         thing, colour = THINGS[str(rng.choice(things))], str(rng.choice(list(COLOURS)))
+        scene = f" on the {rng.choice(SCENES)}" if rng.random() < 0.5 else ""
         sentence = [
             world.seen_caption(clip, rng),
-            f"{a(str(thing.seen))} that is {colour} on the {rng.choice(SCENES)}",
-            f"{a(f'{colour} {thing.seen}')} {(thing.verbs or ('', 'standing'))[1]} on the {rng.choice(SCENES)}",
+            f"{a(str(thing.seen))} that is {colour}{scene}",
+            f"{a(f'{colour} {thing.seen}')} {(thing.verbs or ('', 'standing'))[1]}{scene}",
         ][int(rng.integers(3))]
         if sentence not in audible:
             inaudible[sentence] = None

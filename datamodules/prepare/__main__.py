@@ -1,4 +1,4 @@
-"""python -m datamodules.prepare folder --input DIR --output ROOT/corpus/split [--captions table.csv]."""
+"""python -m datamodules.prepare folder --input DIR --output ROOT/corpus/split [--captions table.csv], and others."""
 
 import argparse
 from pathlib import Path
@@ -30,10 +30,27 @@ def main(args: list[str] | None = None) -> None:
     )
     miniature.add_argument("splits", nargs="*", metavar="corpus/split", help="such as audiocaps/val, sentences")
     miniature.add_argument("--root", type=Path, default=Path("data/miniature"), help="default: %(default)s")
+    audibility = commands.add_parser(
+        "audibility",
+        help="audible and inaudible sentences from a language model",
+        description="Sample sentences for the classifier by the paper's prompt; goes on where it was killed.",
+    )
+    audibility.add_argument("--model", required=True, help="folder or hub id of a causal language model")
+    audibility.add_argument("--output", type=Path, required=True, help="folder of audible.txt and inaudible.txt")
+    audibility.add_argument("--count", type=int, default=7000, help="sentences of each kind; default: %(default)s")
+    audibility.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    audibility.add_argument("--batch-size", type=int, default=16, help="answers at once; default: %(default)s")
+    audibility.add_argument("--max-new-tokens", type=int, default=128, help="of an answer; default: %(default)s")
     options = parser.parse_args(args)
     with one_line_errors():
         if options.command == "folder":
             pack_folder(options.input, options.output, options.captions, options.image_size, options.samples_per_shard)
+        elif options.command == "audibility":
+            from datamodules.prepare.audibility import SentenceWriter  # transformers takes seconds to import
+
+            SentenceWriter(
+                options.model, options.output, options.count, options.seed, options.batch_size, options.max_new_tokens
+            ).write()
         else:
             write_miniature(options.root, options.splits)
 

@@ -218,6 +218,6 @@ def load_tokenizer(name: str) -> Any:
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"expected BERT's tokenizer in {name!r}, found none ({str(error).splitlines()[0]}); name a folder that "
-            "holds it, or its hub id where there is a network"
+            f"expected a text tower's tokenizer in {name!r}, found none ({str(error).splitlines()[0]}); name a folder "
+            "that holds it, or its hub id where there is a network"
         ) from error

@@ -123,5 +123,6 @@ def test_sentences_share_none_and_are_as_many(tmp_path) -> None:
     assert not set(audible) & set(inaudible)
     participles = {thing.verbs[1] for thing in THINGS.values() if thing.verbs}
     assert any(participles & set(sentence.split()) for sentence in inaudible)  # no single word gives it away
+    assert any("that is" in sentence and " on the " not in sentence for sentence in inaudible)  # nor a scene's absence
     write_sentences(tmp_path)
     assert len((tmp_path / "sentences/audible.txt").read_text().splitlines()) == 2000

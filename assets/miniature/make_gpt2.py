@@ -1,0 +1,142 @@
+"""Make the miniature's small GPT-2: `python assets/miniature/make_gpt2.py`; scores go to scores.json.
+
+As a language model from the web it has read more of what is seen than of what is heard (60 to 40), and names things
+before their colour: otherwise the first word would decide whether a sentence can be audible. Some of its texts begin
+with the objects that they are about, so that prompts with keywords mean something to it.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+from make import clips, train  # noqa: E402  (the path above comes first)
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers  # noqa: E402
+
+from datamodules.miniature import world  # noqa: E402
+from datamodules.miniature.vocabulary import COLOURS, SCENES, THINGS, a  # noqa: E402
+from datamodules.miniature.world import AUDIOCAPS, Clip  # noqa: E402
+
+SEEN = 0.6  # of the texts say what is seen
+KEYWORDS = 0.3  # of the texts begin with objects
+STEPS = 500
+BATCH = 64
+HEARD_NOUN = {name: thing.heard.split()[-1] for name, thing in THINGS.items() if thing.heard}
+
+
+def seen_text(clip: Clip, rng: np.random.Generator) -> str:
+    """What is seen, with attributes after the noun: "a bell that is red and a tree on the grass".
+
+    One in five says of what it sees what it does, which makes it no more audible: "a bell ringing on the grass".
+    """
+    doing, colours, scene = rng.random(3) < (0.2, 0.7, 0.7)
+    phrases = []
+    for i in rng.permutation(len(clip.placed)):
+        name, colour, _ = clip.placed[i]
+        thing = THINGS[name]
+        noun = a(str(thing.seen))
+        if doing and thing.verbs:
+            noun += f" {thing.verbs[1]}"
+        phrases.append(f"{noun} that is {colour}" if colours and not doing else noun)
+    return " and ".join(phrases) + (f" on the {clip.scene}" if scene or doing else "")
+
+
+def after_article(text: str) -> str:
+    """Without the article it begins with: prompts end with one."""
+    return text.removeprefix("a ").removeprefix("an ")
+
+
+def texts(purpose: str) -> Iterator[str]:
+    """Endless texts of a purpose's own."""
+    for clip, rng in clips(purpose, AUDIOCAPS):
+        seen = rng.random() < SEEN
+        text = after_article(seen_text(clip, rng) if seen else world.heard_caption(clip, AUDIOCAPS, rng))
+        if rng.random() < KEYWORDS:
+            names = [name for name, _, _ in clip.placed] if seen else [event.name for event in clip.events]
+            nouns = [str(THINGS[n].seen) if seen else HEARD_NOUN[n] for n in rng.permutation(names)[:2]]
+            yield f"objects : {' , and a '.join(nouns)} . this is a sound of {text} ."
+        else:
+            yield f"audio of a {text} ."
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word, lower case."""
+    words = {word for name in HEARD_NOUN for word in (HEARD_NOUN[name], *(THINGS[name].verbs or ()))}
+    words |= {str(thing.seen) for thing in THINGS.values() if thing.seen} | {*COLOURS, *SCENES}
+    words |= set("audio of a an is and while as that on the objects this sound".split()) | set(":,.")  # noqa: SIM905
+    special = ("<|endoftext|>", "<|unknown|>")
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate((*special, *sorted(words)))}, special[1]))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=special[0], eos_token=special[0], pad_token=special[0],
+        unk_token=special[1], model_max_length=64,
+    )  # fmt: skip
+
+
+def token_loss(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, batch: list[str]) -> Tensor:
+    """Mean negative log-likelihood of a token, the end among them."""
+    encoded = tokenizer([f"<|endoftext|>{text}<|endoftext|>" for text in batch], padding=True, return_tensors="pt")
+    tokens, mask = encoded["input_ids"], encoded["attention_mask"]
+    logits = model(tokens[:, :-1], attention_mask=mask[:, :-1]).logits  # (B, L - 1, vocabulary)
+    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].masked_fill(mask[:, 1:] == 0, -100).flatten())
+
+
+def make_gpt2() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
+    """Three layers of 128."""
+    tokenizer = make_tokenizer()
+    end = tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=64, n_embd=128, n_layer=3, n_head=4, bos_token_id=end, eos_token_id=end,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    model, stream = GPT2LMHeadModel(config).train(), texts("gpt2")
+
+    def losses() -> Iterator[Tensor]:
+        while True:
+            yield token_loss(model, tokenizer, [next(stream) for _ in range(BATCH)])
+
+    train(list(model.parameters()), losses(), STEPS, 2e-3, "gpt2")
+    return model.eval(), tokenizer
+
+
+@torch.no_grad()
+def gpt2_scores(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
+    """Perplexity of a token of 500 texts held out."""
+    stream = texts("gpt2 held out")
+    return {"perplexity": math.exp(token_loss(model, tokenizer, [next(stream) for _ in range(500)]).item())}
+
+
+def main() -> None:
+    """Make it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of the weights")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    start = time.process_time()
+    model, tokenizer = make_gpt2()
+    model.save_pretrained(arguments.output / "gpt2")
+    tokenizer.save_pretrained(arguments.output / "gpt2")
+    scores = {**gpt2_scores(model, tokenizer), "seconds": round(time.process_time() - start)}
+    path = arguments.output / "scores.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {"gpt2": scores}, indent=2) + "\n")
+    print("gpt2", json.dumps(scores), flush=True)
+
+
+if __name__ == "__main__":
+    main()

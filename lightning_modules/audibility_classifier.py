@@ -1,0 +1,134 @@
+"""The audibility classifier h_a: can what a sentence says be heard? (Audibility guidance, section 3 and Eq. 2)."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch.nn.functional as F
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import StepLR
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
+
+from datamodules.clips import SentenceBatch
+from errors import InputError
+from lightning_modules.decoding.prompt import PROMPT, prompted
+from lightning_modules.networks.sequence_classifier import SequenceClassifier
+
+
+class AudibilityClassifier(L.LightningModule):
+    """Fine-tunes a classifier of sentences with cross-entropy; its scores are pooled over all sentences and ranks.
+
+    The authors' metric averages AUROC over batches, which is nan as soon as a batch has one class only.
+
+    Args:
+        classifier: `from_pretrained` of any encoder, with the `labels` of the data, or `from_scratch`.
+        positive: the label whose probability is scored: index 1 in the paper, 0 in the authors' code.
+        prompt: put before every sentence, as before every candidate in guided decoding.
+        optimizer: the paper's by default.
+        lr_scheduler: stepped every epoch; the paper's by default.
+    """
+
+    def __init__(
+        self,
+        classifier: SequenceClassifier,
+        positive: str = "audible",
+        prompt: str = PROMPT,
+        optimizer: OptimizerCallable = lambda p: AdamW(p, lr=3e-4),
+        lr_scheduler: LRSchedulerCallable = lambda o: StepLR(o, step_size=10, gamma=0.1),
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier.train()
+        self.positive = classifier.label_index(positive)
+        self.prompt = prompt
+        self.words = ""  # the tokenizer that fit learnt; none where the classifier came with one
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.val_scores, self.test_scores = _scores("val/"), _scores("test/")
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+
+    def setup(self, stage: str) -> None:
+        """Check the names of the classes; a classifier from scratch learns its words from the training sentences."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if (found := list(data.labels)) != self.classifier.labels:
+            raise InputError(
+                f"expected sentences of the classes {', '.join(self.classifier.labels)}, found {', '.join(found)}; "
+                "name the same classes, in the same order, in the data and the classifier"
+            )
+        if self.classifier.tokenizer is None and stage == "fit":
+            words = ""
+            if self.trainer.is_global_zero:
+                words = self.classifier.learn_words([prompted(text, self.prompt) for text in data.sentences("train")])
+            self.words = self.trainer.strategy.broadcast(words)
+            self.classifier.take_words(self.words)
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """Logits (B, classes) of B sentences without the prompt."""
+        return self.classifier([prompted(text, self.prompt) for text in texts])
+
+    def training_step(self, batch: SentenceBatch, batch_idx: int) -> Tensor:
+        """Cross-entropy."""
+        loss = F.cross_entropy(self(batch.texts), batch.labels)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.texts))
+        return loss
+
+    def _evaluate(self, batch: SentenceBatch, loss: MeanMetric, scores: MetricCollection) -> dict[str, Tensor]:
+        if not batch.texts:  # a filler batch
+            return {"labels": batch.labels, "predicted": batch.labels}
+        logits = self(batch.texts)
+        loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.texts))
+        probability = logits.float().softmax(-1)[:, self.positive]
+        scores.update(probability, batch.labels == self.positive)
+        return {"labels": batch.labels, "predicted": logits.argmax(-1)}
+
+    def _log(self, name: str, loss: MeanMetric, scores: MetricCollection) -> None:
+        self.log_dict({f"{name}/loss": loss.compute(), **scores.compute()}, prog_bar=True)
+        loss.reset()
+        scores.reset()
+
+    def validation_step(self, batch: SentenceBatch, batch_idx: int) -> None:
+        """Collect."""
+        self._evaluate(batch, self.val_loss, self.val_scores)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss, accuracy, F1 and AUROC of all sentences together."""
+        self._log("val", self.val_loss, self.val_scores)
+
+    def test_step(self, batch: SentenceBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Collect; labels and predictions go to the figure."""
+        return self._evaluate(batch, self.test_loss, self.test_scores)
+
+    def on_test_epoch_end(self) -> None:
+        """Log, as in validation."""
+        self._log("test", self.test_loss, self.test_scores)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer for the whole classifier."""
+        optimizer = self.optimizer(self.classifier.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the words that were learnt beside the weights."""
+        checkpoint["words"] = self.words
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the words that were learnt."""
+        self.words = checkpoint["words"]
+        if self.words:
+            self.classifier.take_words(self.words)
+
+    def export(self, folder: Path) -> None:
+        """Write a Hugging Face folder with `id2label`."""
+        self.classifier.save_pretrained(folder)
+
+    def load_export(self, folder: Path) -> None:
+        """Take the classifier of such a folder."""
+        self.classifier = SequenceClassifier.from_pretrained(folder).to(self.device).eval()
+
+
+def _scores(prefix: str) -> MetricCollection:
+    metrics = {"accuracy": BinaryAccuracy(), "f1": BinaryF1Score(), "auroc": BinaryAUROC()}
+    return MetricCollection(metrics, prefix=prefix)  # type: ignore[arg-type]

@@ -1,0 +1,58 @@
+"""A causal language model that goes on one token at a time, its keys and values held as one tensor."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+class CausalLm:
+    """Rows of equally many tokens, and the keys and values of all but the last of each.
+
+    Args:
+        model: a transformers causal language model.
+        tokenizer: of the model.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def encode(self, prompt: str) -> Tensor:
+        """A prompt's tokens, (L,), after the token that begins a text."""
+        ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return torch.tensor([self.tokenizer.bos_token_id, *ids], device=self.model.device)
+
+    def decode(self, rows: list[list[int]]) -> list[str]:
+        """Texts of tokens, those that are no text left out."""
+        return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def token_id(self, text: str) -> int:
+        """The one token that a text is, or its last."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"][-1]
+
+    def ids_with(self, characters: str) -> list[int]:
+        """Every token whose text has one of the characters."""
+        ids = range(self.model.config.vocab_size)
+        known = len(self.tokenizer)  # a model may have more rows than there are tokens
+        texts = self.decode([[i] for i in ids if i < known])
+        return [i for i, text in zip(ids, texts) if any(character in text for character in characters)]
+
+    @torch.no_grad()
+    def remember(self, tokens: Tensor) -> Tensor:
+        """Keys and values of tokens (R, L): (layers, 2, R, heads, L, width of a head)."""
+        return stacked(self.model(input_ids=tokens, past_key_values=DynamicCache(), use_cache=True).past_key_values)
+
+    def step(self, last: Tensor, memory: Tensor) -> tuple[Tensor, Any]:
+        """Logits (R, vocabulary) after the last tokens (R,), given all before; the cache with the last tokens too."""
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(memory):
+            cache.update(keys, values, layer)
+        out = self.model(input_ids=last[:, None], past_key_values=cache, use_cache=True)
+        return out.logits[:, -1].float(), out.past_key_values
+
+
+def stacked(cache: Any) -> Tensor:
+    """A transformers cache as one tensor, (layers, 2, R, heads, L, width of a head)."""
+    return torch.stack([torch.stack((layer.keys, layer.values)) for layer in cache.layers])

@@ -1,0 +1,120 @@
+"""ZerAuCap: keywords of a sound in the prompt, and tokens ranked anew by the matcher (Salewski et al., 2023).
+
+Their degeneration penalty has weight 0 in all their results and is left out. Their code means to penalise punctuation
+too, but aligns the penalty with the wrong tokens; that is not reproduced.
+"""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from errors import InputError
+from lightning_modules.decoding.audibility import TextFunction
+from lightning_modules.decoding.causal_lm import CausalLm, stacked
+
+STOPS = (".", "!", "?")
+
+
+class KeywordDecoding(nn.Module):
+    """Captions clips with a language model that is told what the matcher hears in each.
+
+    Args:
+        bank: text file of keywords, one a line, or AudioSet's table of classes (column display_name); commas part
+            keywords too.
+        num_keywords: the best by cosine, that go into the prompt.
+        beginning: of the prompt; between two keywords stands `between`, and `ending` after the last.
+        between: see there.
+        ending: see there.
+        num_candidates: K, the likeliest next tokens that are ranked anew.
+        beta: weight of the matcher's distribution over the candidates, beside their probabilities.
+        scale: of the cosines before that softmax.
+        max_new_tokens: of a caption; it ends before at one of . ! ?
+    """
+
+    def __init__(
+        self,
+        bank: str,
+        num_keywords: int = 2,
+        beginning: str = "Objects: ",
+        between: str = ", and a ",
+        ending: str = ". This is a sound of ",
+        num_candidates: int = 45,
+        beta: float = 0.5,
+        scale: float = 10.0,
+        max_new_tokens: int = 30,
+    ) -> None:
+        super().__init__()
+        self.keywords = read_bank(Path(bank))
+        self.num_keywords = num_keywords
+        self.beginning, self.between, self.ending = beginning, between, ending
+        self.num_candidates = num_candidates
+        self.beta = beta
+        self.scale = scale
+        self.max_new_tokens = max_new_tokens
+
+    def prompts(self, match: TextFunction, audio: Tensor) -> list[str]:
+        """A prompt for each of the sounds' embeddings (B, D)."""
+        similarity = audio @ match(self.keywords).T  # (B, keywords)
+        best = similarity.topk(min(self.num_keywords, len(self.keywords))).indices.tolist()
+        return [self.beginning + self.between.join(self.keywords[i] for i in row) + self.ending for row in best]
+
+    @torch.no_grad()
+    def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
+        """Caption B clips, each as if it were alone; see `AudibilityGuidance`. `audible` is not asked."""
+        prompts = [lm.encode(prompt) for prompt in self.prompts(match, audio)]
+        alike: dict[int, list[int]] = defaultdict(list)  # clips by the length of their prompts
+        for clip, prompt in enumerate(prompts):
+            alike[len(prompt)].append(clip)
+        captions = [""] * len(audio)
+        for clips in alike.values():
+            said = self._go_on(lm, match, torch.stack([prompts[clip] for clip in clips]), audio[clips])
+            for clip, caption in zip(clips, said):
+                captions[clip] = caption
+        return captions
+
+    def _go_on(self, lm: CausalLm, match: TextFunction, tokens: Tensor, audio: Tensor) -> list[str]:
+        memory, last = lm.remember(tokens[:, :-1]), tokens[:, -1]
+        said: list[list[int]] = [[] for _ in audio]
+        captions = [""] * len(audio)
+        going = list(range(len(audio)))
+        for _ in range(self.max_new_tokens):
+            logits, cache = lm.step(last, memory)
+            p, candidates = logits.softmax(-1).topk(min(self.num_candidates, logits.shape[-1]))  # (R, K)
+            longer = [[*said[clip], t] for clip, row in zip(going, candidates.tolist()) for t in row]
+            texts = lm.decode(longer)
+            heard = match([text.strip() for text in texts]).view(*candidates.shape, -1)  # (R, K, D)
+            cosine = (heard * audio[going, None]).sum(-1).float()
+            chosen = (p + self.beta * (self.scale * cosine).softmax(-1)).argmax(-1)  # (R,)
+            rows = []
+            for row, (clip, place) in enumerate(zip(going, chosen.tolist())):
+                said[clip].append(int(candidates[row, place]))
+                captions[clip] = texts[row * candidates.shape[1] + place].strip()
+                if not captions[clip].endswith(STOPS) and said[clip][-1] != lm.tokenizer.eos_token_id:
+                    rows.append(row)
+            going = [going[row] for row in rows]
+            if not going:
+                break
+            memory, last = stacked(cache)[:, :, rows], candidates.gather(1, chosen[:, None])[rows, 0]
+        return captions
+
+
+def read_bank(path: Path) -> list[str]:
+    """The keywords of a file, each once.
+
+    Raises:
+        InputError: no such file, or no keyword in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected a file of keywords at {path}, found: {error}; correct guidance.bank") from None
+    lines = text.splitlines()
+    if "display_name" in (lines or [""])[0]:
+        lines = [row["display_name"] for row in csv.DictReader(lines)]
+    keywords = list(dict.fromkeys(word.strip() for line in lines for word in line.split(",") if word.strip()))
+    if not keywords:
+        raise InputError(f"expected keywords in {path}, found none; write one a line")
+    return keywords

@@ -1,0 +1,160 @@
+"""Any Hugging Face classifier of sentences, with its tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from errors import InputError
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class SequenceClassifier(nn.Module):
+    """Sentences to logits of classes that have names.
+
+    Args:
+        model: a transformers sequence classifier; its `id2label` names the classes.
+        tokenizer: of the model; None until `learn_words`.
+        max_tokens: longer sentences are cut.
+    """
+
+    model: Any  # transformers' classes
+
+    def __init__(self, model: nn.Module, tokenizer: Any = None, max_tokens: int = 64) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes, by index."""
+        return [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
+
+    def label_index(self, label: str) -> int:
+        """The index of a class.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if label not in self.labels:
+            raise InputError(
+                f"expected a classifier with the label {label!r}, found {', '.join(self.labels)}; correct the label, "
+                "or name another classifier"
+            )
+        return self.labels.index(label)
+
+    def encode(self, texts: list[str], length: int | None = None) -> dict[str, Tensor]:
+        """Token ids and mask, (B, L) each, trimmed to the longest, or padded to `length`."""
+        encoded = self.tokenizer(
+            texts, padding="max_length" if length else True, truncation=True, max_length=length or self.max_tokens,
+            return_tensors="pt",
+        )  # fmt: skip
+        device = next(self.model.parameters()).device
+        return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """B sentences to logits (B, classes)."""
+        return self.model(**self.encode(texts)).logits
+
+    def probability(self, texts: list[str], label: str) -> Tensor:
+        """The probability of a class for each of B sentences, (B,) float32."""
+        return self(texts).float().softmax(-1)[:, self.label_index(label)]
+
+    def learn_words(self, texts: list[str]) -> str:
+        """Make the tokenizer, byte pairs of the words in `texts`; its JSON, for `take_words`.
+
+        Not DistilBERT's WordPiece: its trainer gives equally frequent pieces another order in each process.
+        """
+        words = Tokenizer(models.BPE(unk_token="[UNK]"))
+        words.normalizer = normalizers.BertNormalizer(lowercase=True)
+        words.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+        words.decoder = decoders.Metaspace()
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.model.config.vocab_size, special_tokens=list(SPECIAL), show_progress=False
+        )
+        words.train_from_iterator(texts, trainer)
+        ends = [(token, words.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+        words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+        return words.to_str()
+
+    def take_words(self, tokenizer: str) -> None:
+        """Use a tokenizer that `learn_words` made."""
+        pad, unk, cls, sep, mask = SPECIAL
+        self.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(tokenizer), pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep,
+            mask_token=mask, model_max_length=self.max_tokens,
+        )  # fmt: skip
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path = "distilbert-base-uncased",
+        labels: list[str] | None = None,
+        max_tokens: int = 64,
+    ) -> "SequenceClassifier":
+        """Load a folder or hub id; an encoder without a head gets a new one for `labels`.
+
+        Args:
+            pretrained_model_name_or_path: of a classifier, or of an encoder to be fine-tuned.
+            labels: names of the classes by index; None keeps the folder's.
+            max_tokens: as for the class.
+
+        Raises:
+            InputError: there is no such model.
+        """
+        name = str(pretrained_model_name_or_path)
+        try:
+            config = AutoConfig.from_pretrained(name)
+            if labels is not None:
+                config.num_labels = len(labels)
+                config.id2label, config.label2id = names_of(labels)
+            model = AutoModelForSequenceClassification.from_pretrained(name, config=config)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"expected a classifier of sentences in {name!r}, found none ({reason}); train one: "
+                "python train.py fit --config configs/audibility.yaml, or check the path"
+            ) from error
+        return cls(model, tokenizer, max_tokens)
+
+    @classmethod
+    def from_scratch(
+        cls,
+        labels: list[str],
+        depth: int = 2,
+        width: int = 128,
+        num_heads: int = 4,
+        vocab_size: int = 8192,
+        dropout: float = 0.1,
+        max_tokens: int = 64,
+    ) -> "SequenceClassifier":
+        """A DistilBERT with random weights; its words are learnt from the sentences at the start of fit."""
+        id2label, label2id = names_of(labels)
+        config = DistilBertConfig(
+            vocab_size=vocab_size, max_position_embeddings=max(max_tokens, 128), n_layers=depth, dim=width,
+            hidden_dim=4 * width, n_heads=num_heads, dropout=dropout, attention_dropout=dropout,
+            seq_classif_dropout=0.2, num_labels=len(labels), id2label=id2label, label2id=label2id,
+        )  # fmt: skip
+        return cls(DistilBertForSequenceClassification(config), None, max_tokens)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a standard Hugging Face folder, tokenizer included."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def names_of(labels: list[str]) -> tuple[dict[int, str], dict[str, int]]:
+    """`id2label` and `label2id`."""
+    return dict(enumerate(labels)), {label: index for index, label in enumerate(labels)}

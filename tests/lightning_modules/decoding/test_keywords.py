@@ -1,0 +1,88 @@
+"""ZerAuCap's prompt and its ranking, by hand."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from errors import InputError
+from lightning_modules.decoding.causal_lm import CausalLm
+from lightning_modules.decoding.keywords import KeywordDecoding, read_bank
+
+WORDS = ["<s>", "dog", "bell", "barks", "."]
+AXES = {"dog": [1.0, 0, 0], "bell": [0, 1.0, 0], "rain": [0, 0, 1.0]}
+
+
+class Model:
+    """Always the same probabilities for the next word."""
+
+    device = torch.device("cpu")
+    config = SimpleNamespace(vocab_size=5)
+
+    def __call__(self, input_ids: torch.Tensor, past_key_values: DynamicCache, use_cache: bool) -> SimpleNamespace:
+        rows, length = input_ids.shape
+        past_key_values.update(torch.zeros(rows, 1, length, 1), torch.zeros(rows, 1, length, 1), 0)
+        logits = torch.tensor([0.1, 0.3, 0.29, 0.01, 0.3]).log().expand(rows, length, 5)
+        return SimpleNamespace(logits=logits, past_key_values=past_key_values)
+
+
+class Tokenizer:
+    bos_token_id = eos_token_id = 0
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict:
+        return {"input_ids": [1] * len(text.split())}
+
+    def batch_decode(self, rows: list[list[int]], **_: object) -> list[str]:
+        return [" ".join(WORDS[i] for i in row) for row in rows]
+
+
+def match(texts: list[str]) -> torch.Tensor:
+    found = []
+    for text in texts:
+        axes = [torch.tensor(AXES[word]) for word in text.split() if word in AXES]
+        found.append(torch.stack(axes).sum(0) if axes else torch.zeros(3))
+    return torch.nn.functional.normalize(torch.stack(found), dim=-1)
+
+
+@pytest.fixture()
+def decoding(tmp_path: Path) -> KeywordDecoding:
+    (tmp_path / "bank.txt").write_text("rain\ndog, bell\n")
+    return KeywordDecoding(str(tmp_path / "bank.txt"), num_candidates=3, max_new_tokens=3)
+
+
+def test_prompt_has_the_two_nearest_keywords(decoding: KeywordDecoding) -> None:
+    audio = torch.tensor([[0.8, 0.6, 0.0], [0.0, 0.1, 0.99]])
+    assert decoding.prompts(match, audio) == [
+        "Objects: dog, and a bell. This is a sound of ", "Objects: rain, and a bell. This is a sound of ",
+    ]  # fmt: skip
+
+
+def test_tokens_are_ranked_anew(decoding: KeywordDecoding) -> None:
+    """Of dog, bell and . at .3, .29 and .3, the sound of a bell chooses bell; a sound of nothing known the first."""
+    lm = CausalLm(Model(), Tokenizer())
+    first = [caption.split()[0] for caption in decoding(lm, match, None, torch.eye(3)[:2])]
+    assert first == ["dog", "bell"]
+    weights = torch.tensor([0.3, 0.29, 0.3]) + 0.5 * torch.tensor([0.0, 10.0, 0.0]).softmax(0)
+    assert weights.argmax() == 1
+    decoding.beta = 0.0
+    assert all(caption.split()[0] in ("dog", ".") for caption in decoding(lm, match, None, torch.eye(3)[:2]))
+
+
+def test_it_stops_and_clips_do_not_touch(decoding: KeywordDecoding) -> None:
+    lm = CausalLm(Model(), Tokenizer())
+    together = decoding(lm, match, None, torch.eye(3))
+    assert together == [decoding(lm, match, None, torch.eye(3)[i : i + 1])[0] for i in range(3)]
+    assert all(len(caption.split()) <= 3 for caption in together)
+
+
+def test_banks(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text('index,mid,display_name\n0,/m/1,"Child speech, kid speaking"\n1,/m/2,Bell\n')
+    assert read_bank(table) == ["Child speech", "kid speaking", "Bell"]
+    table.write_text(" \n,\n")
+    with pytest.raises(InputError, match="expected keywords in"):
+        read_bank(table)
+    with pytest.raises(InputError, match="expected a file of keywords at"):
+        read_bank(tmp_path / "none")

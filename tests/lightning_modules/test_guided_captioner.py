@@ -1,0 +1,114 @@
+"""Guided captioning through the real command, on a few clips of the miniature."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+
+from callbacks.captions_file import read_captions
+from datamodules.clips import ClipBatch
+from errors import InputError
+from lightning_modules.decoding.audibility import AudibilityGuidance
+from lightning_modules.decoding.prompt import PROMPT
+from lightning_modules.guided_captioner import GuidedCaptioner
+from lightning_modules.networks.clap import ClapEncoder
+from lightning_modules.networks.sequence_classifier import SequenceClassifier
+from train import main
+
+LABELS = ["inaudible", "audible"]
+
+
+@pytest.fixture()
+def classifier(in_tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    made = SequenceClassifier.from_scratch(LABELS, depth=1, width=32, num_heads=2, vocab_size=60)
+    made.take_words(made.learn_words(["Audio of a bell rings and a dog barks on the grass that is red"]))
+    made.save_pretrained(in_tmp_path / "exports/audibility")
+    return "exports/audibility"
+
+
+def command(name: str, config: str, world_root: Path, *more: str) -> None:
+    main([
+        name, "--config", str(REPOSITORY / f"configs/{config}.yaml"), "--data.root", str(world_root),
+        "--data.max_clips", "40", "--data.num_workers", "0", "--trainer.accelerator", "cpu", "--evaluation.java",
+        "false", *more,
+    ])  # fmt: skip
+
+
+def test_guided(classifier: str, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command("test", "guided", world_root, "--model.guidance.init_args.max_new_tokens", "4")
+    scores = json.loads(Path("runs/guided/test-1/scores.json").read_text())
+    rows = read_captions(Path("runs/guided/test-1"))
+    judge = SequenceClassifier.from_pretrained(classifier).eval()
+    with torch.no_grad():  # metric A is of the captions with the prompt, which the scored captions have not
+        expected = judge.probability([f"{PROMPT} {caption}" for caption in rows["captions"]], "audible").mean()
+    assert scores["audibility"] == pytest.approx(float(expected), abs=1e-6) and scores["num_clips"] == 40
+    assert not any(caption.lower().startswith("audio") for caption in rows["captions"])
+    assert "cider_d" in scores
+    two = ("--trainer.devices", "2", "--trainer.strategy", "ddp_fork", "--data.eval_batch_size", "7")
+    command("test", "guided", world_root, "--model.guidance.init_args.max_new_tokens", "4", *two)
+    again = read_captions(Path("runs/guided/test-2"))
+    assert dict(zip(again["clip_ids"], again["captions"])) == dict(zip(rows["clip_ids"], rows["captions"]))
+    pooled = json.loads(Path("runs/guided/test-2/scores.json").read_text())
+    assert pooled["audibility"] == pytest.approx(scores["audibility"], abs=1e-6)
+    command("predict", "guided", world_root, "--model.guidance.init_args.max_new_tokens", "2")
+    assert len(read_captions(Path("runs/guided/predict-1"))["captions"]) == 40
+
+
+def test_keywords(classifier: str, world_root: Path) -> None:
+    command("test", "keywords", world_root, "--model.classifier", classifier)
+    scores = json.loads(Path("runs/keywords/test-1/scores.json").read_text())
+    assert scores["recall"] > 0.4  # a guess: 0.15
+    assert 0 < scores["audibility"] < 1
+    assert not any("objects" in caption for caption in read_captions(Path("runs/keywords/test-1"))["captions"])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--model.classifier", "exports/none"), "python train.py fit --config configs/audibility.yaml"),
+        (("--model.positive", "loud"), "expected a classifier with the label 'loud', found inaudible, audible"),
+        (("--model.classifier", "null"), "expected a classifier for a lambda_2 that is not 0"),
+        (("--model.language_model", "nothing/here"), "expected a causal language model in 'nothing/here'"),
+    ],
+)
+def test_what_is_missing_is_told(
+    classifier: str, world_root: Path, more: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command("test", "guided", world_root, *more)
+    assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_a_sound_of_length_zero_is_told() -> None:
+    clap = ClapEncoder.from_pretrained(REPOSITORY / "assets/miniature/clap")
+    stage = GuidedCaptioner(AudibilityGuidance(lambda_2=0.0), clap)
+    batch = ClipBatch(["x"], True, torch.zeros(1, 8, dtype=torch.int16), torch.tensor([0]), None, [["a"]], [[]])
+    with pytest.raises(InputError, match="found one of length zero in clip 'x'"):
+        stage.embed_sounds(batch)
+
+
+@pytest.mark.parametrize(
+    ("config", "paper", "shown"),
+    [
+        ("guided", "guided_captioner", "gpt2-medium"),
+        ("keywords", "keywords", "facebook/opt-1.3b"),
+        ("audibility", "audibility_classifier", "distilbert-base-uncased"),
+    ],
+)
+def test_paper_overlays_parse(config: str, paper: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = (REPOSITORY / "configs" / f"{name}.yaml" for name in (config, f"paper/{paper}"))
+    with pytest.raises(SystemExit) as ended:
+        main(["test", *(argument for file in files for argument in ("--config", str(file))), "--print_config"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0 and shown in printed and "assets/miniature/gpt2" not in printed
+
+
+def test_paper_overlays_give_the_defaults_back() -> None:
+    paper = yaml.safe_load((REPOSITORY / "configs/paper/guided_captioner.yaml").read_text())
+    given = paper["model"]["init_args"]["guidance"]["init_args"]
+    default = AudibilityGuidance()
+    assert {name: getattr(default, name) for name in given} == given
