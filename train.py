@@ -10,6 +10,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from callbacks.caption_evaluation import CaptionEvaluation
 from callbacks.export import Export
@@ -24,6 +25,8 @@ COMMANDS = {
     "test": "Test exports/<run_name>/, or --ckpt_path.",
     "predict": "Apply exports/<run_name>/, or --ckpt_path, to data.",
 }
+
+STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
 
 
 class Parser(LightningArgumentParser):
@@ -108,6 +111,16 @@ class TrainCLI(LightningCLI):
         for logger in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]:
             if hasattr(logger, "class_path"):
                 logger.init_args.save_dir = str(folder)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Refuse what the stage does not do: a captioner that is guided has no fit."""
+        able = [name for name, step in STEPS.items() if is_overridden(step, self.model, LightningModule)]
+        if subcommand not in able:
+            stage = type(self.model).__name__
+            raise InputError(
+                f"expected {' or '.join(able)}, which {stage} does, found {subcommand}; correct the command"
+            )
+        super()._run_subcommand(subcommand)
 
     def instantiate_classes(self) -> None:
         """Bring out what a constructor found wrong from under jsonargparse's account of what it tried."""

@@ -1,7 +1,7 @@
 """TF-IDF with logistic regression beside an audibility classifier: `python -m benchmarks.audibility_baseline FOLDER`.
 
 FOLDER is the classifier's export. Both are scored on the same held-out sentences, of which neither has seen one (the
-split of `configs/audibility.yaml` for the same --seed); the interval of the difference is bootstrapped over sentences.
+split of `configs/audibility/sentences.yaml`); the interval of the difference is bootstrapped over sentences.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from datamodules.sentence_datamodule import distinct, read_lines, split
+from errors import one_line_errors
 from lightning_modules.decoding.prompt import prompted
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
@@ -23,17 +24,23 @@ def accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(((scores > 0.5) == labels).mean())
 
 
-@torch.inference_mode()
 def main() -> None:
     """Fit the baseline, score both, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("classifier", type=Path, help="folder that fit exported")
     parser.add_argument("--root", type=Path, default=Path("data/audibility"), help="of the files (%(default)s)")
     parser.add_argument("--files", nargs=2, default=["notAudible.txt", "audible.txt"], help="inaudible, audible")
-    parser.add_argument("--seed", type=int, default=42, help="of the split (%(default)s)")
+    parser.add_argument("--split-seed", type=int, default=42, help="as data.split_seed (%(default)s)")
     options = parser.parse_args()
+    with one_line_errors():
+        compare(options)
+
+
+@torch.inference_mode()
+def compare(options: argparse.Namespace) -> None:
+    """The work."""
     read = {label: read_lines(options.root / name) for label, name in zip(("inaudible", "audible"), options.files)}
-    parts = split(distinct(read), {"test": 0.15, "val": 0.1}, options.seed)
+    parts = split(distinct(read), {"test": 0.15, "val": 0.1}, options.split_seed)
     texts, labels = parts["test"]
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     line = LogisticRegression(C=10.0, max_iter=1000)

@@ -166,11 +166,13 @@ class PlainScores(audibility._Scores):
         known = (kind.ours[0](texts) * self.audio[0]).sum(-1) + self.lambda_2 * kind.ours[1](texts)
         kind.extra -= time.process_time() - start  # of the benchmark, not of the version
         kind.apart = max(kind.apart, float((known[: len(some)] - value).abs().max()))
-        return known[None]
+        return torch.cat((value, known[len(some) :]))[None]
 
 
-def compare(found: Models, audio: Tensor, guidance: AudibilityGuidance, plain_clips: int, sample: int) -> str:
-    """Time both versions; a line with their ratio."""
+def compare(
+    found: Models, audio: Tensor, guidance: AudibilityGuidance, plain_clips: int, sample: int, floor: float
+) -> None:
+    """Time both versions and print their ratio; ends the benchmark where they differ, or the ratio is below `floor`."""
     memos = TextMemo(found.match), TextMemo(found.audible)
     short = AudibilityGuidance(guidance.prompt, max_new_tokens=1, num_steps=1, num_candidates=guidance.num_candidates)
     short(found.lm, found.match, found.audible, audio[:1])  # warms up
@@ -189,13 +191,18 @@ def compare(found: Models, audio: Tensor, guidance: AudibilityGuidance, plain_cl
     found.version, audibility._Scores = "ours", kept  # type: ignore[misc]
     tokens, plain_tokens = (sum(len(found.lm.encode(text)) - 1 for text in texts) for texts in (captions, plain))
     positions = found.positions["ours"] / tokens, (found.positions["plain"] + PlainScores.skipped) / plain_tokens
-    same = "the same" if plain == captions[:number] else "DIFFERENT"
-    return (
+    alike = plain == captions[:number]
+    ratio = seconds / plain_tokens / (ours / tokens)
+    print(
         f"{len(audio)} clips, {guidance.num_candidates} candidates, {guidance.num_steps} steps; a token costs ours "
         f"{ours / tokens:.4f} s and {positions[0]:.0f} positions, the plain version {seconds / plain_tokens:.4f} s and "
-        f"{positions[1]:.0f} ({number} clips): {seconds / plain_tokens / (ours / tokens):.1f}x less time, "
-        f"{positions[1] / positions[0]:.1f}x fewer positions; captions {same}, scores {PlainScores.apart:.1e} apart"
+        f"{positions[1]:.0f} ({number} clips): {ratio:.1f}x less time (floor {floor}x), "
+        f"{positions[1] / positions[0]:.1f}x fewer positions; captions {'the same' if alike else 'DIFFERENT'}, scores "
+        f"{PlainScores.apart:.1e} apart",
+        flush=True,
     )
+    if not alike or PlainScores.apart > 1e-5 or ratio < floor:
+        raise SystemExit("expected the same captions, scores within 1e-5 and a ratio above the floor, found otherwise")
 
 
 def main() -> None:
@@ -215,13 +222,12 @@ def main() -> None:
         found, audio = miniature(options.models, options.classifier)
         for clips, candidates, floor in ((1, 64, 4), (100, 8, 30)):
             guidance = AudibilityGuidance(num_candidates=candidates, **small)
-            line = compare(found, audio[:clips], guidance, options.plain_clips, options.plain_candidates)
-            print(f"{line}; floor {floor}x", flush=True)
+            compare(found, audio[:clips], guidance, options.plain_clips, options.plain_candidates, floor)
     else:
         found, audio = full(options.depth)
         # three words are the prompt's, two have been said: the lengths are those of the middle of a caption
         guidance = AudibilityGuidance(prompt="w7 w8 w9 w10 w11", max_new_tokens=options.tokens)
-        print(f"{compare(found, audio, guidance, 1, options.plain_candidates)}; floor 10x", flush=True)
+        compare(found, audio, guidance, 1, options.plain_candidates, 10)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,10 @@ def read_audibility(path: Path) -> float:
     scores = path.with_name(FILE_NAME)
     value = json.loads(scores.read_text()).get("audibility") if scores.is_file() else None
     if value is None:
-        raise InputError(f"expected metric A in {scores}, found none; run test with callbacks.audibility_score")
+        raise InputError(
+            f"expected metric A in {scores}, found none; run test with callbacks.audibility_score and a "
+            "--model.classifier"
+        )
     return float(value)
 
 
@@ -50,18 +53,31 @@ def read_values(names: Sequence[str]) -> list[float]:
         raise InputError(
             f"expected numbers as in 0.06=runs/guided_0.06, found {', '.join(names)}; correct it"
         ) from None
-    if 0.0 not in values:
-        raise InputError(f"expected a run with lambda_2 = 0 to compare with, found {', '.join(names)}; add it")
+    if len(set(values)) < len(values) or not np.isfinite(values).all():
+        raise InputError(f"expected different, finite numbers, found {', '.join(names)}; correct them")
+    if 0.0 not in values or len(values) < 2:
+        raise InputError(
+            f"expected a run with lambda_2 = 0 and another to compare with it, found {', '.join(names)}; add it"
+        )
     return values
 
 
-def by_training(values: list[float], counts: list[int], cider_d: Metric, weights: np.ndarray) -> list[str]:
-    """For each lambda_2 the paired differences of CIDEr-D from 0, training by training."""
+def by_training(
+    values: list[float], audibility: list[tuple[float, ...]], cider_d: Metric, weights: np.ndarray
+) -> list[str]:
+    """Training by training: how A goes with lambda_2, and for each lambda_2 the differences of CIDEr-D from 0."""
+    counts = [len(each) for each in audibility]
     if len(set(counts)) > 1:
-        return []  # which trainings belong together is not known
+        return ["not every lambda_2 has as many trainings: nothing is compared training by training"]
+    rises = [float(spearmanr(values, each).statistic) for each in zip(*audibility)]
+    gains = [max(each) - each[values.index(0.0)] for each in zip(*audibility)]
+    first = (
+        f"Spearman's rank correlation of A with lambda_2, training by training: {', '.join(f'{x:.3f}' for x in rises)};"
+        f" A rises from 0 by at most {', '.join(f'{x:.3f}' for x in gains)}"
+    )
     starts = np.cumsum([0, *counts])
     samples, zero = cider_d.resampled(weights), starts[values.index(0.0)]
-    notes = []
+    notes = [first]
     for value, start in zip(values, starts):
         if value:
             gaps = [
@@ -130,8 +146,8 @@ def sweep(options: argparse.Namespace) -> None:
         line["audibility"] = Spread(each)
     means = [float(np.mean(each)) for each in audibility]
     notes = [
-        f"Spearman's rank correlation of A with lambda_2: {spearmanr(values, means[:swept]).statistic:.3f}",
-        *by_training(values, list(counts.values())[:swept], metrics["cider_d"], weights),
+        f"Spearman's rank correlation of the mean A with lambda_2: {spearmanr(values, means[:swept]).statistic:.3f}",
+        *by_training(values, audibility[:swept], metrics["cider_d"], weights),
         *interval_notes(runs),
         f"tokens by {TOKENIZERS[measured.tokenizer]}",
         PAPER,

@@ -43,7 +43,8 @@ class SentenceDataModule(ClipDataModule):
         val_share: likewise for validation.
         batch_size: sentences of a training batch on each device.
         eval_batch_size: of any other batch.
-        seed: of the split and the order; None takes that of seed_everything.
+        split_seed: of the split. It is not that of a training, so that no other seed tests on what was trained on.
+        seed: of the order; None takes that of seed_everything.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class SentenceDataModule(ClipDataModule):
         val_share: float = 0.1,
         batch_size: int = 64,
         eval_batch_size: int = 256,
+        split_seed: int = 42,
         seed: int | None = None,
     ) -> None:
         super().__init__(root, batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=0, seed=seed)
@@ -73,6 +75,7 @@ class SentenceDataModule(ClipDataModule):
         self.labels = list(files) if files is not None else list(labels or ())
         if len(self.labels) < 2:
             raise InputError(f"expected two classes or more, found {', '.join(self.labels)} alone; name the other")
+        self.split_seed = split_seed
         self.shares = {"test": test_share, "val": val_share}
         self.parts: dict[str, tuple[list[str], np.ndarray]] = {}
 
@@ -82,10 +85,6 @@ class SentenceDataModule(ClipDataModule):
 
     def setup(self, stage: str) -> None:
         """Read, drop what stands twice, and split."""
-        if str(getattr(stage, "value", stage)) == "predict":
-            raise InputError(
-                "expected fit, validate or test, found predict; apply the exported folder with transformers' pipeline"
-            )
         if self.parts:
             return
         if self.files is not None:
@@ -94,7 +93,7 @@ class SentenceDataModule(ClipDataModule):
             assert self.table_name is not None
             read = read_table(Path(self.root) / self.table_name, self.labels)
         tell = print if self._trainer.is_global_zero else (lambda *_: None)
-        self.parts = split(distinct(read, tell), self.shares, self.seed)
+        self.parts = split(distinct(read, tell), self.shares, self.split_seed)
         for part, (texts, classes) in self.parts.items():
             counts = np.bincount(classes, minlength=len(self.labels))
             tell(f"{part}: N = {len(texts)} sentences, " + ", ".join(f"{n} {x}" for x, n in zip(self.labels, counts)))
@@ -122,6 +121,7 @@ class SentenceDataModule(ClipDataModule):
             return {}
         return {
             "train_sentences": len(self.sentences("train")),
+            "split_seed": self.split_seed,
             "seed": self.seed,
             "batch_size": self.batch_size,
             "devices": self._trainer.world_size,

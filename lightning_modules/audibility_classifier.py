@@ -22,7 +22,8 @@ from lightning_modules.networks.sequence_classifier import SequenceClassifier
 class AudibilityClassifier(L.LightningModule):
     """Fine-tunes a classifier of sentences with cross-entropy; its scores are pooled over all sentences and ranks.
 
-    The authors' metric averages AUROC over batches, which is nan as soon as a batch has one class only.
+    It has no predict: the exported folder goes into transformers' pipeline. The authors' metric averages AUROC over
+    batches, which is nan as soon as a batch has one class only.
 
     Args:
         classifier: `from_pretrained` of any encoder, with the `labels` of the data, or `from_scratch`.
@@ -41,14 +42,18 @@ class AudibilityClassifier(L.LightningModule):
         lr_scheduler: LRSchedulerCallable = lambda o: StepLR(o, step_size=10, gamma=0.1),
     ) -> None:
         super().__init__()
-        self.classifier = classifier.train()
-        self.positive = classifier.label_index(positive)
+        self.positive_label = positive
         self.prompt = prompt
+        self._take(classifier.train())
         self.words = ""  # the tokenizer that fit learnt; none where the classifier came with one
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.val_scores, self.test_scores = _scores("val/"), _scores("test/")
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+
+    def _take(self, classifier: SequenceClassifier) -> None:
+        self.classifier = classifier
+        self.positive = classifier.label_index(self.positive_label)
 
     def setup(self, stage: str) -> None:
         """Check the names of the classes; a classifier from scratch learns its words from the training sentences."""
@@ -121,12 +126,23 @@ class AudibilityClassifier(L.LightningModule):
             self.classifier.take_words(self.words)
 
     def export(self, folder: Path) -> None:
-        """Write a Hugging Face folder with `id2label`."""
+        """Write a Hugging Face folder with `id2label`, and the prompt in its configuration."""
+        self.classifier.model.config.audibility_prompt = self.prompt
         self.classifier.save_pretrained(folder)
 
     def load_export(self, folder: Path) -> None:
-        """Take the classifier of such a folder."""
-        self.classifier = SequenceClassifier.from_pretrained(folder).to(self.device).eval()
+        """Take the classifier of such a folder.
+
+        Raises:
+            InputError: it has no such label, or learnt from sentences with another prompt.
+        """
+        found = SequenceClassifier.from_pretrained(folder, max_tokens=self.classifier.max_tokens)
+        if found.prompt not in (None, self.prompt):
+            raise InputError(
+                f"expected a classifier of sentences that begin with {self.prompt!r} in {folder}, found one of "
+                f"{found.prompt!r}; give test the prompt of fit"
+            )
+        self._take(found.to(self.device).eval())
 
 
 def _scores(prefix: str) -> MetricCollection:

@@ -21,12 +21,12 @@ class GuidedCaptioner(L.LightningModule):
 
     Args:
         guidance: called with a `CausalLm`, the matcher's and the classifier's functions of texts, and the sounds'
-            embeddings (B, D); returns B captions (`decoding.audibility`, `decoding.keywords`).
+            embeddings (B, D); returns B captions (`decoding.audibility`, `decoding.keywords`). Its `needs_classifier`
+            and its `prompt`, None where it makes its own, say what goes with it.
         matcher: `embed_audio` and `embed_text`, to one space, of norm 1 (`networks.clap`, `networks.imagebind`).
         language_model: folder or hub id of a causal language model.
         classifier: folder or hub id of an audibility classifier; None does without it, and without metric A.
         positive: the classifier's label for what can be heard.
-        prompt: put before captions for metric A, as before the sentences that the classifier learnt from.
     """
 
     def __init__(
@@ -36,7 +36,6 @@ class GuidedCaptioner(L.LightningModule):
         language_model: str = "gpt2-medium",
         classifier: str | None = None,
         positive: str = "audible",
-        prompt: str = PROMPT,
     ) -> None:
         super().__init__()
         self.guidance = guidance
@@ -44,7 +43,7 @@ class GuidedCaptioner(L.LightningModule):
         self.language_model = language_model
         self.classifier = classifier
         self.positive = positive
-        self.prompt = prompt
+        self.prompt = PROMPT  # of metric A: what the classifier's sentences began with
         self.frozen = nn.ModuleList()  # the language model and the classifier, once loaded
         self.lm: CausalLm | None = None
         self.match = TextMemo(self.matcher.network.embed_text)
@@ -57,8 +56,6 @@ class GuidedCaptioner(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Load the language model and the classifier."""
-        if stage not in ("test", "predict"):
-            raise InputError(f"expected test or predict, found {stage}; guided captioning trains nothing")
         if self.lm is None:
             model, tokenizer = load_language_model(self.language_model)
             self.frozen.append(Frozen(model))
@@ -66,17 +63,19 @@ class GuidedCaptioner(L.LightningModule):
         if self.audible is None and self.classifier is not None:
             classifier = SequenceClassifier.from_pretrained(self.classifier)
             classifier.label_index(self.positive)
+            self.prompt = classifier.prompt or PROMPT
+            if self.guidance.prompt not in (None, self.prompt):
+                raise InputError(
+                    f"expected a classifier of texts that begin with {self.guidance.prompt!r}, as guidance's do, found "
+                    f"one of {self.prompt!r}; give both the same prompt"
+                )
             self.frozen.append(Frozen(classifier))
             self.audible = TextMemo(lambda texts: classifier.probability(texts, self.positive))
-        if self.audible is None and getattr(self.guidance, "lambda_2", None):
+        if self.audible is None and self.guidance.needs_classifier:
             raise InputError("expected a classifier for a lambda_2 that is not 0, found none; set model.classifier")
 
     def embed_sounds(self, batch: ClipBatch) -> Tensor:
         """(B, D), of norm 1."""
-        assert batch.num_samples is not None  # clip_format asked for sounds
-        for clip_id, samples in zip(batch.clip_ids, batch.num_samples.tolist()):
-            if samples == 0:
-                raise InputError(f"expected a sound, found one of length zero in clip {clip_id!r}; leave the clip out")
         return self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
 
     def caption(self, batch: ClipBatch) -> CaptionRows:

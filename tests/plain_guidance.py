@@ -24,9 +24,10 @@ def next_logits(model: Any, last: Tensor, pairs: list[tuple[Tensor, Tensor]]) ->
 
 
 def plain_step(
-    model: Any, tokenizer: Any, g: Any, tokens: Tensor, match: Texts, audible: Texts, audio: Tensor
-) -> Tensor:
-    """Log-probabilities (V,) of the token after `tokens` (L,), without the biases; `audio` is (D,)."""
+    model: Any, tokenizer: Any, g: Any, tokens: Tensor, match: Texts, audible: Texts, audio: Tensor,
+    factors: dict[int, float] | None = None,
+) -> Tensor:  # fmt: skip
+    """Log-probabilities (V,) of the token after `tokens` (L,), damped by `factors`; `audio` is (D,)."""
     before = cache_of(model, tokens[:-1])
     with torch.no_grad():
         unguided = torch.softmax(next_logits(model, tokens[-1], before), -1)
@@ -51,6 +52,9 @@ def plain_step(
         ]
     with torch.no_grad():
         moved = [(k + sk, v + sv) for (k, v), (sk, sv) in zip(before, shifts)]
-        p = torch.softmax(next_logits(model, tokens[-1], moved), -1)
+        logits = next_logits(model, tokens[-1], moved)
+        for token, factor in (factors or {}).items():
+            logits[token] = logits[token] / factor if logits[token] > 0 else logits[token] * factor
+        p = torch.softmax(logits, -1)
         fused = p**g.fusion * unguided ** (1 - g.fusion)
         return (fused / fused.sum()).log()

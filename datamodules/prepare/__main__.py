@@ -40,6 +40,7 @@ def main(args: list[str] | None = None) -> None:
     audibility.add_argument("--count", type=int, default=7000, help="sentences of each kind; default: %(default)s")
     audibility.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     audibility.add_argument("--batch-size", type=int, default=16, help="answers at once; default: %(default)s")
+    audibility.add_argument("--device", help="such as cuda:1; default: a GPU where there is one")
     audibility.add_argument("--max-new-tokens", type=int, default=128, help="of an answer; default: %(default)s")
     options = parser.parse_args(args)
     with one_line_errors():
@@ -49,8 +50,9 @@ def main(args: list[str] | None = None) -> None:
             from datamodules.prepare.audibility import SentenceWriter  # transformers takes seconds to import
 
             SentenceWriter(
-                options.model, options.output, options.count, options.seed, options.batch_size, options.max_new_tokens
-            ).write()
+                options.model, options.output, options.count, options.seed, options.batch_size,
+                options.max_new_tokens, options.device,
+            ).write()  # fmt: skip
         else:
             write_miniature(options.root, options.splits)
 

@@ -32,31 +32,44 @@ class SentenceWriter:
         count: of each kind.
         seed: with the number of a batch it decides what is sampled, so that a killed run goes on as if it had not been.
         batch_size: answers sampled at once.
-        max_new_tokens: of an answer.
+        max_new_tokens: of an answer, fewer where the model has no room for more.
+        device: that the model runs on, by default a GPU where there is one; devices sample different sentences.
     """
 
     def __init__(
-        self, model: str, output: Path, count: int, seed: int = 0, batch_size: int = 16, max_new_tokens: int = 128
+        self,
+        model: str,
+        output: Path,
+        count: int,
+        seed: int = 0,
+        batch_size: int = 16,
+        max_new_tokens: int = 128,
+        device: str | None = None,
     ) -> None:
-        if count < 1:
-            raise InputError(f"expected --count of at least 1, found {count}; correct it")
+        if min(count, batch_size, max_new_tokens) < 1:
+            raise InputError(
+                f"expected --count, --batch-size and --max-new-tokens of at least 1, found {count}, {batch_size} and "
+                f"{max_new_tokens}; correct them"
+            )
         try:
-            self.model = AutoModelForCausalLM.from_pretrained(model).eval()
+            self.model = AutoModelForCausalLM.from_pretrained(model, dtype="auto").eval()
+            self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.tokenizer = AutoTokenizer.from_pretrained(model)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(
                 f"expected a causal language model in {model!r}, found none ({reason}); correct it"
             ) from None
         self.output, self.count, self.seed = output, count, seed
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
+        self.room: int = getattr(self.model.config, "max_position_embeddings", None) or 2**30
         self.made_by = {
             "model": str(model), "seed": seed, "batch_size": batch_size, "max_new_tokens": max_new_tokens,
             "prompt": PROMPT, "asked": ASKED,
         }  # fmt: skip
 
     def ask(self, kind: str) -> torch.Tensor:
-        """The prompt's tokens, (1, L); its end alone where the model has no room for more."""
+        """The prompt's tokens, (1, L); where they would fill more than half of the model's positions, the last ones."""
         text = f"{PROMPT}\n\n{ASKED[kind]}\n"
         if self.tokenizer.chat_template:
             turn = [{"role": "user", "content": text}]
@@ -64,8 +77,9 @@ class SentenceWriter:
         ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=not self.tokenizer.chat_template)[
             "input_ids"
         ]
-        room = getattr(self.model.config, "max_position_embeddings", ids.shape[1] + self.max_new_tokens)
-        return ids[:, -max(1, room - self.max_new_tokens) :].to(self.model.device)
+        if ids.shape[1] > self.room // 2:
+            ids = ids[:, -(self.room // 2) :]
+        return ids.to(self.model.device)
 
     @torch.inference_mode()
     def batch(self, kind: str, number: int) -> list[str]:
@@ -74,7 +88,8 @@ class SentenceWriter:
         prompt = self.ask(kind)
         answers = self.model.generate(
             prompt, attention_mask=torch.ones_like(prompt), do_sample=True, top_p=0.95, temperature=1.0,
-            num_return_sequences=self.batch_size, max_new_tokens=self.max_new_tokens,
+            num_return_sequences=self.batch_size,
+            max_new_tokens=min(self.max_new_tokens, self.room - prompt.shape[1]),
             pad_token_id=self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None
             else self.tokenizer.eos_token_id,
         )  # fmt: skip
@@ -87,8 +102,11 @@ class SentenceWriter:
         Raises:
             InputError: the model says too little that is new, or what is there was generated with other settings.
         """
-        self.output.mkdir(parents=True, exist_ok=True)
-        self._claim()
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self._claim()
+        except (OSError, json.JSONDecodeError) as error:
+            raise InputError(f"expected a folder to write to, found: {error}; give another --output") from None
         said: dict[str, dict[str, str]] = {}
         batches: dict[str, int] = {}
         for kind in ASKED:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from errors import InputError
 from lightning_modules.decoding.causal_lm import CausalLm, stacked
 from lightning_modules.decoding.prompt import PROMPT
 
@@ -57,6 +58,9 @@ class AudibilityGuidance(nn.Module):
         first_end_factor: makes a full stop less likely as the first token.
         end_factor: makes it likelier later. Candidates are chosen without these three; 1 turns one off.
         num_beams: more than one keeps the best by mean log-probability; the matcher chooses in the end.
+
+    Raises:
+        InputError: a value that makes no sense.
     """
 
     def __init__(
@@ -93,7 +97,22 @@ class AudibilityGuidance(nn.Module):
         self.first_end_factor = first_end_factor
         self.end_factor = end_factor
         self.num_beams = num_beams
-        self._ids: tuple[CausalLm, list[int], int] | None = None
+        wrong = [f"{name} of at least 1" for name in ("max_new_tokens", "num_candidates", "num_beams")
+                 if getattr(self, name) < 1]  # fmt: skip
+        wrong += [f"{name} above 0" for name in ("temperature", "forbidden_factor", "first_end_factor", "end_factor")
+                  if not getattr(self, name) > 0]  # fmt: skip
+        wrong += [f"{name} of at least 0" for name in
+                  ("num_steps", "step_size", "norm_exponent", "lambda_0", "lambda_1", "lambda_2")
+                  if not getattr(self, name) >= 0]  # fmt: skip
+        wrong += ["fusion from 0 to 1"] * (not 0 <= fusion <= 1) + ["a prompt"] * (not prompt.strip())
+        if wrong:
+            raise InputError(f"expected {', '.join(wrong)} in guidance, found other values; correct them")
+        self._ids: tuple[CausalLm, Tensor, int] | None = None
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether `audible` is asked."""
+        return self.lambda_2 > 0
 
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
         """Caption B clips, each as if it were alone.
@@ -108,6 +127,7 @@ class AudibilityGuidance(nn.Module):
             B captions, without the prompt.
         """
         beginning = lm.encode(self.prompt)
+        lm.check_room(len(beginning) + self.max_new_tokens)
         forbidden, end = self._special(lm)
         number = len(audio)
         tokens = beginning.expand(number, -1)  # (B, L)
@@ -123,21 +143,23 @@ class AudibilityGuidance(nn.Module):
             rows = self._choose(rows, log_p, end)
             going = torch.zeros(number, device=audio.device).index_add(0, rows.clips, (~rows.stopped).float())
             over = going[rows.clips] == 0  # all beams of the clip have stopped
-            for row in (over | (position == self.max_new_tokens - 1)).nonzero()[:, 0].tolist():
-                done[int(rows.clips[row])].append(rows.tokens[row, len(beginning) :].tolist())
+            last = over | (position == self.max_new_tokens - 1)
+            for clip, said in zip(rows.clips[last].tolist(), rows.tokens[last, len(beginning) :].tolist()):
+                done[clip].append(said)
             if bool(over.all()):
                 break
             rows = rows.take((~over).nonzero()[:, 0])
         return self._best(lm, match, audio, done, end)
 
-    def _special(self, lm: CausalLm) -> tuple[list[int], int]:
+    def _special(self, lm: CausalLm) -> tuple[Tensor, int]:
         if self._ids is None or self._ids[0] is not lm:
-            self._ids = (lm, lm.ids_with(FORBIDDEN), lm.token_id("."))
+            forbidden = torch.tensor(lm.ids_with(FORBIDDEN), dtype=torch.long, device=lm.model.device)
+            self._ids = (lm, forbidden, lm.token_id("."))
         return self._ids[1:]
 
     def _next(
         self, lm: CausalLm, rows: _Rows, match: TextFunction, audible: TextFunction | None, audio: Tensor,
-        forbidden: list[int], end: int, position: int,
+        forbidden: Tensor, end: int, position: int,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Log-probabilities (R, vocabulary) of the next token, and the unshifted memory with the last one."""
         last = rows.tokens[:, -1]
@@ -171,7 +193,7 @@ class AudibilityGuidance(nn.Module):
             shift = shift.detach() - self.step_size * gradient / norm**self.norm_exponent
         return shift
 
-    def bias(self, logits: Tensor, forbidden: list[int], end: int, position: int) -> Tensor:
+    def bias(self, logits: Tensor, forbidden: Tensor, end: int, position: int) -> Tensor:
         """Logits (R, V) with forbidden tokens damped, and the full stop damped at first and raised later."""
         logits = logits.clone()
         logits[:, forbidden] = damped(logits[:, forbidden], self.forbidden_factor)
@@ -188,7 +210,7 @@ class AudibilityGuidance(nn.Module):
         clips, counts = rows.clips.unique_consecutive(return_counts=True)
         width = int(counts[0])  # rows of a clip: 1 at first, then num_beams
         mean = (total / said[:, None]).view(len(clips), -1)  # (clips, width V)
-        best = mean.topk(self.num_beams).indices  # (clips, beams)
+        best = mean.topk(min(self.num_beams, log_p.shape[1])).indices  # (clips, beams)
         source = (best // log_p.shape[1] + torch.arange(len(clips), device=best.device)[:, None] * width).flatten()
         token = (best % log_p.shape[1]).flatten()
         chosen = rows.take(source)
@@ -201,13 +223,13 @@ class AudibilityGuidance(nn.Module):
         self, lm: CausalLm, match: TextFunction, audio: Tensor, done: dict[int, list[list[int]]], end: int
     ) -> list[str]:
         """Of each clip's beams, the one nearest to its sound, scored without the prompt."""
-        captions = []
-        for clip, said in done.items():
-            ended = [tokens[: tokens.index(end) + 1] if end in tokens else tokens for tokens in said]
-            texts = [text.strip() for text in lm.decode(ended)]
-            best = int((match(texts) @ audio[clip]).argmax()) if len(texts) > 1 else 0
-            captions.append(texts[best])
-        return captions
+        said = [tokens for beams in done.values() for tokens in beams]
+        texts = [text.strip() for text in lm.decode([row[: row.index(end) + 1] if end in row else row for row in said])]
+        width = len(texts) // len(done)  # beams of a clip, equally many for all
+        if width == 1:
+            return texts
+        cosine = (match(texts).unflatten(0, (-1, width)) * audio[list(done), None]).sum(-1)  # (clips, beams)
+        return [texts[clip * width + best] for clip, best in enumerate(cosine.argmax(1).tolist())]
 
 
 class _Scores:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from errors import InputError
+
 
 class CausalLm:
     """Rows of equally many tokens, and the keys and values of all but the last of each.
@@ -20,17 +22,35 @@ class CausalLm:
         self.tokenizer = tokenizer
 
     def encode(self, prompt: str) -> Tensor:
-        """A prompt's tokens, (L,), after the token that begins a text."""
+        """A prompt's tokens, (L,), after the token that begins a text, or ends one where there is none to begin."""
         ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        return torch.tensor([self.tokenizer.bos_token_id, *ids], device=self.model.device)
+        first = self.tokenizer.bos_token_id
+        if first is None:
+            first = self.tokenizer.eos_token_id
+        if first is None:
+            raise InputError("expected a tokenizer with a token that begins or ends a text, found none; take another")
+        return torch.tensor([first, *ids], device=self.model.device)
+
+    def check_room(self, length: int) -> None:
+        """Refuse texts of more tokens than the model has positions.
+
+        Raises:
+            InputError: that is so.
+        """
+        room = getattr(self.model.config, "max_position_embeddings", None) or length
+        if length > room:
+            raise InputError(
+                f"expected a prompt and a caption of at most {room} tokens, the language model's positions, "
+                f"found {length}; lower max_new_tokens, or shorten the prompt"
+            )
 
     def decode(self, rows: list[list[int]]) -> list[str]:
         """Texts of tokens, those that are no text left out."""
         return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def token_id(self, text: str) -> int:
-        """The one token that a text is, or its last."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"][-1]
+        """The last token of a text that goes on a word; alone it may be another one, that begins a word."""
+        return self.tokenizer(f"a{text}", add_special_tokens=False)["input_ids"][-1]
 
     def ids_with(self, characters: str) -> list[int]:
         """Every token whose text has one of the characters."""

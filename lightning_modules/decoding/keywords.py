@@ -32,7 +32,13 @@ class KeywordDecoding(nn.Module):
         beta: weight of the matcher's distribution over the candidates, beside their probabilities.
         scale: of the cosines before that softmax.
         max_new_tokens: of a caption; it ends before at one of . ! ?
+
+    Raises:
+        InputError: a value that makes no sense, or no keywords.
     """
+
+    needs_classifier = False
+    prompt = None  # its own, for each sound
 
     def __init__(
         self,
@@ -47,6 +53,11 @@ class KeywordDecoding(nn.Module):
         max_new_tokens: int = 30,
     ) -> None:
         super().__init__()
+        if min(num_keywords, num_candidates, max_new_tokens) < 1 or beta < 0 or scale < 0:
+            raise InputError(
+                f"expected num_keywords, num_candidates and max_new_tokens of at least 1, beta and scale of at least "
+                f"0, found {num_keywords}, {num_candidates}, {max_new_tokens}, {beta} and {scale}; correct them"
+            )
         self.keywords = read_bank(Path(bank))
         self.num_keywords = num_keywords
         self.beginning, self.between, self.ending = beginning, between, ending
@@ -65,6 +76,7 @@ class KeywordDecoding(nn.Module):
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
         """Caption B clips, each as if it were alone; see `AudibilityGuidance`. `audible` is not asked."""
         prompts = [lm.encode(prompt) for prompt in self.prompts(match, audio)]
+        lm.check_room(max(map(len, prompts)) + self.max_new_tokens)
         alike: dict[int, list[int]] = defaultdict(list)  # clips by the length of their prompts
         for clip, prompt in enumerate(prompts):
             alike[len(prompt)].append(clip)

@@ -139,7 +139,7 @@ class TextTower(nn.Module):
 
     def pool(self, states: Tensor, lengths: Tensor) -> Tensor:
         """The state of each text's last token, (B, L, width) to (B, D)."""
-        return self.head(self.norm(states[torch.arange(len(states)), lengths - 1]))
+        return self.head(self.norm(states[torch.arange(len(states), device=states.device), lengths - 1]))
 
     def forward(self, ids: list[tuple[int, ...]]) -> Tensor:
         """Embed texts that begin alike, each beginning once: N texts of token ids to (N, D), not of norm 1.
@@ -178,7 +178,7 @@ class ImageBind(nn.Module):
     """
 
     sampling_rate = 16000
-    max_seconds = 10.0
+    max_seconds = None  # the clips are spread over any length
 
     def __init__(
         self, audio: AudioTower, text: TextTower, tokenizer: Any, num_clips: int = 3, last_clip_at_end: bool = True

@@ -41,6 +41,11 @@ class SequenceClassifier(nn.Module):
         """Names of the classes, by index."""
         return [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
 
+    @property
+    def prompt(self) -> str | None:
+        """What its sentences began with in training, if its configuration says so."""
+        return getattr(self.model.config, "audibility_prompt", None)
+
     def label_index(self, label: str) -> int:
         """The index of a class.
 

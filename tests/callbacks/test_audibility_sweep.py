@@ -33,7 +33,7 @@ def test_table_and_figure(tmp_path: Path) -> None:
     ]
     main([*runs, "--no-java", "--output", str(tmp_path / "sweep.md")])
     text = (tmp_path / "sweep.md").read_text()
-    assert "Spearman's rank correlation of A with lambda_2: 0.500" in text
+    assert "Spearman's rank correlation of the mean A with lambda_2: 0.500" in text
     header, _, first, second = text.splitlines()[:4]
     assert header.startswith("| lambda_2 |") and "CIDEr-D minus 0's" in header and header.rstrip(" |").endswith("A")
     assert first.startswith("| 0 |") and second.endswith("| 0.900 |")
@@ -59,7 +59,8 @@ def test_trainings_are_averaged_and_compared_one_by_one(tmp_path: Path) -> None:
     # all captions of the first training are references' words, of the second one in three
     first, second = (float(part.split(" [")[0]) for part in gaps.split(": ")[1].split("], "))
     assert first > 2 * second > 0
-    assert "Spearman's rank correlation of A with lambda_2: 1.000" in output.read_text()
+    assert "Spearman's rank correlation of the mean A with lambda_2: 1.000" in output.read_text()
+    assert "training by training: 1.000, 1.000; A rises from 0 by at most 0.800, 0.200" in output.read_text()
 
 
 def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +69,9 @@ def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for runs, told in (
         ([f"0.1={zero}"], "expected a run with lambda_2 = 0"),
         ([f"none={zero}"], "expected numbers"),
+        ([f"0={zero}"], "and another to compare with it"),
+        ([f"0={zero}", f"0.0={zero}", f"0.1={zero}"], "expected different, finite numbers"),
+        ([f"0={zero}", f"nan={zero}"], "expected different, finite numbers"),
         ([f"0={zero}", f"0.1={bare}"], "expected metric A"),
     ):
         with pytest.raises(SystemExit) as ended:

@@ -13,7 +13,7 @@ FILES = {"inaudible": "notAudible.txt", "audible": "audible.txt"}
 
 
 def data(folder: Path, **more: object) -> SentenceDataModule:
-    module = SentenceDataModule(str(folder), **({"files": FILES, "seed": 0} | more))
+    module = SentenceDataModule(str(folder), **({"files": FILES, "split_seed": 0} | more))
     module.trainer = SimpleNamespace(is_global_zero=True, global_rank=0, world_size=1)  # type: ignore[assignment]
     return module
 
@@ -40,7 +40,7 @@ def test_parts_share_nothing_and_keep_the_classes_shares(folder: Path, capsys: p
     assert sum(map(len, parts)) == len(set.union(*parts)) == 100
     for texts, classes in module.parts.values():
         assert [text.startswith("Bell") for text in texts] == (classes == 1).tolist()
-    again, other = data(folder), data(folder, seed=1)
+    again, other = data(folder), data(folder, split_seed=1)
     again.setup("test")
     other.setup("test")
     assert again.sentences("test") == module.sentences("test") != other.sentences("test")

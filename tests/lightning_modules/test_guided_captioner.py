@@ -1,5 +1,6 @@
 """Guided captioning through the real command, on a few clips of the miniature."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -9,12 +10,9 @@ import yaml
 from conftest import REPOSITORY
 
 from callbacks.captions_file import read_captions
-from datamodules.clips import ClipBatch
-from errors import InputError
 from lightning_modules.decoding.audibility import AudibilityGuidance
+from lightning_modules.decoding.keywords import KeywordDecoding
 from lightning_modules.decoding.prompt import PROMPT
-from lightning_modules.guided_captioner import GuidedCaptioner
-from lightning_modules.networks.clap import ClapEncoder
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 from train import main
 
@@ -83,12 +81,28 @@ def test_what_is_missing_is_told(
     assert ended.value.code == 2 and told in capsys.readouterr().err
 
 
-def test_a_sound_of_length_zero_is_told() -> None:
-    clap = ClapEncoder.from_pretrained(REPOSITORY / "assets/miniature/clap")
-    stage = GuidedCaptioner(AudibilityGuidance(lambda_2=0.0), clap)
-    batch = ClipBatch(["x"], True, torch.zeros(1, 8, dtype=torch.int16), torch.tensor([0]), None, [["a"]], [[]])
-    with pytest.raises(InputError, match="found one of length zero in clip 'x'"):
-        stage.embed_sounds(batch)
+@pytest.mark.parametrize("name", ["fit", "validate"])
+def test_it_has_no_fit(name: str, classifier: str, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(name, "guided", world_root)
+    assert ended.value.code == 2
+    assert f"expected test or predict, which GuidedCaptioner does, found {name}" in capsys.readouterr().err
+
+
+def test_one_prompt(classifier: str, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A classifier of other beginnings is refused; without a guidance's own prompt its own is metric A's."""
+    made = SequenceClassifier.from_pretrained(classifier)
+    made.model.config.audibility_prompt = "Sound of a"
+    made.save_pretrained("exports/other")
+    with pytest.raises(SystemExit):
+        command("test", "guided", world_root, "--model.classifier", "exports/other")
+    assert "texts that begin with 'Audio of a', as guidance's do, found one of 'Sound of a'" in capsys.readouterr().err
+    command("test", "keywords", world_root, "--model.classifier", "exports/other", "--data.max_clips", "5")
+    rows = read_captions(Path("runs/keywords/test-1"))
+    with torch.no_grad():
+        expected = made.eval().probability([f"Sound of a {caption}" for caption in rows["captions"]], "audible").mean()
+    scores = json.loads(Path("runs/keywords/test-1/scores.json").read_text())
+    assert scores["audibility"] == pytest.approx(float(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,16 @@ def test_paper_overlays_parse(config: str, paper: str, shown: str, capsys: pytes
 
 
 def test_paper_overlays_give_the_defaults_back() -> None:
-    paper = yaml.safe_load((REPOSITORY / "configs/paper/guided_captioner.yaml").read_text())
-    given = paper["model"]["init_args"]["guidance"]["init_args"]
+    def given(name: str, part: str) -> dict:
+        return yaml.safe_load((REPOSITORY / f"configs/paper/{name}.yaml").read_text())["model"]["init_args"][part]
+
+    guided = given("guided_captioner", "guidance")["init_args"]
     default = AudibilityGuidance()
-    assert {name: getattr(default, name) for name in given} == given
+    assert {name: getattr(default, name) for name in guided} == guided
+    keywords = given("keywords", "guidance")["init_args"]
+    others = inspect.signature(KeywordDecoding).parameters
+    assert {name: others[name].default for name in keywords if name != "bank"} == {
+        name: value for name, value in keywords.items() if name != "bank"
+    }
+    assert given("audibility_classifier", "optimizer")["init_args"] == {"lr": 3e-4}
+    assert given("audibility_classifier", "lr_scheduler")["init_args"] == {"step_size": 10, "gamma": 0.1}

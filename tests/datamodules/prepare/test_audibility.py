@@ -82,10 +82,42 @@ def test_sentences_of_an_answer() -> None:
 def test_the_command_with_the_miniatures_language_model(tmp_path: Path) -> None:
     main([
         "audibility", "--model", str(MINIATURE / "gpt2"), "--output", str(tmp_path), "--count", "3",
-        "--batch-size", "4", "--max-new-tokens", "12",
+        "--batch-size", "4",
     ])  # fmt: skip
     audible, inaudible = read(tmp_path)
     assert len(audible) == len(inaudible) == 3 and not set(audible) & set(inaudible)
+
+
+def test_an_answer_ends_where_the_model_ends(tmp_path: Path) -> None:
+    """Prompt and answer together fill the miniature's 64 positions and no more, however long an answer is wanted."""
+    made = SentenceWriter(str(MINIATURE / "gpt2"), tmp_path, 1, batch_size=1, max_new_tokens=500)
+    assert made.ask("audible").shape == (1, 32)
+    lengths = []
+    generate = made.model.generate
+    made.model.generate = lambda *args, **more: lengths.append(more["max_new_tokens"]) or generate(*args, **more)
+    for number in range(20):
+        made.batch("audible", number)
+    assert set(lengths) == {32}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--count", "0"), "--count, --batch-size and --max-new-tokens of at least 1"),
+        (("--batch-size", "0"), "--count, --batch-size and --max-new-tokens of at least 1"),
+        (("--output", "a_file"), "expected a folder to write to"),
+        (("--output", "half"), "expected a folder to write to"),
+    ],
+)
+def test_bad_input_is_told(
+    more: tuple[str, str], told: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a_file").touch()
+    Path("half").mkdir()
+    Path("half/generated_by.json").write_text('{"model": ')
+    with pytest.raises(SystemExit) as ended:
+        main(["audibility", "--model", str(MINIATURE / "gpt2"), "--output", "out", *more])
+    assert ended.value.code == 2 and told in capsys.readouterr().err
 
 
 def test_no_model_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

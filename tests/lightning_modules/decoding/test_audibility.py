@@ -1,6 +1,5 @@
 """Guided decoding against the same thing written slowly, and against GPT-2's own greedy text."""
 
-import math
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from plain_guidance import plain_step
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from errors import InputError
 from lightning_modules.decoding.audibility import AudibilityGuidance, _Rows
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT
@@ -16,6 +16,7 @@ from lightning_modules.decoding.text_memo import TextMemo
 
 WORDS = "<|endoftext|> Audio of a . , 1 ( bell rings dog barks red on the grass and rain falls while bird".split()  # noqa: SIM905
 D = 8
+NONE, FIVE = torch.tensor([], dtype=torch.long), torch.tensor([5])  # forbidden tokens
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,17 @@ def test_one_token_as_written_out_slowly(lm: CausalLm) -> None:
     prompt = lm.encode(PROMPT)
     tokens = torch.stack([torch.cat((prompt, torch.tensor(lm.tokenizer(text)["input_ids"]))) for text in
                           ("bell rings", "dog and", "red bell")])  # fmt: skip
-    found, memory = g._next(lm, rows_of(lm, tokens), match, audible, audio, [], 4, 0)
+    found, memory = g._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0)
     for row in range(3):
         expected = plain_step(lm.model, lm.tokenizer, g, tokens[row], match, audible, audio[row])
         torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(memory, lm.remember(tokens))  # unshifted
-    unguided = guidance(num_steps=0, **OFF)._next(lm, rows_of(lm, tokens), match, audible, audio, [], 4, 0)[0]
+    biased, _ = guidance()._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0)
+    for row in range(3):
+        factors = {5: 20.0, 4: 1.6}
+        expected = plain_step(lm.model, lm.tokenizer, g, tokens[row], match, audible, audio[row], factors)
+        torch.testing.assert_close(biased[row], expected, atol=1e-5, rtol=1e-6)
+    unguided = guidance(num_steps=0, **OFF)._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0)[0]
     assert (found - unguided).abs().max() > 0.1  # the guidance did something
 
 
@@ -83,8 +89,8 @@ def test_batched_is_one_clip_at_a_time(lm: CausalLm, num_beams: int) -> None:
     assert together == [g(lm, match, audible, audio[i : i + 1])[0] for i in range(9)]
     assert len(set(together)) > 3
     tokens = lm.encode(PROMPT).expand(9, -1)
-    both = g._next(lm, rows_of(lm, tokens), match, audible, audio, [5], 4, 0)[0]
-    alone = g._next(lm, rows_of(lm, tokens[:1]), match, audible, audio[4:5], [5], 4, 0)[0]
+    both = g._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0)[0]
+    alone = g._next(lm, rows_of(lm, tokens[:1]), match, audible, audio[4:5], FIVE, 4, 0)[0]
     torch.testing.assert_close(both[4:5], alone, atol=1e-5, rtol=1e-6)  # a forbidden token: -38
 
 
@@ -102,7 +108,7 @@ def test_without_steps_and_biases_it_is_gpt2s_greedy_text(lm: CausalLm) -> None:
 def test_biases_damp_whatever_the_sign(lm: CausalLm) -> None:
     g = guidance()
     logits = torch.tensor([[2.0, -2.0, 1.0, -1.0, 0.5]])
-    first, later = (g.bias(logits, [0, 1], 3, position)[0] for position in (0, 1))
+    first, later = (g.bias(logits, torch.tensor([0, 1]), 3, position)[0] for position in (0, 1))
     assert first.tolist() == pytest.approx([0.1, -40.0, 1.0, -1.6, 0.5])
     assert later.tolist() == pytest.approx([0.1, -40.0, 1.0, -1 / 1.01, 0.5])
     assert {WORDS[i] for i in lm.ids_with("0123456789,()!:\n")} == {",", "1", "("}
@@ -133,7 +139,7 @@ def test_each_text_is_asked_once(lm: CausalLm) -> None:
 def test_a_beam_is_at_least_as_likely_as_greedy_and_stops_at_the_full_stop(lm: CausalLm) -> None:
     g = guidance(num_steps=0, num_beams=5, **OFF)
     rows = rows_of(lm, lm.encode(PROMPT)[None])
-    log_p, rows.memory = g._next(lm, rows, match, None, sounds(1), [], 4, 0)
+    log_p, rows.memory = g._next(lm, rows, match, None, sounds(1), NONE, 4, 0)
     chosen = g._choose(rows, log_p, 4)
     assert chosen.tokens[:, -1].tolist() == log_p[0].topk(5).indices.tolist()
     chosen.stopped = torch.tensor([True, False, False, False, False])
@@ -147,7 +153,7 @@ def test_probabilities_of_zero_do_no_harm(lm: CausalLm) -> None:
         lm.model.transformer.ln_f.weight.mul_(200.0)
     try:
         rows = rows_of(lm, lm.encode(PROMPT)[None])
-        found, _ = guidance()._next(lm, rows, match, audible, sounds(1), [], 4, 0)
+        found, _ = guidance()._next(lm, rows, match, audible, sounds(1), NONE, 4, 0)
         assert found.exp().min() == 0.0 and found.isfinite().all()
     finally:
         with torch.no_grad():
@@ -159,4 +165,33 @@ def test_class_defaults_are_the_authors() -> None:
     assert (g.num_steps, g.step_size, g.norm_exponent, g.num_candidates, g.max_new_tokens) == (3, 0.3, 0.9, 512, 8)
     assert (g.lambda_0, g.lambda_1, g.lambda_2, g.temperature, g.fusion) == (0.2, 1.0, 0.015, 0.01, 0.99)
     assert (g.end_factor, g.first_end_factor, g.forbidden_factor, g.num_beams) == (1.01, 1.6, 20.0, 1)
-    assert math.isclose(g.fusion + 0.01, 1.0) and g.prompt == "Audio of a"
+    assert g.prompt == "Audio of a"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0.0}, {"temperature": -1.0}, {"num_candidates": 0}, {"num_beams": 0}, {"max_new_tokens": 0},
+        {"num_steps": -1}, {"step_size": -0.1}, {"lambda_2": -0.1}, {"lambda_0": float("nan")}, {"fusion": 2.0},
+        {"end_factor": 0.0}, {"forbidden_factor": -1.0}, {"norm_exponent": -1.0}, {"prompt": " "},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_without_sense(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"expected .*{next(iter(wrong))}.* in guidance"):
+        guidance(**wrong)
+
+
+def test_more_than_the_model_has_positions_for(lm: CausalLm) -> None:
+    with pytest.raises(InputError, match="at most 32 tokens"):
+        guidance(max_new_tokens=40)(lm, match, audible, sounds(1))
+    assert len(guidance(num_beams=500, max_new_tokens=2)(lm, match, audible, sounds(2))) == 2
+
+
+def test_a_tokenizer_without_a_beginning(lm: CausalLm) -> None:
+    bos = lm.tokenizer.bos_token
+    try:
+        lm.tokenizer.bos_token = None
+        assert lm.encode("bell").tolist() == [WORDS.index("<|endoftext|>"), WORDS.index("bell")]  # what ends one
+    finally:
+        lm.tokenizer.bos_token = bos
