@@ -97,3 +97,19 @@ def test_predict_is_told(sentences: Path, capsys: pytest.CaptureFixture[str]) ->
         command("predict", "--export.load", "false")
     assert ended.value.code == 2
     assert "expected fit or validate or test, which AudibilityClassifier does" in capsys.readouterr().err
+
+
+def test_class_defaults_are_the_papers() -> None:
+    """AdamW at 3e-4, divided by ten every ten of 40 epochs, batches of 64."""
+    stage = AudibilityClassifier(SequenceClassifier.from_scratch(["inaudible", "audible"], vocab_size=20))
+    configured = stage.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert rates == pytest.approx([3e-4] * 10 + [3e-5] * 10 + [3e-6] * 10 + [3e-7] * 10)
+    paper = yaml.safe_load((REPOSITORY / "configs/paper/audibility_classifier.yaml").read_text())
+    assert paper["trainer"]["max_epochs"] == 40 and paper["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 3e-4
