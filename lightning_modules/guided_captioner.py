@@ -110,7 +110,7 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     try:
         return AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split()).split(". ")[0][:200]
         raise InputError(
             f"expected a causal language model in {name!r}, found none ({reason}); check the folder or hub id"
         ) from error

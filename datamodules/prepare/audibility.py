@@ -56,7 +56,7 @@ class SentenceWriter:
             self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.tokenizer = AutoTokenizer.from_pretrained(model)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split()).split(". ")[0][:200]
             raise InputError(
                 f"expected a causal language model in {model!r}, found none ({reason}); correct it"
             ) from None

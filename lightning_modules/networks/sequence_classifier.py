@@ -127,7 +127,7 @@ class SequenceClassifier(nn.Module):
             model = AutoModelForSequenceClassification.from_pretrained(name, config=config)
             tokenizer = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split()).split(". ")[0][:200]
             raise InputError(
                 f"expected a classifier of sentences in {name!r}, found none ({reason}); train one: "
                 "python train.py fit --config configs/audibility.yaml, or check the path"
