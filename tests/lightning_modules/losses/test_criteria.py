@@ -160,20 +160,24 @@ def losses_on_a_rank(rank: int, folder: str) -> None:
     """Loss and gradients of every criterion, with half of the clips on each of two ranks."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     audio, image = (part[4 * rank : 4 * rank + 4] for part in batch())
-    results = {}
-    for name, make in CASES.items():
-        model = DistributedDataParallel(Aligned(make().criterion))
-        for _ in range(2):  # DDP complains of a parameter without a gradient in the step that follows
-            model.zero_grad()
-            loss = model(audio, image)
-            loss.backward()
-        mean = loss.detach().clone()
-        distributed.all_reduce(mean)
-        model.eval()  # ranks may have different numbers of clips then: each keeps to its own
-        results[name] = (mean / 2, [p.grad for p in model.parameters()], model.module(audio, image).detach())
+    results = {name: losses_of(DistributedDataParallel(Aligned(make().criterion)), audio, image) for name, make in
+               CASES.items()}  # fmt: skip
     if rank == 0:
         torch.save(results, f"{folder}/results.pt")
-    distributed.destroy_process_group()
+    distributed.barrier()
+    distributed.destroy_process_group()  # of which no model is left: one that dies later may wait for it for ever
+
+
+def losses_of(model: DistributedDataParallel, audio: Tensor, image: Tensor) -> tuple:
+    """The mean loss of the ranks, the gradients, and this rank's own loss in evaluation."""
+    for _ in range(2):  # DDP complains of a parameter without a gradient in the step that follows
+        model.zero_grad()
+        loss = model(audio, image)
+        loss.backward()
+    mean = loss.detach().clone()
+    distributed.all_reduce(mean)
+    model.eval()  # ranks may have different numbers of clips then: each keeps to its own
+    return mean / 2, [p.grad for p in model.parameters()], model.module(audio, image).detach()
 
 
 def test_two_ranks_train_as_one(tmp_path: Path) -> None:
