@@ -15,6 +15,7 @@ help:  ## this list
 	@echo "  python -m datamodules.prepare    corpora and folders to shards               or earshot-prepare"
 	@echo "  python -m callbacks.score        scores of a captions file                   or earshot-score"
 	@echo "  python -m callbacks.report       one table of several runs                   or earshot-report"
+	@echo "  python -m callbacks.audibility_sweep   table and figure over lambda_2        or earshot-sweep"
 
 install: .venv/installed  ## the private environment with everything pinned (once; demo and test do it too)
 

@@ -14,12 +14,32 @@ class InputError(Exception):
     """Input that cannot be used: says what was expected, what was found and what to do."""
 
 
+def require_folder(name: str, what: str) -> None:
+    """Refuse the path of a folder that is not there, before the network is asked for it as if it were a hub id.
+
+    Args:
+        name: a folder or a hub id; a folder's begins with /, ./, ../ or exports/, or with a folder that is here.
+        what: that is expected there.
+
+    Raises:
+        InputError: a folder's name, and no such folder.
+    """
+    first = Path(name).parts[:1]
+    local = name.startswith(("/", "./", "../", "exports/")) or (len(Path(name).parts) > 1 and Path(*first).is_dir())
+    if local and not Path(name).is_dir():
+        raise InputError(
+            f"expected {what} in {name}, found no such folder; run: {command_that_makes(name)}, or name one"
+        )
+
+
 def command_that_makes(export: str | Path) -> str:
     """The command that fills exports/<run_name>: the first line of the YAML in configs/ that has this run_name.
 
     Names that end in _seed<k> are those of `make dali`, whose targets they are.
     """
     run_name = Path(export).name
+    if re.fullmatch(r"audibility_seed\d+", run_name):
+        return "make audibility SEEDS=8"
     if re.search(r"_seed\d+$", run_name):
         return (
             f"make exports/{run_name}/{'captions.csv' if run_name.startswith('pseudo') else 'provenance.json'} SEEDS=8"

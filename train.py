@@ -113,13 +113,17 @@ class TrainCLI(LightningCLI):
                 logger.init_args.save_dir = str(folder)
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Refuse what the stage does not do: a captioner that is guided has no fit."""
+        """Refuse what the stage does not do, as a captioner that is guided has no fit, or has nothing to start from."""
         able = [name for name, step in STEPS.items() if is_overridden(step, self.model, LightningModule)]
         if subcommand not in able:
             stage = type(self.model).__name__
             raise InputError(
                 f"expected {' or '.join(able)}, which {stage} does, found {subcommand}; correct the command"
             )
+        if subcommand != "fit" and self.config_init[subcommand].ckpt_path is None:
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, Export):
+                    callback.require_source(self.model)
         super()._run_subcommand(subcommand)
 
     def instantiate_classes(self) -> None:

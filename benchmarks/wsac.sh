@@ -46,7 +46,7 @@ for trained in noise_injection noise_injection_paper embedding_shift; do
     done
 done
 # shellcheck disable=SC2046 (two words)
-set -- $(sort -rn "$on_val" | head -n 1 | cut -d ' ' -f 2-)
+set -- $(LC_ALL=C sort -rn "$on_val" | head -n 1 | cut -d ' ' -f 2-)
 for seed in $seeds; do
     run test test "$seed" "$1" "$2"
 done

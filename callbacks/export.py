@@ -40,24 +40,27 @@ class Export(L.Callback):
         self.load = load
         self.source = self.folder if source is None else Path(source)
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Say at once when there is nothing to start from."""
-        if self._starts_from_export(trainer, pl_module) and not self.source.is_dir():
+    def require_source(self, pl_module: L.LightningModule) -> None:
+        """Say when there is nothing to start from; train.py asks before anything is loaded.
+
+        Raises:
+            InputError: the stage starts from an export, and there is none.
+        """
+        if self.load and hasattr(pl_module, "load_export") and not self.source.is_dir():
             raise InputError(
                 f"expected {self.source}/, found nothing; run: {command_that_makes(self.source)}, "
                 "or start from --ckpt_path, or with --export.load false from the pretrained weights"
             )
 
-    def _starts_from_export(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
-        fitting = trainer.state.fn == "fit"
-        return self.load and not fitting and trainer.ckpt_path is None and hasattr(pl_module, "load_export")
-
     def _load(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if self._starts_from_export(trainer, pl_module):
+        fitting = trainer.state.fn == "fit"
+        if self.load and not fitting and trainer.ckpt_path is None and hasattr(pl_module, "load_export"):
+            self.require_source(pl_module)
             pl_module.load_export(self.source)
             rank_zero_info(f"Weights of {self.source}/")
 
-    # not in `setup`: the stage's own setup, which may build what is loaded, runs after the callbacks'
+    # not in `setup`: the stage's own, which may build what is loaded, runs after the callbacks', and ckpt_path is not
+    # known there yet
     on_validation_start = on_test_start = on_predict_start = _load
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,6 +1,7 @@
 """Sentences with their classes, for classifiers of sentences: text files or a table, split without overlap."""
 
 import csv
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ class SentenceDataModule(ClipDataModule):
             return {}
         return {
             "train_sentences": len(self.sentences("train")),
+            "digest of train_sentences": hashlib.sha256("\0".join(self.sentences("train")).encode()).hexdigest()[:12],
             "split_seed": self.split_seed,
             "seed": self.seed,
             "batch_size": self.batch_size,

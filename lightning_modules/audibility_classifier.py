@@ -134,9 +134,14 @@ class AudibilityClassifier(L.LightningModule):
         """Take the classifier of such a folder.
 
         Raises:
-            InputError: it has no such label, or learnt from sentences with another prompt.
+            InputError: it has other labels, or learnt from sentences with another prompt.
         """
         found = SequenceClassifier.from_pretrained(folder, max_tokens=self.classifier.max_tokens)
+        if found.labels != self.classifier.labels:
+            raise InputError(
+                f"expected a classifier of {', '.join(self.classifier.labels)}, in this order, in {folder}, found "
+                f"{', '.join(found.labels)}; give the data and the classifier the order of fit"
+            )
         if found.prompt not in (None, self.prompt):
             raise InputError(
                 f"expected a classifier of sentences that begin with {self.prompt!r} in {folder}, found one of "

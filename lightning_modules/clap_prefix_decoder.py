@@ -12,41 +12,21 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Adam
 from torchmetrics import MeanMetric
 from tqdm import tqdm
 
 from datamodules.clips import CaptionBatch, CaptionRows, Captions, ClipBatch, ClipFormat, EmbeddedCaptionRows
 from errors import InputError
 from lightning_modules.networks.clap import ClapEncoder
-from lightning_modules.networks.embedding_cache import cached, write_cache
+from lightning_modules.networks.embedding_cache import shared_cache
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.modality_gap import Embedded
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
+from lightning_modules.networks.warmup_step import WarmupStep
 
 TEXTS_AT_ONCE = 256
 TRAINED_WITH = "trained_with.json"
-
-
-class WarmupStep(LambdaLR):
-    """The paper's schedule (4.2): linearly up over the first epochs, times `gamma` every `step_size` epochs.
-
-    Args:
-        warmup: epochs until the full rate.
-        step_size: epochs between two decays.
-        gamma: factor of a decay.
-
-    Raises:
-        InputError: fewer epochs than one.
-    """
-
-    def __init__(self, optimizer: Optimizer, warmup: int = 5, step_size: int = 10, gamma: float = 0.2) -> None:
-        if min(warmup, step_size) < 1:
-            raise InputError(
-                f"expected warmup and step_size of at least 1 epoch, found {warmup} and {step_size}; correct them"
-            )
-        super().__init__(optimizer, lambda epoch: min(1.0, (epoch + 1) / warmup) * gamma ** (epoch // step_size))
 
 
 class ClapPrefixDecoder(L.LightningModule):
@@ -207,15 +187,7 @@ class ClapPrefixDecoder(L.LightningModule):
         clap = self.clap.network
         key = hashlib.sha256(f"{digest} {clap.fingerprint(part)}".encode()).hexdigest()[:24]
         path, shape = self.cache / f"{part}-{key}.f32", (count, clap.embedding_dim)
-        if self.trainer.is_global_zero and cached(path, shape) is None:
-            write_cache(path, shape, pieces())
-        self.trainer.strategy.barrier("embeddings")
-        found = cached(path, shape)
-        if found is None:
-            raise InputError(
-                f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it"
-            )
-        return found
+        return shared_cache(path, shape, pieces, self.trainer.is_global_zero, self.trainer.strategy.broadcast)
 
     @torch.no_grad()
     def embed_sounds(self, batch: ClipBatch) -> Tensor:
@@ -325,23 +297,38 @@ class ClapPrefixDecoder(L.LightningModule):
         """
         try:
             found = json.loads((folder / TRAINED_WITH).read_text())
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise InputError(
-                f"expected a decoder of CLAP's embeddings in {folder}, found no {TRAINED_WITH} ({error.strerror}); "
-                "train it anew, or name another folder with --export.source"
+                f"expected a decoder of CLAP's embeddings in {folder}, found no {TRAINED_WITH} ({error}); train it "
+                "anew, or name another folder with --export.source"
             ) from None
-        wanted = self._trained_with()
-        if differing := [
-            f"{name} {value}, found {found.get(name)}" for name, value in wanted.items() if found.get(name) != value
-        ]:
-            raise InputError(
-                f"expected a decoder in {folder} trained with {'; '.join(differing)}; give test the overlays and the "
-                "CLAP of fit, or name another folder with --export.source"
-            )
+        self._require(found, f"a decoder in {folder}")
         self.decoder = PrefixDecoder.from_pretrained(folder).to(self.device).eval()
+        if self.max_new_tokens > self.decoder.max_tokens:
+            raise InputError(
+                f"expected max_new_tokens of at most {self.decoder.max_tokens}, as in fit, found "
+                f"{self.max_new_tokens}; lower it, or train with more"
+            )
         for strategy, name in zip(self.training_strategies, self._strategies()):
             strategy.load_state_dict(load_file(folder / f"{name}.safetensors"))
             strategy.to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what it is trained with beside the weights."""
+        checkpoint["trained_with"] = self._trained_with()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another training."""
+        self._require(checkpoint["trained_with"], "a checkpoint")
+
+    def _require(self, found: dict[str, Any], of: str) -> None:
+        wanted = self._trained_with()
+        if differing := [name for name in wanted if found.get(name) != wanted[name]]:
+            raise InputError(
+                f"expected {of} trained with {'; '.join(f'{name} {wanted[name]}' for name in differing)}, found "
+                f"{'; '.join(f'{name} {found.get(name)}' for name in differing)}; give this command the overlays and "
+                "the CLAP of fit, or name another export or checkpoint"
+            )
 
     def _trained_with(self) -> dict[str, Any]:
         clap = self.clap.network

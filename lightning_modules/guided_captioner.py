@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.clips import AudibleCaptionRows, CaptionRows, ClipBatch, ClipFormat
-from errors import InputError
+from errors import InputError, require_folder
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
@@ -63,7 +63,7 @@ class GuidedCaptioner(L.LightningModule):
         if self.audible is None and self.classifier is not None:
             classifier = SequenceClassifier.from_pretrained(self.classifier)
             classifier.label_index(self.positive)
-            self.prompt = classifier.prompt or PROMPT
+            self.prompt = PROMPT if classifier.prompt is None else classifier.prompt
             if self.guidance.prompt not in (None, self.prompt):
                 raise InputError(
                     f"expected a classifier of texts that begin with {self.guidance.prompt!r}, as guidance's do, found "
@@ -107,6 +107,7 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     Raises:
         InputError: there is none of that name.
     """
+    require_folder(name, "a causal language model")
     try:
         return AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from datamodules.caption_datamodule import CaptionDataModule, is_table
+from datamodules.caption_datamodule import CaptionDataModule
 from datamodules.miniature import Miniature, ensure_split
+from datamodules.miniature.corpora import SPLITS
 
 
 class MiniatureCaptions(CaptionDataModule, Miniature):
@@ -22,5 +23,5 @@ class MiniatureCaptions(CaptionDataModule, Miniature):
         super().prepare_data()
         assert self.trainer is not None and self.trainer.state.fn is not None
         for split in sorted(self.trainer.lightning_module.more_splits(self.trainer.state.fn.value)):  # type: ignore
-            if not is_table(split):
+            if split in SPLITS:
                 ensure_split(Path(self.root), split, self.world_seed, self.max_clips)

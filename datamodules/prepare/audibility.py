@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.sentence_datamodule import same
-from errors import InputError
+from errors import InputError, require_folder
 
 PROMPT = (
     "I want to train a classifier that distinguishes between an audio description that is more audible and not audible "
@@ -51,6 +51,7 @@ class SentenceWriter:
                 f"expected --count, --batch-size and --max-new-tokens of at least 1, found {count}, {batch_size} and "
                 f"{max_new_tokens}; correct them"
             )
+        require_folder(model, "a causal language model")
         try:
             self.model = AutoModelForCausalLM.from_pretrained(model, dtype="auto").eval()
             self.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -74,9 +75,8 @@ class SentenceWriter:
         if self.tokenizer.chat_template:
             turn = [{"role": "user", "content": text}]
             text = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=not self.tokenizer.chat_template)[
-            "input_ids"
-        ]
+        special = not self.tokenizer.chat_template  # which writes them itself
+        ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=special, verbose=False)["input_ids"]
         if ids.shape[1] > self.room // 2:
             ids = ids[:, -(self.room // 2) :]
         return ids.to(self.model.device)

@@ -10,6 +10,16 @@ from transformers import ClapAudioConfig, ClapAudioModel
 from lightning_modules.networks.log_mel import LogMel, at_least
 
 NUM_FRAMES = 1024  # the side of the spectrogram folded to a picture, 256, times 4
+# what the weights do not tell
+DECISIVE = (
+    "num_attention_heads",
+    "depths",
+    "window_size",
+    "spec_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "enable_fusion",
+)
 RENAMED = (  # authors' name, transformers' name
     (r"^bn0\.", "batch_norm."),
     (r"\.norm1\.", ".layernorm_before."),
@@ -49,7 +59,8 @@ class Htsat(nn.Module):
         self.repeat = repeat
         self.model = ClapAudioModel(config or ClapAudioConfig())
         self.width: int = self.model.config.hidden_size
-        self.settings = {"max_samples": max_samples, "repeat": repeat, **self.model.config.to_dict()}
+        decisive = {name: getattr(self.model.config, name) for name in DECISIVE}
+        self.settings = {"max_samples": max_samples, "repeat": repeat, **decisive}
 
     def features(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms (B, T) and their lengths (B,) to frames (B, 1024, 64) and their numbers (B,).

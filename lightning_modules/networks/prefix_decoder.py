@@ -49,10 +49,11 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if width % num_heads or min(width, depth, num_heads, prefix_length) < 1:
+        if min(width, depth, num_heads, prefix_length) < 1 or width % num_heads or not 0 <= dropout < 1:
             raise InputError(
-                f"expected depth, prefix_length and num_heads of at least 1 and a width that num_heads divides, found "
-                f"depth {depth}, prefix_length {prefix_length}, num_heads {num_heads}, width {width}; correct them"
+                f"expected depth, prefix_length and num_heads of at least 1, a width that num_heads divides and "
+                f"dropout from 0 to below 1, found {depth}, {prefix_length}, {num_heads}, {width} and {dropout}; correct "
+                "them"
             )
         self.prefix_length = prefix_length
         self.max_tokens = max_tokens

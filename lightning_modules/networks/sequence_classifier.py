@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from errors import InputError
+from errors import InputError, require_folder
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -119,6 +119,7 @@ class SequenceClassifier(nn.Module):
             InputError: there is no such model.
         """
         name = str(pretrained_model_name_or_path)
+        require_folder(name, "a classifier of sentences")
         try:
             config = AutoConfig.from_pretrained(name)
             if labels is not None:
@@ -129,8 +130,7 @@ class SequenceClassifier(nn.Module):
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()).split(". ")[0][:200]
             raise InputError(
-                f"expected a classifier of sentences in {name!r}, found none ({reason}); train one: "
-                "python train.py fit --config configs/audibility.yaml, or check the path"
+                f"expected a classifier of sentences in {name!r}, found none ({reason}); check the folder or hub id"
             ) from error
         return cls(model, tokenizer, max_tokens)
 

@@ -128,8 +128,9 @@ def test_a_checkpoint_goes_first() -> None:
     saved = torch.load("runs/toy/fit-1/checkpoints/best.ckpt", weights_only=True)["state_dict"]
     save_file({"weight": torch.ones(3, 4), "bias": torch.zeros(3)}, "exports/toy/model.safetensors")
     stage = ExportingStage()
-    trainer(Export("toy")).test(stage, ToyData(), ckpt_path="runs/toy/fit-1/checkpoints/best.ckpt")
-    assert torch.equal(stage.layer.weight.data, saved["layer.weight"])
+    for source in (None, "exports/none"):  # whether there is an export or not
+        trainer(Export("toy", source=source)).test(stage, ToyData(), ckpt_path="runs/toy/fit-1/checkpoints/best.ckpt")
+        assert torch.equal(stage.layer.weight.data, saved["layer.weight"])
 
 
 def test_a_missing_export_says_which_command_makes_it() -> None:

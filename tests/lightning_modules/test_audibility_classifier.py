@@ -92,6 +92,15 @@ def test_an_empty_file_is_told(sentences: Path, capsys: pytest.CaptureFixture[st
     assert ended.value.code == 2 and "expected one sentence a line in" in capsys.readouterr().err
 
 
+def test_an_export_with_the_classes_the_other_way_round(sentences: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = SequenceClassifier.from_scratch(["audible", "inaudible"], depth=1, width=32, num_heads=2, vocab_size=60)
+    made.take_words(made.learn_words(["Audio of a dog is heard"]))
+    made.save_pretrained("exports/turned")
+    with pytest.raises(SystemExit) as ended:
+        command("test", "--export.source", "exports/turned")
+    assert ended.value.code == 2 and "found audible, inaudible; give" in capsys.readouterr().err
+
+
 def test_predict_is_told(sentences: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command("predict", "--export.load", "false")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -244,7 +245,7 @@ def test_an_export_is_of_its_clap_and_training(
     source = ("--export.source", "exports/clap_prefix")
     for more, strategies, found in (
         (("--model.clap.init_args.pretrained_model_name_or_path", other_clap()), (), "trained with clap"),
-        ((), ("supervised",), "trained with supervised True, found False"),
+        ((), ("supervised",), "trained with supervised True, found supervised False"),
         ((), ("supervised", "projection"), "found a strategy that decodes texts"),
         (("--model.max_caption_tokens", "2"), (), "max_caption_tokens of at least 3"),
         (("--model.width", "130"), (), "a width that num_heads divides"),
@@ -255,6 +256,32 @@ def test_an_export_is_of_its_clap_and_training(
     command("test", captions_root, "--model.max_new_tokens", "3")
     with open("runs/clap_prefix/test-2/captions.csv") as file:
         assert all(len(row["caption"].split()) <= 2 for row in csv.DictReader(file))  # [CLS] is the third
+
+
+def test_a_checkpoint_is_of_its_training_and_needs_no_export(
+    in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("fit", captions_root, *SHORT)
+    shutil.rmtree("exports")  # as where fit was killed
+    best = ("--ckpt_path", "runs/clap_prefix/fit-1/checkpoints/best.ckpt")
+    command("test", captions_root, *best)
+    assert Path("runs/clap_prefix/test-1/scores.json").is_file()
+    for name, strategies in (("fit", ("supervised",)), ("test", ("embedding_shift",))):
+        with pytest.raises(SystemExit) as ended:
+            command(name, captions_root, *SHORT, *best, strategies=strategies)
+        assert ended.value.code == 2 and "expected a checkpoint trained with" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command("test", captions_root)
+    assert "found nothing; run: python train.py fit --config configs/clap_prefix.yaml" in capsys.readouterr().err
+
+
+def test_a_memory_that_is_no_split_of_the_miniatures(
+    in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("fit", captions_root, *SHORT)
+    with pytest.raises(SystemExit) as ended:
+        command("test", captions_root, "--data.train", "mine/train", strategies=("projection",))
+    assert ended.value.code == 2 and "mine/train" in capsys.readouterr().err
 
 
 def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,7 +377,10 @@ def test_the_cache_is_of_these_captions_and_this_clap(in_tmp_path: Path, caption
         write_cache(in_tmp_path / "y.f32", (10, 4), killed_after_one())
     assert [p.name for p in in_tmp_path.glob("*.f32*")] == ["x.f32"]
     (in_tmp_path / f"x.f32.partial-{socket.gethostname()}-99999999").touch()  # of a process that was killed
+    other = in_tmp_path / f"x.f32.partial-{socket.gethostname()}-2-1"  # of another machine
+    other.touch()
     write_cache(path, (10, 4), [(order, table[order])])
+    other.unlink()
     assert [p.name for p in in_tmp_path.glob("*.f32*")] == ["x.f32"]
     (in_tmp_path / "file").touch()
     with pytest.raises(InputError, match="expected room for 0.0 MB of embeddings in .*; give another folder"):

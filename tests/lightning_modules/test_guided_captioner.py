@@ -67,7 +67,10 @@ def test_keywords(classifier: str, world_root: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (("--model.classifier", "exports/none"), "python train.py fit --config configs/audibility.yaml"),
+        (
+            ("--model.classifier", "exports/none"),
+            "expected a classifier of sentences in exports/none, found no such folder",
+        ),
         (("--model.positive", "loud"), "expected a classifier with the label 'loud', found inaudible, audible"),
         (("--model.classifier", "null"), "expected a classifier for a lambda_2 that is not 0"),
         (("--model.language_model", "nothing/here"), "expected a causal language model in 'nothing/here'"),
