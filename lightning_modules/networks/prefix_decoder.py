@@ -52,8 +52,8 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
         if min(width, depth, num_heads, prefix_length) < 1 or width % num_heads or not 0 <= dropout < 1:
             raise InputError(
                 f"expected depth, prefix_length and num_heads of at least 1, a width that num_heads divides and "
-                f"dropout from 0 to below 1, found {depth}, {prefix_length}, {num_heads}, {width} and {dropout}; correct "
-                "them"
+                f"dropout from 0 to below 1, found {depth}, {prefix_length}, {num_heads}, {width} and {dropout}; "
+                "correct them"
             )
         self.prefix_length = prefix_length
         self.max_tokens = max_tokens
