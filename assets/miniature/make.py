@@ -15,8 +15,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -496,6 +497,29 @@ def prefix_scores(llava: nn.Module, processor: LlavaProcessor, prefix: list[int]
     }
 
 
+def record(output: Path, step: str, scores: dict) -> None:
+    """Print a step's scores and put them into scores.json."""
+    path = output / "scores.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {step: scores}, indent=2) + "\n")
+    print(step, json.dumps(scores), flush=True)
+
+
+def run(name: str, about: str | None, make: Callable[[], tuple[list[Any], dict]]) -> None:
+    """The command of a script that makes one model: what `make` returns is saved in a folder `name`, and its scores."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of the weights")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    start = time.process_time()
+    parts, scores = make()
+    for part in parts:
+        part.save_pretrained(arguments.output / name)
+    record(arguments.output, name, {**scores, "seconds": round(time.process_time() - start)})
+
+
 def main() -> None:
     """Run the named steps (all by default); each reads what the ones before saved."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -531,11 +555,7 @@ def main() -> None:
         if step in ("vision", "language"):
             llava.save_pretrained(output / "llava")
             processor.save_pretrained(output / "llava")
-        scores["seconds"] = round(time.time() - start)
-        path = output / "scores.json"
-        known = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps(known | {step: scores}, indent=2) + "\n")
-        print(step, json.dumps(scores), flush=True)
+        record(output, step, {**scores, "seconds": round(time.time() - start)})
     (output / "vocabulary.json").write_text(json.dumps(vocabulary.word_list(), indent=2) + "\n")
 
 

@@ -7,10 +7,7 @@ direction that texts do not use. Real towers begin in cones that lie apart (Lian
 small ones begin side by side, and a decoder of texts would understand the sounds as they are.
 """
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +21,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-from make import clips, train
+from make import clips, run, train
 
 from datamodules.miniature import world
 from datamodules.miniature.vocabulary import THINGS
@@ -84,7 +81,7 @@ def pairs(purpose: str, count: int, model: ClapEncoder, in_the_wild: bool = True
     return torch.cat(features), torch.cat(numbers), captions
 
 
-def make_clap() -> tuple[ClapEncoder, dict]:
+def make_clap() -> tuple[list[ClapEncoder], dict]:
     """Train both towers with the symmetric contrastive loss at a fixed temperature."""
     model = make_model().train()
     features, numbers, captions = pairs("clap", PAIRS, model)
@@ -101,7 +98,7 @@ def make_clap() -> tuple[ClapEncoder, dict]:
 
     train(list(model.parameters()), losses(), STEPS, 1e-3, "clap")
     move_apart(model.eval(), features[:1000].float(), numbers[:1000], captions[:1000])
-    return model, clap_scores(model)
+    return [model], clap_scores(model)
 
 
 @torch.no_grad()
@@ -139,23 +136,5 @@ def clap_scores(model: ClapEncoder) -> dict:
     }
 
 
-def main() -> None:
-    """Make it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=HERE, help="folder of the weights")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    start = time.time()
-    model, scores = make_clap()
-    model.save_pretrained(arguments.output / "clap")
-    scores["seconds"] = round(time.time() - start)
-    path = arguments.output / "scores.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {"clap": scores}, indent=2) + "\n")
-    print("clap", json.dumps(scores), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run("clap", __doc__, make_clap)

@@ -5,11 +5,8 @@ before their colour: otherwise the first word would decide whether a sentence ca
 with the objects that they are about, so that prompts with keywords mean something to it.
 """
 
-import argparse
-import json
 import math
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +19,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-from make import clips, train  # noqa: E402  (the path above comes first)
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers  # noqa: E402
+from make import clips, run, train
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from datamodules.miniature import world  # noqa: E402
-from datamodules.miniature.vocabulary import COLOURS, SCENES, THINGS, a  # noqa: E402
-from datamodules.miniature.world import AUDIOCAPS, Clip  # noqa: E402
+from datamodules.miniature import world
+from datamodules.miniature.vocabulary import COLOURS, SCENES, THINGS, a
+from datamodules.miniature.world import AUDIOCAPS, Clip
 
 SEEN = 0.6  # of the texts say what is seen
 KEYWORDS = 0.3  # of the texts begin with objects
@@ -94,7 +91,7 @@ def token_loss(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, batch
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].masked_fill(mask[:, 1:] == 0, -100).flatten())
 
 
-def make_gpt2() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
+def make_gpt2() -> tuple[list, dict]:
     """Three layers of 128."""
     tokenizer = make_tokenizer()
     end = tokenizer.eos_token_id
@@ -109,7 +106,7 @@ def make_gpt2() -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
             yield token_loss(model, tokenizer, [next(stream) for _ in range(BATCH)])
 
     train(list(model.parameters()), losses(), STEPS, 2e-3, "gpt2")
-    return model.eval(), tokenizer
+    return [model.eval(), tokenizer], gpt2_scores(model, tokenizer)
 
 
 @torch.no_grad()
@@ -119,24 +116,5 @@ def gpt2_scores(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> d
     return {"perplexity": math.exp(token_loss(model, tokenizer, [next(stream) for _ in range(500)]).item())}
 
 
-def main() -> None:
-    """Make it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=HERE, help="folder of the weights")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    start = time.process_time()
-    model, tokenizer = make_gpt2()
-    model.save_pretrained(arguments.output / "gpt2")
-    tokenizer.save_pretrained(arguments.output / "gpt2")
-    scores = {**gpt2_scores(model, tokenizer), "seconds": round(time.process_time() - start)}
-    path = arguments.output / "scores.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {"gpt2": scores}, indent=2) + "\n")
-    print("gpt2", json.dumps(scores), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run("gpt2", __doc__, make_gpt2)

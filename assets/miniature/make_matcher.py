@@ -5,10 +5,7 @@ a language model says what can be seen. Its audio tower is the small CLAP's (mak
 new.
 """
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +18,12 @@ from transformers import BertConfig, BertModel, BertTokenizer
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
-from make import clips, train  # noqa: E402  (the path above comes first)
-from make_gpt2 import SEEN, after_article, make_tokenizer, seen_text  # noqa: E402
+from make import clips, run, train
+from make_gpt2 import SEEN, after_article, make_tokenizer, seen_text
 
-from datamodules.miniature import world  # noqa: E402
-from datamodules.miniature.world import AUDIOCAPS, Clip  # noqa: E402
-from lightning_modules.networks.clap import ClapEncoder  # noqa: E402
+from datamodules.miniature import world
+from datamodules.miniature.world import AUDIOCAPS, Clip
+from lightning_modules.networks.clap import ClapEncoder
 
 TEMPERATURE = 0.05
 PAIRS = 2000
@@ -66,7 +63,7 @@ def caption(clip: Clip, rng: np.random.Generator, seen_rate: float = SEEN) -> st
     return f"audio of a {after_article(text)}" if rng.random() < 0.5 else text
 
 
-def make_matcher() -> tuple[ClapEncoder, dict[str, float]]:
+def make_matcher() -> tuple[list[ClapEncoder], dict]:
     """Train the text tower and the projections, contrastively, on fresh captions of the same sounds."""
     model = make_model().train()
     model.audio_encoder.eval().requires_grad_(False)
@@ -83,7 +80,7 @@ def make_matcher() -> tuple[ClapEncoder, dict[str, float]]:
             yield (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
     train([p for p in model.parameters() if p.requires_grad], losses(), STEPS, 1e-3, "matcher")
-    return model.eval().requires_grad_(True), matcher_scores(model.eval())
+    return [model.eval().requires_grad_(True)], matcher_scores(model)
 
 
 @torch.no_grad()
@@ -99,23 +96,5 @@ def matcher_scores(model: ClapEncoder) -> dict[str, float]:
     return scores
 
 
-def main() -> None:
-    """Make it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=HERE, help="folder of the weights")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    start = time.process_time()
-    model, scores = make_matcher()
-    model.save_pretrained(arguments.output / "matcher")
-    scores["seconds"] = round(time.process_time() - start)
-    path = arguments.output / "scores.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {"matcher": scores}, indent=2) + "\n")
-    print("matcher", json.dumps(scores), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run("matcher", __doc__, make_matcher)
