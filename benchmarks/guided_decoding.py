@@ -120,7 +120,7 @@ def full(depth: int) -> tuple[Models, Tensor]:
     judge.eval().requires_grad_(False)
 
     def ids(texts: list[str]) -> list[tuple[int, ...]]:
-        return ImageBind.token_ids(matcher, texts)  # type: ignore[arg-type]
+        return ImageBind.token_ids(matcher, texts)  # type: ignore[arg-type] (it has what is asked)
 
     def plain_match(texts: list[str]) -> Tensor:
         rows = ids(texts)
@@ -136,7 +136,7 @@ def full(depth: int) -> tuple[Models, Tensor]:
         found.count(tokens)
         return states(tokens, *more)
 
-    tower.states = counted  # type: ignore[method-assign]
+    tower.states = counted  # type: ignore[method-assign] (to count is why)
     return found, F.normalize(torch.randn(1, 1024), dim=-1)
 
 
@@ -158,7 +158,7 @@ class PlainScores(audibility._Scores):
         texts = self.lm.decode(said)
         start, before = time.process_time(), kind.found.positions["plain"]
         some = texts[: kind.sample]
-        value = (self.match(some) * self.audio[0]).sum(-1) + self.lambda_2 * self.audible(some)  # type: ignore[misc]
+        value = (self.match(some) * self.audio[0]).sum(-1) + self.lambda_2 * self.audible(some)  # type: ignore[misc] (not None)
         more = len(texts) / len(some) - 1
         kind.extra += (time.process_time() - start) * more
         kind.skipped += int((kind.found.positions["plain"] - before) * more)
@@ -182,7 +182,7 @@ def compare(
     ours = time.process_time() - start
     PlainScores.sample, PlainScores.extra, PlainScores.skipped, PlainScores.apart = sample, 0.0, 0, 0.0
     PlainScores.ours, PlainScores.found = memos, found
-    kept, audibility._Scores = audibility._Scores, PlainScores  # type: ignore[misc]
+    kept, audibility._Scores = audibility._Scores, PlainScores  # type: ignore[misc] (for a while)
     found.version = "plain"
     start = time.process_time()
     number = min(plain_clips, len(audio))

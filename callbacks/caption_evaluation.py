@@ -49,7 +49,8 @@ class CaptionEvaluation(L.Callback):
         """Append the batch of every rank to the file and to `self.rows`, on rank 0."""
         if trainer.is_global_zero and self.file is None:
             self._open(trainer)
-        batches = gathered(trainer, outputs)
+        kept = {key: value for key, value in outputs.items() if key in CaptionRows.__required_keys__}  # no embeddings
+        batches = gathered(trainer, kept)
         if self.file is None:
             return
         new = empty_rows()
@@ -123,7 +124,7 @@ class CaptionEvaluation(L.Callback):
 
 
 def gathered(trainer: L.Trainer, outputs: Any) -> list[Any]:
-    """What each rank gives, on rank 0; every rank must call it."""
+    """What each rank gives, on rank 0, and nothing but None elsewhere; every rank must call it."""
     if trainer.world_size == 1:
         return [outputs]
     batches: list[Any] = [None] * trainer.world_size

@@ -35,7 +35,7 @@ class GapFigures(L.Callback):
     ) -> None:
         """Keep the embeddings of all ranks' clips, on rank 0."""
         for rows in gathered(trainer, outputs):
-            if trainer.is_global_zero and isinstance(rows, dict) and "decoded" in rows:
+            if isinstance(rows, dict) and "decoded" in rows:
                 columns = (rows["clip_ids"], rows["audio"], rows["decoded"], rows["references"])
                 for clip_id, audio, decoded, references in zip(*columns):
                     if references:  # one without stops the evaluation

@@ -5,6 +5,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.markup import escape
@@ -59,18 +60,8 @@ class Scores:
     def write(self, folder: Path) -> Path:
         """Write scores.json into the folder at one blow; scores that are there and were not asked for now stay."""
         reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
-        path = folder / FILE_NAME
-        content = json.loads(path.read_text()) if path.is_file() else {}
-        content |= {
-            "num_clips": self.num_clips,
-            "tokenizer": self.tokenizer,
-            **self.values,
-            "not_computed": reasons,
-        }
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(partial, path)
-        return path
+        found = {"num_clips": self.num_clips, "tokenizer": self.tokenizer, **self.values, "not_computed": reasons}
+        return write_scores(folder, found)
 
     def table(self, title: str) -> Table:
         """One line for each metric, for the terminal."""
@@ -137,3 +128,13 @@ def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | No
             values[name] = None
     cider_d = metrics["cider_d"].per_clip[0] if "cider_d" in metrics else np.zeros(len(rows["clip_ids"]))
     return Scores(len(rows["clip_ids"]), measured.tokenizer, values, reasons, cider_d)
+
+
+def write_scores(folder: Path, found: dict[str, Any]) -> Path:
+    """Put scores into scores.json of the folder at one blow; others that are there stay."""
+    path = folder / FILE_NAME
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content | found, indent=2) + "\n")
+    os.replace(partial, path)
+    return path

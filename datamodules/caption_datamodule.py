@@ -121,7 +121,7 @@ class CaptionDataModule(ClipDataModule):
         return {
             "train": self.train,
             "train_captions": len(self.captions_of(self.train).texts),
-            "digest of train_captions": self.captions_of(self.train).digest()[:12],
+            "digest of train_captions": self.captions_of(self.train).digest[:12],
             "seed": self.seed,
             "batch_size": self.batch_size,
             "devices": self._trainer.world_size,

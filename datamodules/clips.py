@@ -6,6 +6,7 @@ L text tokens, K candidates.
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypedDict
 
 from torch import Tensor
@@ -69,6 +70,7 @@ class Captions:
     texts: list[str]
     clip_ids: list[str]
 
+    @cached_property
     def digest(self) -> str:
         """Of all of it, in order."""
         return hashlib.sha256("\0".join((*self.texts, *self.clip_ids)).encode()).hexdigest()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,7 +165,7 @@ class ClapPrefixDecoder(L.LightningModule):
             for rows in tqdm(order.split(TEXTS_AT_ONCE), desc="embedding", unit="batch", disable=None):
                 yield rows, self.clap.network.embed_text([texts[row] for row in rows])
 
-        return Embedded(self._cached("text", captions.digest(), len(texts), pieces), captions.clip_ids)
+        return Embedded(self._cached("text", captions.digest, len(texts), pieces), captions.clip_ids)
 
     def embedded_sounds(self, split: str) -> Embedded:
         """The audio embeddings (N, D) of all clips of a packed split, memory-mapped."""
@@ -179,13 +180,13 @@ class ClapPrefixDecoder(L.LightningModule):
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 yield rows, self.embed_sounds(batch)[kept.to(self.device)]
 
-        digest = captions.digest() + self._data.sounds_digest(split)
+        digest = captions.digest + self._data.sounds_digest(split)
         return Embedded(self._cached("audio", digest, len(clip_ids), pieces), clip_ids)
 
     @torch.no_grad()
     def _cached(self, part: str, digest: str, count: int, pieces: Any) -> Tensor:
         clap = self.clap.network
-        key = hashlib.sha256(f"{digest} {clap.fingerprint(part)}".encode()).hexdigest()[:24]
+        key = hashlib.sha256(f"{digest} {self._clap_digests[part]}".encode()).hexdigest()[:24]
         path, shape = self.cache / f"{part}-{key}.f32", (count, clap.embedding_dim)
         return shared_cache(path, shape, pieces, self.trainer.is_global_zero, self.trainer.strategy.broadcast)
 
@@ -331,12 +332,16 @@ class ClapPrefixDecoder(L.LightningModule):
             )
 
     def _trained_with(self) -> dict[str, Any]:
-        clap = self.clap.network
         return {
             "strategies": self._strategies(),
             "supervised": self.supervised,
-            "clap": {part: clap.fingerprint(part)[:16] for part in ("text", "audio")},
+            "clap": {part: digest[:16] for part, digest in self._clap_digests.items()},
         }
+
+    @cached_property
+    def _clap_digests(self) -> dict[str, str]:
+        """Of the towers, which stay as they are: every checkpoint names them, and hashing them takes seconds."""
+        return {part: self.clap.network.fingerprint(part) for part in ("text", "audio")}
 
     def _strategies(self) -> list[str]:
         names = (type(strategy).__name__ for strategy in self.training_strategies)

@@ -72,7 +72,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     """One token a word, lower case."""
     words = {word for name in HEARD_NOUN for word in (HEARD_NOUN[name], *(THINGS[name].verbs or ()))}
     words |= {str(thing.seen) for thing in THINGS.values() if thing.seen} | {*COLOURS, *SCENES}
-    words |= set("audio of a an is and while as that on the objects this sound".split()) | set(":,.")  # noqa: SIM905
+    words |= {"audio", "of", "a", "an", "is", "and", "while", "as", "that", "on", "the", "objects", "this", "sound"}
+    words |= set(":,.")
     special = ("<|endoftext|>", "<|unknown|>")
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate((*special, *sorted(words)))}, special[1]))
     tokenizer.normalizer = normalizers.Lowercase()

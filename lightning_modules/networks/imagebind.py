@@ -22,7 +22,6 @@ EPS = 1e-6
 AUDIO_MEAN, AUDIO_DEVIATION = -4.268, 9.138
 CLIP_SECONDS, CLIP_FRAMES, PADDED_FRAMES = 2.0, 198, 204
 KERNEL, STRIDE = 16, 10
-TEXTS_AT_ONCE = 1024
 
 
 class BiasedAttention(Attention):
@@ -151,18 +150,10 @@ class TextTower(nn.Module):
         lengths = torch.tensor([len(beginning) for beginning in beginnings], device=device)
         _, past = self.states(pad(beginnings, device))
         rests = [row[len(beginnings[owner]) :] for row, owner in zip(ids, owners)]
-        order = sorted(range(len(ids)), key=lambda i: len(rests[i]))  # alike lengths together
-        pooled: list[Tensor] = []
-        for start in range(0, len(order), TEXTS_AT_ONCE):
-            part = order[start : start + TEXTS_AT_ONCE]
-            owner = torch.tensor([owners[i] for i in part], device=device)
-            shared = [(keys[owner], values[owner]) for keys, values in past]
-            some = [rests[i] for i in part]
-            states, _ = self.states(pad(some, device), shared, lengths[owner])
-            pooled.append(self.pool(states, torch.tensor([len(row) for row in some], device=device)))
-        back = torch.empty(len(order), dtype=torch.long, device=device)
-        back[torch.tensor(order, device=device)] = torch.arange(len(order), device=device)
-        return torch.cat(pooled)[back]
+        owner = torch.tensor(owners, device=device)
+        shared = [(keys[owner], values[owner]) for keys, values in past]
+        states, _ = self.states(pad(rests, device), shared, lengths[owner])
+        return self.pool(states, torch.tensor([len(row) for row in rests], device=device))
 
 
 class ImageBind(nn.Module):

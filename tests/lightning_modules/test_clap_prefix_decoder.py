@@ -275,6 +275,15 @@ def test_a_checkpoint_is_of_its_training_and_needs_no_export(
     assert "found nothing; run: python train.py fit --config configs/clap_prefix.yaml" in capsys.readouterr().err
 
 
+def test_the_towers_are_hashed_once(in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many captions are looked up in the cache and checkpoints are written."""
+    hashed: list[str] = []
+    plain = ClapEncoder.fingerprint
+    monkeypatch.setattr(ClapEncoder, "fingerprint", lambda self, part: hashed.append(part) or plain(self, part))
+    command("fit", captions_root, *SHORT)
+    assert sorted(hashed) == ["audio", "text"]
+
+
 def test_a_memory_that_is_no_split_of_the_miniatures(
     in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
