@@ -245,7 +245,7 @@ class ClapPrefixDecoder(L.LightningModule):
     def caption(self, batch: ClipBatch) -> CaptionRows:
         """Captions of a batch, beside its ids, references, labels and embeddings."""
         if not batch.valid:
-            return CaptionRows(clip_ids=[], captions=[], references=[], labels=[])
+            return batch.rows([])
         audio = self.embed_sounds(batch)
         decoded = audio
         if self.caption_from == "reference":
@@ -260,14 +260,8 @@ class ClapPrefixDecoder(L.LightningModule):
             decoded = self.as_trained(self.inference_strategy(audio))
         tokens = self.decoder.generate(decoded, self.max_new_tokens)
         words = self.clap.network.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return EmbeddedCaptionRows(
-            clip_ids=batch.clip_ids,
-            captions=[text.strip() for text in words],
-            references=batch.captions,
-            labels=batch.labels,
-            audio=audio.cpu(),
-            decoded=decoded.cpu(),
-        )
+        rows = batch.rows([text.strip() for text in words])
+        return EmbeddedCaptionRows(**rows, audio=audio.cpu(), decoded=decoded.cpu())
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions with their references, for the evaluation callback."""
