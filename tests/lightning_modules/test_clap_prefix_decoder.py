@@ -4,10 +4,8 @@ import csv
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +25,6 @@ from errors import InputError
 from lightning_modules.clap_prefix_decoder import ClapPrefixDecoder
 from lightning_modules.decoding.text_memory import NearestNeighbour
 from lightning_modules.networks.clap import ClapEncoder
-from lightning_modules.networks.embedding_cache import cached, write_cache
 from lightning_modules.networks.modality_gap import Embedded, EmbeddingShift, NoiseInjection
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from train import main
@@ -377,32 +374,10 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
 
 
 def test_the_cache_is_of_these_captions_and_this_clap(in_tmp_path: Path, captions_root: Path) -> None:
-    path, table = in_tmp_path / "x.f32", torch.randn(10, 4)
-    assert cached(path, (10, 4)) is None
-    order = torch.randperm(10)
-    write_cache(path, (10, 4), ((rows, table[rows]) for rows in order.split(3)))
-    assert torch.equal(cached(path, (10, 4)), table) and cached(path, (11, 4)) is None
-    with pytest.raises(RuntimeError):
-        write_cache(in_tmp_path / "y.f32", (10, 4), killed_after_one())
-    assert [p.name for p in in_tmp_path.glob("*.f32*")] == ["x.f32"]
-    (in_tmp_path / f"x.f32.partial-{socket.gethostname()}-99999999").touch()  # of a process that was killed
-    other = in_tmp_path / f"x.f32.partial-{socket.gethostname()}-2-1"  # of another machine
-    other.touch()
-    write_cache(path, (10, 4), [(order, table[order])])
-    other.unlink()
-    assert [p.name for p in in_tmp_path.glob("*.f32*")] == ["x.f32"]
-    (in_tmp_path / "file").touch()
-    with pytest.raises(InputError, match="expected room for 0.0 MB of embeddings in .*; give another folder"):
-        write_cache(in_tmp_path / "file" / "x.f32", (10, 4), [])
     command("fit", captions_root, *SHORT)
     before = set(Path("data/embeddings").iterdir())
     command("fit", captions_root, *SHORT, "--model.clap.init_args.pretrained_model_name_or_path", other_clap())
     assert len(set(Path("data/embeddings").iterdir()) - before) == 2
-
-
-def killed_after_one() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    yield torch.tensor([0]), torch.zeros(1, 4)
-    raise RuntimeError("killed")
 
 
 def other_clap() -> str:
