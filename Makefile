@@ -13,9 +13,9 @@ help:  ## this list
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  python train.py {fit,validate,test,predict} --config configs/<stage>.yaml   or earshot-train"
 	@echo "  python -m datamodules.prepare    corpora and folders to shards               or earshot-prepare"
-	@echo "  python -m callbacks.score        scores of a captions file                   or earshot-score"
-	@echo "  python -m callbacks.report       one table of several runs                   or earshot-report"
-	@echo "  python -m callbacks.audibility_sweep   table and figure over lambda_2        or earshot-sweep"
+	@echo "  python -m evaluation        scores of a captions file                   or earshot-score"
+	@echo "  python -m reports.compare       one table of several runs                   or earshot-report"
+	@echo "  python -m reports.sweep   table and figure over lambda_2        or earshot-sweep"
 
 install: .venv/installed  ## the private environment with everything pinned (once; demo and test do it too)
 
@@ -38,8 +38,8 @@ demo: install  ## the main job: train the alignment on the miniature, caption so
 	$(RUN) test $(OT) --config configs/inputs/image.yaml $(NO_JAVA)
 	$(RUN) test $(OT) --config configs/inputs/audio_image.yaml $(NO_JAVA)
 	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
-	$(BIN)/python -m datamodules.prepare miniature audiocaps/val
-	$(BIN)/python -m callbacks.report "sound=runs/dali_ot" "picture=runs/image" \
+	$(BIN)/python -m miniature audiocaps/val
+	$(BIN)/python -m reports.compare "sound=runs/dali_ot" "picture=runs/image" \
 		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
 		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
 		--output runs/demo.md
@@ -53,11 +53,11 @@ empty :=
 space := $(empty) $(empty)
 
 criteria: install  ## train with every criterion and print one table (SEEDS=3: three trainings each)
-	$(BIN)/python -m datamodules.prepare miniature audioset/train audioset/val audiocaps/val audiocaps/test
+	$(BIN)/python -m miniature audioset/train audioset/val audiocaps/val audiocaps/test
 	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(foreach seed,$(SEED_LIST),$(CRITERIA:%=criterion-%.$(seed)))
 	$(RUN) validate $(OT) --config configs/baseline/pretrained.yaml
 	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
-	$(BIN)/python -m callbacks.report $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
+	$(BIN)/python -m reports.compare $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
 		$(SEED_LIST:%=runs/dali_$(criterion)_seed%)))") "not aligned=runs/pretrained" --against ot \
 		--logged "val/modality_gap=modality gap" --vocabulary assets/miniature/vocabulary.json --output runs/criteria.md
 	$(foreach seed,$(SEED_LIST),$(BIN)/python -m benchmarks.attention_weights runs/dali_attentive_ot_seed$(seed) &&) true
@@ -74,7 +74,7 @@ criterion-%:
 include dali.mk
 
 wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho (SEEDS=3)
-	$(BIN)/python -m datamodules.prepare miniature wavcaps/train
+	$(BIN)/python -m miniature wavcaps/train
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 wsac-audiocaps wsac-clotho
 
 wsac-%:
@@ -85,9 +85,9 @@ LAMBDAS ?= 0 0.015 0.03 0.06 0.15 0.5
 guided_runs = $(subst $(space),$(comma),$(strip $(SEED_LIST:%=runs/$(1)_seed%$(2))))
 
 audibility: install  ## the audibility classifier, captions guided by it with each lambda_2, table and figure (SEEDS=3)
-	$(BIN)/python -m datamodules.prepare miniature audiocaps/test sentences
+	$(BIN)/python -m miniature audiocaps/test sentences
 	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(SEED_LIST:%=audibility-%)
-	$(BIN)/python -m callbacks.audibility_sweep $(foreach l,$(LAMBDAS),$(l)=$(call guided_runs,guided,_$(l))) \
+	$(BIN)/python -m reports.sweep $(foreach l,$(LAMBDAS),$(l)=$(call guided_runs,guided,_$(l))) \
 		--beside "ZerAuCap=$(call guided_runs,keywords)" --vocabulary assets/miniature/vocabulary.json \
 		--output runs/audibility.md
 
@@ -109,7 +109,7 @@ lint: install  ## style and types
 	$(BIN)/mypy
 
 metrics: install  ## fetch what METEOR and SPICE need (Java does the rest)
-	$(BIN)/python -m callbacks.score --fetch
+	$(BIN)/python -m evaluation --fetch
 
 clean:  ## remove the environment and caches; runs, exports and data stay
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

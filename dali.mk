@@ -30,7 +30,7 @@ DATA_READY := $(if $(filter paper,$(SIZE)),,data/miniature/dali_ready)
 ROOT := $(if $(filter paper,$(SIZE)),data,data/miniature)
 dali-data: $(DATA_READY)
 data/miniature/dali_ready:
-	$(BIN)/python -m datamodules.prepare miniature audioset/train audioset/val audioset/balanced audiocaps/train \
+	$(BIN)/python -m miniature audioset/train audioset/val audioset/balanced audiocaps/train \
 		audiocaps/val audiocaps/test clotho/val clotho/test
 	@touch $@
 
@@ -87,7 +87,7 @@ row = "$(1)=$(call runs_of,$(2))"
 tested = $(foreach s,$(SEED_LIST),runs/$(1)$(call seed,$(s))/tested)
 AUDIOCAPS_ROWS := image attentive_ot_image attentive_ot_image_distilled $(DALI_CRITERIA) $(DALI_CRITERIA:=_distilled)
 CLOTHO_ROWS := $(DALI_CRITERIA) $(DALI_CRITERIA:=_distilled)
-report = $(BIN)/python -m callbacks.report $(foreach r,$(3),$(call row,$(r),$(1)_$(r))) $(4) --against attentive_ot \
+report = $(BIN)/python -m reports.compare $(foreach r,$(3),$(call row,$(r),$(1)_$(r))) $(4) --against attentive_ot \
 	--constant-from $(ROOT)/$(1)/val $(vocabulary) \
 	--output runs/$(2).md
 DALI_TESTED := $(foreach r,$(AUDIOCAPS_ROWS),$(call tested,audiocaps_$(r))) $(foreach r,$(CLOTHO_ROWS),$(call tested,clotho_$(r))) \
@@ -117,7 +117,7 @@ dali-table: $(DALI_TESTED)
 	$(call report,audiocaps,dali_audiocaps,$(AUDIOCAPS_ROWS),"image_without_prefix=runs/audiocaps_image_without_prefix" \
 		"image_written_prompt=runs/audiocaps_image_written_prompt")
 	$(call report,clotho,dali_clotho,$(CLOTHO_ROWS))
-	$(BIN)/python -m callbacks.dali_table --audiocaps runs/dali_audiocaps.csv --clotho runs/dali_clotho.csv --output runs/dali.md
+	$(BIN)/python -m reports.paper --audiocaps runs/dali_audiocaps.csv --clotho runs/dali_clotho.csv --output runs/dali.md
 
 # Figure 5: how many pairs the prefix needs
 PAIRS ?= 1 4 16 64
@@ -129,12 +129,12 @@ runs/llava_prefix_$(3)_pairs$(1)/tested: | $(DATA_READY)
 endef
 $(foreach s,$(SEED_LIST),$(foreach n,$(PAIRS),$(eval $(call per_pairs,$(call seed,$(s)),$(s),$(n)))))
 dali-pairs: $(foreach n,$(PAIRS),$(call tested,llava_prefix_$(n)_pairs))  ## the picture's captions by number of pairs, with a plot
-	$(BIN)/python -m callbacks.plot_scores $(foreach n,$(PAIRS),"$(n)=$(call runs_of,llava_prefix_$(n)_pairs)") \
+	$(BIN)/python -m reports.plot $(foreach n,$(PAIRS),"$(n)=$(call runs_of,llava_prefix_$(n)_pairs)") \
 		--label "pairs of picture and caption" --output runs/num_pairs.png
 
 # Table 2: what is seen in a sound
 dali-bias: $(foreach c,$(DALI_CRITERIA),runs/visual_bias_$(c)/tested)  ## the visual-bias probe of each criterion
-	$(BIN)/python -m callbacks.examples $(foreach c,$(DALI_CRITERIA),"$(c)=runs/visual_bias_$(c)") \
+	$(BIN)/python -m reports.examples $(foreach c,$(DALI_CRITERIA),"$(c)=runs/visual_bias_$(c)") \
 		$(vocabulary) --output runs/visual_bias.md
 runs/visual_bias_%/tested: exports/dali_%$(call seed,42)/provenance.json
 	$(TEST) $(call align_config,$*) --config configs/prompt/visual_bias.yaml --run_name visual_bias_$* \
@@ -143,4 +143,4 @@ runs/visual_bias_%/tested: exports/dali_%$(call seed,42)/provenance.json
 
 # Table 4: captions of each criterion, not distilled
 dali-examples: $(foreach c,$(DALI_CRITERIA),runs/audiocaps_$(c)$(call seed,42)/tested)  ## captions of the same sounds by each criterion
-	$(BIN)/python -m callbacks.examples $(foreach c,$(DALI_CRITERIA),"$(c)=runs/audiocaps_$(c)$(call seed,42)") --output runs/examples.md
+	$(BIN)/python -m reports.examples $(foreach c,$(DALI_CRITERIA),"$(c)=runs/audiocaps_$(c)$(call seed,42)") --output runs/examples.md

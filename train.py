@@ -16,7 +16,7 @@ from callbacks.caption_evaluation import CaptionEvaluation
 from callbacks.export import Export
 from callbacks.run_folder import hand_over, open_run
 from callbacks.wandb_logger import WandbLogger
-from errors import InputError, one_line_errors
+from earshot.errors import InputError, one_line_errors
 
 DEFAULTS = Path(__file__).parent.absolute() / "configs" / "defaults.yaml"
 COMMANDS = {

@@ -16,12 +16,12 @@ import yaml
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from callbacks.bootstrap import bootstrap_weights, estimate
-from datamodules.miniature import sprites, world
-from errors import InputError, one_line_errors
+from earshot.errors import InputError, one_line_errors
+from evaluation.bootstrap import bootstrap_weights, estimate
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from miniature import sprites, world
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt  # noqa: E402  the backend comes first

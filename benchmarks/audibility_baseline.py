@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from datamodules.sentence_datamodule import distinct, read_lines, split
-from errors import one_line_errors
+from earshot.errors import one_line_errors
 from lightning_modules.decoding.prompt import prompted
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 

@@ -19,9 +19,9 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from datamodules.prepare.captions_table import read_captions
 from lightning_modules.clap_prefix_decoder import TEXTS_AT_ONCE
-from lightning_modules.networks.clap import NO_PUNCTUATION, ClapEncoder
-from lightning_modules.networks.cnn14 import Cnn14
-from lightning_modules.networks.embedding_cache import cached, write_cache
+from lightning_modules.embeddings.cache import cached, write_cache
+from lightning_modules.networks.clap.cnn14 import Cnn14
+from lightning_modules.networks.clap.encoder import NO_PUNCTUATION, ClapEncoder
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 
 BATCH = 64

@@ -26,15 +26,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from datamodules.miniature import world
-from datamodules.miniature.world import AUDIOCAPS
 from lightning_modules.decoding import audibility
 from lightning_modules.decoding.audibility import AudibilityGuidance
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.text_memo import TextMemo
-from lightning_modules.networks.clap import NO_PUNCTUATION, ClapEncoder
-from lightning_modules.networks.imagebind import ImageBind, TextTower, pad
+from lightning_modules.networks.clap.encoder import NO_PUNCTUATION, ClapEncoder
+from lightning_modules.networks.imagebind.towers import ImageBind, TextTower, pad
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
+from miniature import world
+from miniature.world import AUDIOCAPS
 
 CONTEXT = 77
 

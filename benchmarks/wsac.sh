@@ -60,7 +60,7 @@ row() {
     echo "${runs#,}"
 }
 
-"$python" -m callbacks.report \
+"$python" -m reports.compare \
     "baseline=$(row baseline)" "NI, estimated=$(row noise_injection)" \
     "NI, paper's variance=$(row noise_injection_paper)" "ES=$(row embedding_shift)" \
     "NND=$(row baseline nearest_neighbour)" "PD=$(row baseline projection)" \

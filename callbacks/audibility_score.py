@@ -5,7 +5,7 @@ from typing import Any
 import lightning as L
 
 from callbacks.caption_evaluation import gathered, run_folder
-from callbacks.scores import write_scores
+from evaluation.scores import write_scores
 
 
 class AudibilityScore(L.Callback):

@@ -9,10 +9,10 @@ import torch.distributed
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from rich.console import Console
 
-from callbacks.captions_file import COLUMNS, FILE_NAME, csv_lines, empty_rows, write_captions
-from callbacks.scores import captions_table, require_references, score_rows
-from callbacks.word_scores import read_vocabulary
 from datamodules.clips import CaptionRows
+from evaluation.captions_file import COLUMNS, FILE_NAME, csv_lines, empty_rows, write_captions
+from evaluation.scores import captions_table, require_references, score_rows
+from evaluation.word_scores import read_vocabulary
 
 
 class CaptionEvaluation(L.Callback):
@@ -25,7 +25,7 @@ class CaptionEvaluation(L.Callback):
     anything else is left alone.
 
     Args:
-        vocabulary: JSON file of event and visual words (`callbacks.word_scores`); adds the scores by words.
+        vocabulary: JSON file of event and visual words (`evaluation.word_scores`); adds the scores by words.
         java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out even where they could be had.
         shown: how many captions the terminal shows.
     """

@@ -11,10 +11,10 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.caption_evaluation import are_captions, run_folder
-from callbacks.captions_file import FILE_NAME, empty_rows, write_captions
 from callbacks.export import Export, surroundings
 from datamodules.clips import CaptionRows
 from datamodules.shards import index_digest
+from evaluation.captions_file import FILE_NAME, empty_rows, write_captions
 
 SETTINGS = ("llava", "prefix", "audio_projector", "inputs", "question", "generation")  # of a stage that captions
 

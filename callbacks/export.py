@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from errors import InputError, command_that_makes
+from earshot.errors import InputError, command_that_makes
 
 PACKAGES = ("torch", "lightning", "transformers")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from errors import InputError
+from earshot.errors import InputError
 
 ROOT = Path("runs")
 HANDED_ON = "EARSHOT_RUN_FOLDER"  # rank 0 tells the ranks it starts, which are the same command run again

@@ -13,7 +13,7 @@ from datamodules.clip_loader import EvalLoader
 from datamodules.clips import Captions
 from datamodules.prepare.captions_table import read_captions
 from datamodules.shards import Shard, read_index, read_samples
-from errors import InputError
+from earshot.errors import InputError
 
 
 def is_table(split: str) -> bool:

@@ -8,7 +8,7 @@ import torch
 
 from datamodules.clips import CaptionBatch
 from datamodules.stream_plan import eval_steps, train_steps
-from errors import InputError
+from earshot.errors import InputError
 
 
 class CaptionLoader:

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from errors import InputError
+from earshot.errors import InputError
 
 ID_COLUMNS = ("clip_id", "id", "youtube_id")
 

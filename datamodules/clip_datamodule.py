@@ -13,7 +13,7 @@ from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipFormat
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.shards import Shard, index_digest, read_index
-from errors import InputError, command_that_makes
+from earshot.errors import InputError, command_that_makes
 
 SPLITS_OF = {  # what each command reads; it cannot do without the first
     "fit": ("train", "val"),

@@ -16,7 +16,7 @@ from datamodules.clip_reader import BrokenClip, Clip, ClipReader, collate, fille
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import Sample, Shard, read_samples
 from datamodules.stream_plan import Share, eval_share, eval_steps, train_share, train_steps
-from errors import InputError
+from earshot.errors import InputError
 
 Item = tuple[ClipBatch, list[str]] | InputError  # a batch and what was broken in it
 

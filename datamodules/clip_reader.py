@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import Sample
-from errors import InputError
+from earshot.errors import InputError
 
 
 class BrokenClip(InputError):

@@ -10,7 +10,7 @@ from datamodules.caption_table import read_caption_table
 from datamodules.clip_reader import Clip, ClipReader, collate
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import Sample, Shard, read_samples
-from errors import InputError
+from earshot.errors import InputError
 
 
 def drawn_clips(shards: list[Shard], clip_format: ClipFormat, number: int, seed: int) -> list[Clip]:

@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from datamodules.caption_loader import CaptionLoader
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import SentenceBatch
-from errors import InputError
+from earshot.errors import InputError
 
 NAMED = 5  # sentences that stand in both classes, told by name
 

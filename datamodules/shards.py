@@ -18,7 +18,7 @@ from typing import Any
 
 from webdataset.tariterators import tar_file_iterator
 
-from errors import InputError
+from earshot.errors import InputError
 
 INDEX = "index.json"
 AGAIN = "the file is damaged or the index is another's: copy or pack it again"

@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
 from datamodules.clips import SentenceBatch
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 

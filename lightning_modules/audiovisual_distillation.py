@@ -14,12 +14,12 @@ from torchmetrics import MeanMetric
 from transformers import get_cosine_schedule_with_warmup
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
-from lightning_modules.networks.audio_projector import load_audio_projector, save_audio_projector
-from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.frozen import Frozen
-from lightning_modules.networks.generation import Generation
-from lightning_modules.networks.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.audio_projector import load_audio_projector, save_audio_projector
+from lightning_modules.networks.llava.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.networks.llava.generation import Generation
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
 
 
 class AudiovisualDistillation(L.LightningModule):

@@ -18,13 +18,13 @@ from torchmetrics import MeanMetric
 from tqdm import tqdm
 
 from datamodules.clips import CaptionBatch, CaptionRows, Captions, ClipBatch, ClipFormat, EmbeddedCaptionRows
-from errors import InputError
-from lightning_modules.networks.clap import ClapEncoder
-from lightning_modules.networks.embedding_cache import shared_cache
+from earshot.errors import InputError
+from lightning_modules.embeddings.cache import shared_cache
+from lightning_modules.networks.clap.encoder import ClapEncoder
 from lightning_modules.networks.frozen import Frozen
-from lightning_modules.networks.modality_gap import Embedded
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
-from lightning_modules.networks.warmup_step import WarmupStep
+from lightning_modules.schedules.warmup_step import WarmupStep
+from lightning_modules.strategies.modality_gap import Embedded
 
 TEXTS_AT_ONCE = 256
 TRAINED_WITH = "trained_with.json"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.clips import AudibleCaptionRows, CaptionRows, ClipBatch, ClipFormat
-from errors import InputError, require_folder
+from earshot.errors import InputError, require_folder
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo

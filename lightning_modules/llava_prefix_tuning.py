@@ -13,13 +13,13 @@ from torchmetrics import MeanMetric
 from transformers import get_cosine_schedule_with_warmup
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
-from errors import InputError
-from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from earshot.errors import InputError
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.frozen import Frozen
-from lightning_modules.networks.generation import Generation
-from lightning_modules.networks.image_encoder import ImageEncoder
-from lightning_modules.networks.soft_prefix import load_prefix, save_prefix, soft_tokens, trainable_prefix
+from lightning_modules.networks.llava.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.networks.llava.generation import Generation
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.soft_prefix import load_prefix, save_prefix, soft_tokens, trainable_prefix
 
 
 class LlavaPrefixTuning(L.LightningModule):

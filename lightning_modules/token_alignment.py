@@ -15,12 +15,12 @@ from torchmetrics import MeanMetric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
-from lightning_modules.losses.retrieval import retrieval_recall
-from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.metrics.retrieval import retrieval_recall
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.frozen import Frozen
-from lightning_modules.networks.generation import Generation
-from lightning_modules.networks.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.networks.llava.generation import Generation
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
 
 
 class TokenAlignment(L.LightningModule):

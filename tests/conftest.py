@@ -9,6 +9,8 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import pytest
 import torch
 
+pytest_plugins = ["made_captions"]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINIATURE = REPOSITORY / "assets" / "miniature"
 
@@ -23,7 +25,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def world_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the first clips of the splits that most tests read."""
-    from datamodules.miniature import ensure_split
+    from miniature import ensure_split
 
     root = tmp_path_factory.mktemp("world")
     for split in ("audioset/train", "audioset/val", "audiocaps/train", "audiocaps/test"):

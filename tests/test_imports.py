@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("networks", "losses", "decoding")
-OWN = ("lightning_modules", "datamodules", "callbacks", "train", "errors")
+PARTS = ("networks", "losses", "strategies", "decoding", "embeddings", "schedules", "metrics")
+OWN = ("earshot", "lightning_modules", "datamodules", "callbacks", "evaluation", "reports", "miniature", "train")
+ERRORS = "earshot.errors"
 COMPUTING = {"torch", "transformers", "ot", "peft", "numpy", "safetensors", "huggingface_hub", "tokenizers"}
 
 
@@ -46,23 +47,29 @@ def forbidden(module: str, imported: str) -> bool:
     """Whether the rules forbid this import."""
     package, *rest = module.split(".")
     ours = inside(imported, *OWN)
+    if not ours:
+        third_party = imported.split(".")[0] not in sys.stdlib_module_names
+        computing = package == "lightning_modules" and rest and rest[0] in PARTS
+        return computing and third_party and imported.split(".")[0] not in COMPUTING
     if package == "lightning_modules" and rest and rest[0] in PARTS:
-        third_party = not ours and imported.split(".")[0] not in sys.stdlib_module_names
-        if third_party:
-            return imported.split(".")[0] not in COMPUTING
-        return ours and not inside(imported, "errors", f"lightning_modules.{rest[0]}")
+        return not inside(imported, ERRORS, "lightning_modules.contracts", f"lightning_modules.{rest[0]}")
     if package == "lightning_modules":
-        parts = [f"lightning_modules.{part}" for part in PARTS]
-        return ours and not inside(imported, "errors", "datamodules.clips", *parts)
-    if package == "datamodules":
-        return inside(imported, "lightning_modules", "callbacks", "train")
-    if package == "callbacks":
-        return inside(imported, "lightning_modules", "train")
-    return package == "errors" and ours
+        parts = [f"lightning_modules.{part}" for part in (*PARTS, "contracts")]
+        return not inside(imported, ERRORS, "datamodules.clips", *parts)
+    allowed = {
+        "earshot": ("earshot",),
+        "datamodules": (ERRORS, "datamodules"),
+        "evaluation": (ERRORS, "datamodules", "evaluation"),
+        "callbacks": (ERRORS, "datamodules", "evaluation", "callbacks"),
+        "reports": (ERRORS, "datamodules", "evaluation", "reports"),
+        "miniature": (ERRORS, "datamodules", "miniature"),
+        "train": (ERRORS, "callbacks"),
+    }
+    return not inside(imported, *allowed[package])
 
 
 def test_the_files_were_found() -> None:
-    assert {"train", "errors", "callbacks.export", "datamodules.clips"} <= set(MODULES)
+    assert {"train", "earshot.errors", "callbacks.export", "datamodules.clips"} <= set(MODULES)
     assert "callbacks.export" in IMPORTS["train"]
 
 

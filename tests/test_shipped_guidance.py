@@ -9,8 +9,8 @@ import torch
 from conftest import MINIATURE
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from datamodules.miniature.vocabulary import THINGS
-from lightning_modules.networks.clap import ClapEncoder
+from lightning_modules.networks.clap.encoder import ClapEncoder
+from miniature.vocabulary import THINGS
 
 SCORES = json.loads((MINIATURE / "scores.json").read_text())
 

@@ -9,9 +9,9 @@ from conftest import MINIATURE
 from peft import PeftModel
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from datamodules.miniature.vocabulary import word_list
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.clap import ClapEncoder
+from lightning_modules.networks.clap.encoder import ClapEncoder
+from miniature.vocabulary import word_list
 
 SCORES = json.loads((MINIATURE / "scores.json").read_text())
 TOLERANCE = 0.02  # a borderline clip or two may fall differently on another machine

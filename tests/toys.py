@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from errors import InputError
+from earshot.errors import InputError
 
 STEPS = 8  # of an epoch
 

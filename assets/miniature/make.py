@@ -40,13 +40,13 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from datamodules.miniature import vocabulary, world
-from datamodules.miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw
-from datamodules.miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a
-from datamodules.miniature.world import AUDIOCAPS, AUDIOSET
-from lightning_modules.networks.audiovisual_captioner import QUESTION, AudiovisualCaptioner
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.soft_prefix import save_prefix, trainable_prefix
+from lightning_modules.networks.llava.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.networks.llava.soft_prefix import save_prefix, trainable_prefix
+from miniature import vocabulary, world
+from miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw
+from miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a
+from miniature.world import AUDIOCAPS, AUDIOSET
 
 SEEN = (*SOUNDING, *SILENT)
 HEARD = tuple(name for name, thing in THINGS.items() if thing.heard)

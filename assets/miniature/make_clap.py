@@ -23,11 +23,11 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 from make import clips, run, train
 
-from datamodules.miniature import world
-from datamodules.miniature.vocabulary import THINGS
-from datamodules.miniature.world import WAVCAPS
-from lightning_modules.networks.clap import ClapEncoder
-from lightning_modules.networks.cnn14 import Cnn14
+from lightning_modules.networks.clap.cnn14 import Cnn14
+from lightning_modules.networks.clap.encoder import ClapEncoder
+from miniature import world
+from miniature.vocabulary import THINGS
+from miniature.world import WAVCAPS
 
 TEMPERATURE = 0.02
 PAIRS = 12000

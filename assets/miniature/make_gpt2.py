@@ -22,9 +22,9 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 from make import clips, run, train
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from datamodules.miniature import world
-from datamodules.miniature.vocabulary import COLOURS, SCENES, THINGS, a
-from datamodules.miniature.world import AUDIOCAPS, Clip
+from miniature import world
+from miniature.vocabulary import COLOURS, SCENES, THINGS, a
+from miniature.world import AUDIOCAPS, Clip
 
 SEEN = 0.6  # of the texts say what is seen
 KEYWORDS = 0.3  # of the texts begin with objects

@@ -21,9 +21,9 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 from make import clips, run, train
 from make_gpt2 import SEEN, after_article, make_tokenizer, seen_text
 
-from datamodules.miniature import world
-from datamodules.miniature.world import AUDIOCAPS, Clip
-from lightning_modules.networks.clap import ClapEncoder
+from lightning_modules.networks.clap.encoder import ClapEncoder
+from miniature import world
+from miniature.world import AUDIOCAPS, Clip
 
 TEMPERATURE = 0.05
 PAIRS = 2000

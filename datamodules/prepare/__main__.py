@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from datamodules.miniature import write_miniature
 from datamodules.prepare.folder import pack_folder
-from errors import one_line_errors
+from earshot.errors import one_line_errors
 
 
 def main(args: list[str] | None = None) -> None:
@@ -23,13 +22,6 @@ def main(args: list[str] | None = None) -> None:
     folder.add_argument("--captions", type=Path, help="CSV: file_name (or id), then caption or caption_1 ...")
     folder.add_argument("--image-size", type=int, help="crop pictures to so many pixels; default: as they are")
     folder.add_argument("--samples-per-shard", type=int, default=500, help="default: %(default)s")
-    miniature = commands.add_parser(
-        "miniature",
-        help="the procedural world that ships with the project",
-        description="Write splits of the miniature, all by default; training writes what it uses by itself.",
-    )
-    miniature.add_argument("splits", nargs="*", metavar="corpus/split", help="such as audiocaps/val, sentences")
-    miniature.add_argument("--root", type=Path, default=Path("data/miniature"), help="default: %(default)s")
     audibility = commands.add_parser(
         "audibility",
         help="audible and inaudible sentences from a language model",
@@ -46,15 +38,13 @@ def main(args: list[str] | None = None) -> None:
     with one_line_errors():
         if options.command == "folder":
             pack_folder(options.input, options.output, options.captions, options.image_size, options.samples_per_shard)
-        elif options.command == "audibility":
+        else:
             from datamodules.prepare.audibility import SentenceWriter  # transformers takes seconds to import
 
             SentenceWriter(
                 options.model, options.output, options.count, options.seed, options.batch_size,
                 options.max_new_tokens, options.device,
             ).write()  # fmt: skip
-        else:
-            write_miniature(options.root, options.splits)
 
 
 if __name__ == "__main__":

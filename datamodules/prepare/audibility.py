@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.sentence_datamodule import same
-from errors import InputError, require_folder
+from earshot.errors import InputError, require_folder
 
 PROMPT = (
     "I want to train a classifier that distinguishes between an audio description that is more audible and not audible "

@@ -4,7 +4,7 @@ import csv
 import re
 from pathlib import Path
 
-from errors import InputError
+from earshot.errors import InputError
 
 ENDING = re.compile(r"\.(wav|flac|mp3|mp4|mkv|webm|mov)$", re.IGNORECASE)  # ids may hold other dots
 KEYS = ("clip_id", "file_name", "youtube_id", "id")  # audiocap_id is of a caption, not of a clip

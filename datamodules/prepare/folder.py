@@ -13,7 +13,7 @@ from tqdm import tqdm
 from datamodules.prepare.captions_table import read_captions
 from datamodules.prepare.video import read_frames, read_sound_track
 from datamodules.shards import write_shards
-from errors import InputError
+from earshot.errors import InputError
 
 KINDS = {
     "sound": {".wav", ".flac", ".mp3"},

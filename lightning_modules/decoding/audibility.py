@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.decoding.causal_lm import CausalLm, stacked
 from lightning_modules.decoding.prompt import PROMPT
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from errors import InputError
+from earshot.errors import InputError
 
 
 class CausalLm:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.decoding.audibility import TextFunction
 from lightning_modules.decoding.causal_lm import CausalLm, stacked
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.transport import Solver, Transport, transport_cost, uniform_weights
 

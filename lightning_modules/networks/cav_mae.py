@@ -16,8 +16,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from errors import InputError, command_that_makes
-from lightning_modules.networks.filterbank import KaldiFilterbank
+from earshot.errors import InputError, command_that_makes
+from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
 from lightning_modules.networks.vit import Block
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from errors import InputError
+from earshot.errors import InputError
 
 
 class PrefixDecoder(nn.Module, PyTorchModelHubMixin):

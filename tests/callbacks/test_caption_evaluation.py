@@ -11,10 +11,10 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torch.utils.data import DataLoader
 
 from callbacks.caption_evaluation import CaptionEvaluation
-from callbacks.captions_file import read_captions
-from callbacks.scores import score_rows
 from datamodules.clips import CaptionRows
-from errors import InputError
+from earshot.errors import InputError
+from evaluation.captions_file import read_captions
+from evaluation.scores import score_rows
 
 VOCABULARY = {
     "events": {

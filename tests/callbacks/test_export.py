@@ -10,7 +10,7 @@ from torch import Tensor
 
 from callbacks.csv_logger import CSVLogger
 from callbacks.export import Export
-from errors import InputError
+from earshot.errors import InputError
 from tests.toys import ExportingStage, ToyData, ToyStage
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from callbacks.run_folder import HANDED_ON, hand_over, new_folder, open_run
-from errors import InputError
+from earshot.errors import InputError
 
 
 @pytest.fixture(autouse=True)

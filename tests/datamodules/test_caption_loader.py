@@ -3,7 +3,7 @@
 import pytest
 
 from datamodules.caption_loader import CaptionLoader
-from errors import InputError
+from earshot.errors import InputError
 
 CAPTIONS = [f"caption {i}" for i in range(23)]
 

@@ -15,7 +15,7 @@ import torch
 
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipBatch, ClipFormat
-from errors import InputError
+from earshot.errors import InputError
 from tests.datamodules.made_clips import clip_media
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import torch
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import INDEX, read_index
-from errors import InputError
+from earshot.errors import InputError
 from tests.datamodules.made_clips import clip_media, jpeg, wav
 
 BOTH = ClipFormat(sampling_rate=1000, image_size=8)

@@ -21,7 +21,7 @@ from datamodules.clip_reader import (
 )
 from datamodules.clips import ClipFormat
 from datamodules.shards import Sample
-from errors import InputError
+from earshot.errors import InputError
 from tests.datamodules.made_clips import jpeg, wav
 
 WANTED = ClipFormat(sampling_rate=1000, max_seconds=None, image_size=8)

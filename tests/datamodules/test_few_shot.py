@@ -8,7 +8,7 @@ from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipFormat
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.shards import read_index
-from errors import InputError
+from earshot.errors import InputError
 
 PICTURES = ClipFormat(image_size=64)
 

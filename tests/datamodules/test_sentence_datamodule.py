@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datamodules.sentence_datamodule import SentenceDataModule, SentenceLoader, distinct, read_lines, split
-from errors import InputError
+from earshot.errors import InputError
 
 FILES = {"inaudible": "notAudible.txt", "audible": "audible.txt"}
 

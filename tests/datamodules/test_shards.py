@@ -10,7 +10,7 @@ import pytest
 import webdataset
 
 from datamodules.shards import INDEX, Sample, index_digest, read_index, read_samples, write_shards
-from errors import InputError
+from earshot.errors import InputError
 
 CLIPS = [(f"clip.{number}", {"wav": bytes([number]) * 700, "0.jpg": b"picture"}, {}) for number in range(5)]
 

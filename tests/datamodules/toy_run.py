@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipBatch, ClipFormat
-from errors import one_line_errors
+from earshot.errors import one_line_errors
 
 
 class NotesClips(L.LightningModule):

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from datamodules.clips import ClipBatch
 from datamodules.shards import read_index, read_samples
 from lightning_modules.audiovisual_distillation import AudiovisualDistillation
-from lightning_modules.networks.audiovisual_captioner import AudiovisualCaptioner
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
 from train import main
 
 LLAVA, PREFIX = str(MINIATURE / "llava"), str(MINIATURE / "prefix")

@@ -19,14 +19,14 @@ from safetensors.torch import load_file
 from datamodules.caption_datamodule import CaptionDataModule
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import Captions, ClipBatch, ClipFormat
-from datamodules.miniature import ensure_split
 from datamodules.shards import read_index, read_samples
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.clap_prefix_decoder import ClapPrefixDecoder
-from lightning_modules.decoding.text_memory import NearestNeighbour
-from lightning_modules.networks.clap import ClapEncoder
-from lightning_modules.networks.modality_gap import Embedded, EmbeddingShift, NoiseInjection
+from lightning_modules.networks.clap.encoder import ClapEncoder
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
+from lightning_modules.strategies.modality_gap import Embedded, EmbeddingShift, NoiseInjection
+from lightning_modules.strategies.text_memory import NearestNeighbour
+from miniature import ensure_split
 from train import main
 
 CONFIG = REPOSITORY / "configs/clap_prefix.yaml"

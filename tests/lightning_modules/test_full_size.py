@@ -12,9 +12,9 @@ from datamodules.clips import ClipBatch
 from lightning_modules.audiovisual_distillation import AudiovisualDistillation
 from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
 from lightning_modules.losses.optimal_transport import OptimalTransport
-from lightning_modules.networks.audiovisual_captioner import AudiovisualCaptioner
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.image_encoder import ImageEncoder, VisionTower
+from lightning_modules.networks.llava.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.llava.image_encoder import ImageEncoder, VisionTower
 from lightning_modules.token_alignment import TokenAlignment
 
 PROJECTOR = (1024 * 4096 + 4096) + (4096 * 4096 + 4096)

@@ -9,7 +9,7 @@ import torch
 import yaml
 from conftest import REPOSITORY
 
-from callbacks.captions_file import read_captions
+from evaluation.captions_file import read_captions
 from lightning_modules.decoding.audibility import AudibilityGuidance
 from lightning_modules.decoding.keywords import KeywordDecoding
 from lightning_modules.decoding.prompt import PROMPT

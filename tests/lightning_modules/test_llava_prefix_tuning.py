@@ -14,11 +14,11 @@ from peft import PeftModel
 from transformers import LlavaForConditionalGeneration
 
 from datamodules.clips import ClipBatch
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
-from lightning_modules.networks.audiovisual_captioner import AudiovisualCaptioner
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
 from train import main
 
 LLAVA = str(MINIATURE / "llava")

@@ -8,7 +8,7 @@ from conftest import MINIATURE
 
 from datamodules.prepare.__main__ import main
 from datamodules.prepare.audibility import SentenceWriter, sentences_of
-from errors import InputError
+from earshot.errors import InputError
 
 ANSWERS = {
     "audible": "1. A bell rings loudly.\n2) a dog barks",

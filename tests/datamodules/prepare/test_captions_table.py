@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.prepare.captions_table import read_captions
-from errors import InputError
+from earshot.errors import InputError
 
 
 def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:

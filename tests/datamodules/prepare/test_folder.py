@@ -13,7 +13,7 @@ from datamodules.clips import ClipFormat
 from datamodules.prepare.__main__ import main
 from datamodules.prepare.captions_table import read_captions
 from datamodules.shards import read_index, read_samples
-from errors import InputError
+from earshot.errors import InputError
 
 RATE = 44100
 

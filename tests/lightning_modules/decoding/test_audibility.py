@@ -8,7 +8,7 @@ from plain_guidance import plain_step
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.decoding.audibility import AudibilityGuidance, _Rows
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.keywords import KeywordDecoding, read_bank
 

@@ -9,7 +9,7 @@ import yaml
 from conftest import REPOSITORY
 from made_tokens import tokens
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.optimal_transport import OptimalTransport
 

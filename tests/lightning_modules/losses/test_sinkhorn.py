@@ -9,13 +9,13 @@ import torch
 from conftest import MINIATURE
 from torch import Tensor
 
-from datamodules.miniature import world
 from lightning_modules.losses import sinkhorn
 from lightning_modules.losses.sinkhorn import Sinkhorn
 from lightning_modules.losses.token_distances import squared_distances
 from lightning_modules.losses.transport import Transport
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from miniature import world
 
 
 def uniform(batch: int, num_tokens: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.networks.cav_mae import CavMaeEncoder, sincos_positions
 
 SMALL = {"num_frames": 256, "width": 96, "depth": 4, "num_heads": 4, "output_dim": 96}

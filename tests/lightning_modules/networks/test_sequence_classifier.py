@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from errors import InputError
+from earshot.errors import InputError
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
 TEXTS = ["A bell rings.", "the rock is red, and it stays so", "rain"]

@@ -1,0 +1,96 @@
+"""The file format of WavCaps' CLAP (Mei et al., 2023): a dictionary of `model`, `optimizer`, `config` and `epoch`."""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from earshot.errors import InputError
+from lightning_modules.networks.clap.htsat import Htsat, transformers_state
+
+AUDIO = "audio_encoder.audio_enc."
+TEXT = "text_encoder.text_encoder."
+LEFT_OUT = ("temp", AUDIO + "audio_feats_extractor.", TEXT + "embeddings.position_ids")  # fixed, or not for embeddings
+BENCHMARKS = ("audiocaps", "clotho")
+
+
+def read_authors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of the checkpoint, after its training data were printed.
+
+    Raises:
+        InputError: no such file, or another kind of file.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        tensors = {name.removeprefix("module."): value for name, value in checkpoint["model"].items()}
+    except FileNotFoundError:
+        raise InputError(f"expected a CLAP checkpoint, found no file {str(path)!r}; check the path") from None
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"expected WavCaps' CLAP in {str(path)!r}, found something else ({shorten(str(error), 200)}); "
+            "download the authors' file again"
+        ) from error
+    report_training_data(checkpoint.get("config"), path)
+    return tensors
+
+
+def report_training_data(config: Any, path: str | Path) -> None:
+    """Print what the model was trained on; warn where that holds a benchmark, whose test would then be no test."""
+    data = list(dict.fromkeys(data_files(config)))
+    if not data:
+        return
+    print(f"{path} was trained on {', '.join(data)}", flush=True)
+    leaks = [name for name in BENCHMARKS if any(name in entry.lower() for entry in data)]
+    if leaks:
+        warnings.warn(
+            f"{path} was trained on {' and '.join(leaks)}: scores there are not those of a model that never saw pairs",
+            stacklevel=2,
+        )
+
+
+def data_files(config: Any) -> Iterator[str]:
+    """Texts in a nested configuration that name a table of data, a data set, or a benchmark in any other way."""
+    if isinstance(config, dict):
+        yield from (str(config[key]) for key in ("dataset",) if isinstance(config.get(key), str))
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for value in config:
+            yield from data_files(value)
+    elif isinstance(config, str) and (
+        config.endswith((".json", ".csv")) or any(name in config.lower() for name in BENCHMARKS)
+    ):
+        yield config
+
+
+def load_authors(encoder: nn.Module, found: dict[str, Tensor], path: str | Path) -> None:
+    """Copy the authors' tensors into a `ClapEncoder`; every name must be there, and none left over.
+
+    Raises:
+        InputError: a name missing, left over, or of the wrong shape.
+    """
+    found = {name: value for name, value in found.items() if not name.startswith(LEFT_OUT)}
+    audio = {name.removeprefix(AUDIO): found.pop(name) for name in list(found) if name.startswith(AUDIO)}
+    if isinstance(encoder.audio_encoder, Htsat):
+        audio = {f"model.{name}": value for name, value in transformers_state(audio).items()}
+    ours = {f"audio_encoder.{name}": value for name, value in audio.items()}
+    ours |= {name.replace(TEXT, "text_encoder."): value for name, value in found.items()}
+    expected = encoder.state_dict()
+    problems = [
+        f"{name} {'missing' if name not in ours else tuple(ours[name].shape)} (want {tuple(value.shape)})"
+        for name, value in expected.items()
+        if not name.endswith(("num_batches_tracked", "relative_position_index"))  # fixed, or a counter
+        and (name not in ours or ours[name].shape != value.shape)
+    ]
+    problems += [f"{name} left over" for name in ours.keys() - expected.keys()]
+    if problems:
+        raise InputError(
+            f"expected the names of WavCaps' CLAP in {str(path)!r}, found {len(problems)} missing, left over or of the "
+            f"wrong shape: {shorten('; '.join(sorted(problems)), 1500)}; use another checkpoint"
+        )
+    encoder.load_state_dict(ours, strict=False)

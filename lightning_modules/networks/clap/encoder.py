@@ -1,0 +1,224 @@
+"""CLAP: sounds and sentences as points of one sphere. Three kinds of model behind one door.
+
+WavCaps' with CNN14 or HTSAT (`from_checkpoint`, the authors' file), LAION's (`from_pretrained`, transformers'
+folder or hub id), and small ones with CNN14 (`from_pretrained`, the folder that `save_pretrained` wrote).
+"""
+
+import hashlib
+import json
+import re
+import string
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, ClapModel
+from transformers.models.clap.feature_extraction_clap import ClapFeatureExtractor
+
+from earshot.errors import InputError
+from lightning_modules.networks.clap.checkpoint import load_authors, read_authors
+from lightning_modules.networks.clap.cnn14 import Cnn14
+from lightning_modules.networks.clap.htsat import Htsat
+from lightning_modules.networks.front_ends.log_mel import LogMel
+
+DECISIVE = ("num_attention_heads", "hidden_act", "layer_norm_eps")  # what the weights of a text tower do not tell
+NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class ClapEncoder(nn.Module):
+    """Embeds sounds and sentences; sets of both lie apart on the sphere, which is the modality gap.
+
+    Args:
+        audio_encoder: `Cnn14` or `Htsat`: `features(waveforms, num_samples)`, then `forward` to (B, width).
+        text_encoder: a transformers text model; its pooled state is used where it has one, else that of the first
+            token.
+        tokenizer: of the text model.
+        embedding_dim: D.
+        max_text_tokens: longer sentences are cut.
+        clean_text: lower-case and without punctuation, as WavCaps' CLAP was trained; WSAC's code does not do it.
+    """
+
+    def __init__(
+        self,
+        audio_encoder: Cnn14 | Htsat,
+        text_encoder: Any,
+        tokenizer: Any,
+        embedding_dim: int = 1024,
+        max_text_tokens: int = 30,
+        clean_text: bool = True,
+    ) -> None:
+        super().__init__()
+        self.audio_encoder = audio_encoder
+        self.text_encoder: Any = text_encoder
+        self.tokenizer = tokenizer
+        self.embedding_dim = embedding_dim
+        self.max_text_tokens = max_text_tokens
+        self.clean_text = clean_text
+        self.audio_proj = projection(audio_encoder.width, embedding_dim)
+        self.text_proj = projection(text_encoder.config.hidden_size, embedding_dim)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the waveforms, in Hz."""
+        return self.audio_encoder.sampling_rate
+
+    @property
+    def max_seconds(self) -> float | None:
+        """The longest sound that is heard whole; None for any."""
+        return self.audio_encoder.max_seconds
+
+    def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+        """Embed sounds, each as if it were alone.
+
+        Args:
+            waveforms: (B, T) at `sampling_rate`, int16, or float in [-1, 1].
+            num_samples: (B,), the length of each before padding.
+
+        Returns:
+            (B, D), of norm 1.
+        """
+        return self.embed_features(*self.audio_encoder.features(waveforms, num_samples))
+
+    def embed_features(self, features: Tensor, num_frames: Tensor) -> Tensor:
+        """The frames of `audio_encoder.features` to (B, D), of norm 1."""
+        return F.normalize(self.audio_proj(self.audio_encoder(features, num_frames)), dim=-1)
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """B sentences to (B, D), of norm 1."""
+        if self.clean_text:
+            texts = [" ".join(text.lower().translate(NO_PUNCTUATION).split()) for text in texts]
+        tokens = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
+        ).to(self.text_proj[0].weight.device)
+        out = self.text_encoder(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        state = out.last_hidden_state[:, 0] if out.pooler_output is None else out.pooler_output
+        return F.normalize(self.text_proj(state), dim=-1)
+
+    def fingerprint(self, part: str) -> str:
+        """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
+        digest = hashlib.sha256(f"{part} {self.max_text_tokens} {self.clean_text} {self.sampling_rate}".encode())
+        if part == "text":
+            words = json.loads(self.tokenizer.backend_tokenizer.to_str())
+            words |= {"truncation": None, "padding": None}  # these are of its last call
+            digest.update(json.dumps(words).encode())
+            digest.update(repr([getattr(self.text_encoder.config, name, None) for name in DECISIVE]).encode())
+        else:
+            log_mel = self.audio_encoder.log_mel
+            digest.update(repr((log_mel.filters, log_mel.hop_length, self.audio_encoder.settings)).encode())
+        for name, value in sorted(self.state_dict().items()):
+            if name.startswith(part):
+                digest.update(name.encode())
+                digest.update(value.detach().float().cpu().contiguous().numpy())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, tokenizer: str = "bert-base-uncased", clean_text: bool = True
+    ) -> "ClapEncoder":
+        """Load the authors' file of WavCaps' CLAP, with CNN14 or HTSAT as its names say.
+
+        The data it was trained on are printed where the file says, with a warning where a benchmark is among them.
+
+        Args:
+            path: a file that `torch.save` wrote.
+            tokenizer: folder or hub id of BERT's.
+            clean_text: as for the class.
+
+        Raises:
+            InputError: no such file, another kind of file, or a name missing, left over or of the wrong shape.
+        """
+        found = read_authors(path)
+        audio = Htsat() if any("patch_embed" in name for name in found) else Cnn14()
+        bert = BertModel(BertConfig(), add_pooling_layer=False)
+        encoder = cls(audio, bert, load_tokenizer(tokenizer), clean_text=clean_text)
+        load_authors(encoder, found, path)
+        return encoder.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path) -> "ClapEncoder":
+        """Load what `save_pretrained` wrote, or one of LAION's models in transformers' form.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a hub id `laion/...`, or `hf://owner/name`. Any other text is a
+                folder, so that a mistyped path never asks the network.
+
+        Raises:
+            InputError: no such folder, or one that does not hold a CLAP.
+        """
+        name = str(pretrained_model_name_or_path)
+        hub = re.fullmatch(r"hf://(.+)|(laion/[\w.-]+)", name)
+        if not (Path(name) / "config.json").is_file() and not hub:
+            raise InputError(f"expected a CLAP's folder at {name!r}, found no config.json there; check the path")
+        folder = name if (Path(name) / "config.json").is_file() or not hub else hub[1] or hub[2]
+        try:
+            if (Path(folder) / "text_config.json").is_file():
+                return cls._from_folder(Path(folder))
+            kind = AutoConfig.from_pretrained(folder).model_type
+            if kind != "clap":
+                raise ValueError(f"a model of the kind {kind}")
+            return cls._from_laion(folder)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:400]
+            raise InputError(
+                f"expected a CLAP in {name!r}, found something else ({reason}); name a folder or hub id of one"
+            ) from error
+
+    @classmethod
+    def _from_laion(cls, name: str) -> "ClapEncoder":
+        model, recipe = ClapModel.from_pretrained(name), ClapFeatureExtractor.from_pretrained(name)
+        log_mel = LogMel(
+            recipe.sampling_rate,
+            recipe.fft_window_size,
+            recipe.hop_length,
+            recipe.feature_size,
+            recipe.frequency_min,
+            recipe.frequency_max,
+            "htk" if model.config.audio_config.enable_fusion else "slaney",
+        )
+        audio = Htsat(model.config.audio_config, log_mel, recipe.nb_max_samples, repeat=True)
+        audio.model = model.audio_model
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        limit = min(tokenizer.model_max_length, 77)  # as in LAION's training
+        encoder = cls(audio, model.text_model, tokenizer, model.config.projection_dim, limit, clean_text=False)
+        for part, theirs in ((encoder.audio_proj, model.audio_projection), (encoder.text_proj, model.text_projection)):
+            part[0], part[2] = theirs.linear1, theirs.linear2
+        return encoder.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a model with CNN14 as a folder: two configurations, the tokenizer, the weights."""
+        assert isinstance(self.audio_encoder, Cnn14), "the others are kept in the form that they came in"
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = {name: getattr(self, name) for name in ("embedding_dim", "max_text_tokens", "clean_text")}
+        config = {"audio_encoder": self.audio_encoder.settings, **settings}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        self.text_encoder.config.to_json_file(folder / "text_config.json")
+        self.tokenizer.save_pretrained(folder)
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def _from_folder(cls, folder: Path) -> "ClapEncoder":
+        config = json.loads((folder / "config.json").read_text())
+        bert = BertModel(BertConfig.from_json_file(folder / "text_config.json"), add_pooling_layer=False)
+        encoder = cls(Cnn14(**config.pop("audio_encoder")), bert, AutoTokenizer.from_pretrained(folder), **config)
+        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        return encoder.eval()
+
+
+def projection(width: int, embedding_dim: int) -> nn.Sequential:
+    """The head of either side, of which both families have the same."""
+    return nn.Sequential(nn.Linear(width, embedding_dim), nn.ReLU(), nn.Linear(embedding_dim, embedding_dim))
+
+
+def load_tokenizer(name: str) -> Any:
+    """A tokenizer of a folder or the hub."""
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"expected a text tower's tokenizer in {name!r}, found none ({str(error).splitlines()[0]}); name a folder "
+            "that holds it, or its hub id where there is a network"
+        ) from error

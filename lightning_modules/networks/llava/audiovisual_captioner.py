@@ -1,0 +1,174 @@
+"""LLaVA's language model over audio tokens, image tokens or both, with a tuned prefix (DALI, section 3.1)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from earshot.errors import InputError
+from lightning_modules.networks.llava.audio_projector import load_audio_projector
+from lightning_modules.networks.llava.checkpoint import llava_config
+from lightning_modules.networks.llava.generation import Generation
+from lightning_modules.networks.llava.soft_prefix import prefix_ids_of
+
+QUESTION = "What sound can be heard in this scene ?"  # DALI, appendix E
+IGNORED = -100  # the label of padding
+
+
+class AudiovisualCaptioner(nn.Module):
+    """Captions from media tokens that stand where LLaVA's image token is; audio tokens come before image tokens.
+
+    The vision tower is not here: image tokens come from `ImageEncoder`, audio tokens from an aligned encoder.
+
+    Args:
+        llava: the model.
+        processor: its tokenizer and chat template.
+        prefix_ids: ids of the soft tokens, written right after the media; empty for none.
+        audio_projector: maps audio tokens to the language model; None takes the one that image tokens go through.
+    """
+
+    def __init__(
+        self,
+        llava: LlavaForConditionalGeneration,
+        processor: Any,
+        prefix_ids: list[int],
+        audio_projector: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.llava = llava
+        self.processor = processor
+        self.prefix_ids = prefix_ids
+        self.audio_projector = audio_projector
+        del self.llava.model.vision_tower
+
+    @classmethod
+    def from_pretrained(
+        cls, llava: str | Path, prefix: str | Path | None = None, audio_projector: str | Path | None = None
+    ) -> Self:
+        """Load LLaVA and, where given, a prefix (a peft adapter of trainable tokens) and a projector of audio tokens.
+
+        Raises:
+            InputError: when a folder is missing, or holds something else.
+        """
+        config = llava_config(llava)
+        prefix_ids = [] if prefix is None else prefix_ids_of(prefix)
+        projector = None if audio_projector is None else load_audio_projector(audio_projector, config)
+        model = LlavaForConditionalGeneration.from_pretrained(llava)
+        if prefix is not None:
+            model = PeftModel.from_pretrained(model, prefix).merge_and_unload()  # exact: it sets rows of the table
+        return cls(model, AutoProcessor.from_pretrained(llava), prefix_ids, projector)
+
+    def _template(self, question: str, answer: str | None = None) -> str:
+        turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+        if answer is not None:
+            turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        return self.processor.apply_chat_template(turns, add_generation_prompt=answer is None)
+
+    def prompt_ids(self, question: str) -> tuple[list[int], list[int]]:
+        """Token ids before the media tokens and after them, by the processor's chat template."""
+        ids = self.processor.tokenizer(self._template(question))["input_ids"]
+        at = ids.index(self.llava.config.image_token_id)
+        return ids[:at], [*self.prefix_ids, *ids[at + 1 :]]
+
+    def answer_ids(self, question: str, answer: str) -> list[int]:
+        """Token ids that follow the prompt where `answer` is given: the same template, then the end of sequence.
+
+        LLaVA-1.5's template writes a space, and no end, after an answer; its training data had the end.
+        """
+        words = self.processor.tokenizer
+        text = self._template(question, answer).rstrip().removesuffix(words.eos_token).rstrip() + words.eos_token
+        prompt, ids = words(self._template(question))["input_ids"], words(text)["input_ids"]
+        if ids[: len(prompt)] != prompt:
+            raise InputError(
+                "expected a chat template whose answers follow its generation prompt, found another in the "
+                "processor of model.llava; use LLaVA-1.5's"
+            )
+        return ids[len(prompt) :]
+
+    def media(self, audio_tokens: Tensor | None, image_tokens: Tensor | None) -> Tensor:
+        """Audio tokens (B, N, D), image tokens (B, M, D) or both, in this order, to (B, N + M, width)."""
+        projector = self.llava.model.multi_modal_projector
+        embedded = []
+        for tokens, project in ((audio_tokens, self.audio_projector or projector), (image_tokens, projector)):
+            if tokens is not None:
+                embedded.append(project(tokens.to(next(project.parameters()).dtype)).to(self.llava.dtype))
+        return torch.cat(embedded, 1)
+
+    def forward(self, audio_tokens: Tensor | None, image_tokens: Tensor | None, question: str = QUESTION) -> Tensor:
+        """Embed a prompt: audio tokens (B, N, D), image tokens (B, M, D) or both, to (B, L, width)."""
+        media = self.media(audio_tokens, image_tokens)
+        embed = self.llava.get_input_embeddings()
+        before, after = (
+            embed(torch.tensor(ids, device=media.device)).expand(len(media), -1, -1)
+            for ids in self.prompt_ids(question)
+        )
+        return torch.cat([before, media, after], 1)
+
+    def nll(
+        self,
+        audio_tokens: Tensor | None,
+        image_tokens: Tensor | None,
+        captions: Sequence[str],
+        question: str = QUESTION,
+    ) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood of captions given the media (DALI, Eq. 1 and 2).
+
+        Only the tokens of the caption and its end are counted, not the prompt, not the padding.
+
+        Returns:
+            (B,) summed over each caption's tokens, and (B,) the number of these.
+        """
+        prompt = self(audio_tokens, image_tokens, question)  # (B, P, width)
+        ids = [torch.tensor(self.answer_ids(question, caption)) for caption in captions]
+        labels = pad_sequence(ids, batch_first=True, padding_value=IGNORED).to(prompt.device)  # (B, L)
+        answer = self.llava.get_input_embeddings()(labels.clamp(min=0))  # (B, L, width)
+        counted = labels != IGNORED
+        logits = self.llava(
+            inputs_embeds=torch.cat([prompt, answer], 1),
+            attention_mask=torch.cat([counted.new_ones(prompt.shape[:2]), counted], 1).long(),
+            use_cache=False,
+            logits_to_keep=labels.shape[1] + 1,
+        ).logits[:, :-1]  # (B, L, V): the last of them is after the end
+        losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+        return losses.sum(1), counted.sum(1)
+
+    def loss(
+        self,
+        audio_tokens: Tensor | None,
+        image_tokens: Tensor | None,
+        captions: Sequence[str],
+        question: str = QUESTION,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean of `nll` over all tokens of the captions, and how many these are."""
+        nll, tokens = self.nll(audio_tokens, image_tokens, captions, question)
+        return nll.sum() / tokens.sum(), tokens.sum()
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        audio_tokens: Tensor | None,
+        image_tokens: Tensor | None,
+        question: str = QUESTION,
+        generation: Generation | None = None,
+        clip_ids: Sequence[str] | None = None,
+    ) -> list[str]:
+        """B captions, with a KV cache.
+
+        Args:
+            audio_tokens: (B, N, D) or None.
+            image_tokens: (B, M, D) or None.
+            question: asked after the media and the prefix.
+            generation: how to decode; greedy by default.
+            clip_ids: B ids, which sampling is seeded by; their place in the batch where None.
+        """
+        prompt = self(audio_tokens, image_tokens, question)
+        mask = torch.ones(prompt.shape[:2], dtype=torch.long, device=prompt.device)  # every prompt is equally long
+        arguments = (generation or Generation()).arguments(clip_ids or [str(row) for row in range(len(prompt))])
+        ids = self.llava.generate(inputs_embeds=prompt, attention_mask=mask, **arguments)
+        return [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]

@@ -1,0 +1,81 @@
+"""Soft tokens of the prompt as a peft adapter: rows of the embedding table that no word uses (DALI, section 3.1)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, TrainableTokensConfig, get_peft_model
+from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
+from torch import nn
+from transformers import LlavaForConditionalGeneration
+
+from earshot.errors import InputError, command_that_makes
+
+
+def trainable_prefix(llava: LlavaForConditionalGeneration, tokenizer: Any, num_tokens: int) -> PeftModel:
+    """Give LLaVA, in place, `num_tokens` soft tokens that train; all the rest is frozen.
+
+    Their ids follow the tokenizer's last word: LLaVA-1.5's table has 62 rows that no word uses. They begin as
+    copies of words drawn at random (Lester et al. 2021, section 3.2, found that better than noise; the paper does
+    not say, the authors begin at noise of deviation 1e-4).
+
+    Raises:
+        InputError: the table has too few free rows.
+    """
+    table = llava.get_input_embeddings().weight
+    free = len(table) - len(tokenizer)
+    if not 1 <= num_tokens <= free:
+        raise InputError(
+            f"expected between 1 and {free} soft tokens, as many as the embedding table has free rows, "
+            f"found {num_tokens}; correct model.num_tokens"
+        )
+    ids = list(range(len(tokenizer), len(tokenizer) + num_tokens))
+    model = get_peft_model(llava, TrainableTokensConfig(token_indices=ids, target_modules=["embed_tokens"]))
+    words = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
+    drawn = words[torch.randint(len(words), (num_tokens,))]
+    with torch.no_grad():
+        soft_tokens(model).copy_(table[drawn.to(table.device)])
+    return model
+
+
+def soft_tokens(model: PeftModel) -> nn.Parameter:
+    """The (P, width) parameter that trains."""
+    (parameter,) = (p for name, p in model.named_parameters() if "trainable_tokens_delta" in name)
+    return parameter
+
+
+def prefix_ids_of(folder: str | Path) -> list[int]:
+    """The ids of a tuned prefix's soft tokens.
+
+    Raises:
+        InputError: nothing there, or an adapter of another kind.
+    """
+    try:
+        return list(PeftConfig.from_pretrained(str(folder)).token_indices)
+    except (ValueError, OSError, AttributeError) as error:
+        raise InputError(
+            f"expected a tuned prefix (a peft adapter of trainable tokens) in {str(folder)!r}, found "
+            f"{str(error).splitlines()[0]}; make it: {command_that_makes(folder)}, or set model.prefix "
+            "to another such folder, or to null"
+        ) from error
+
+
+def save_prefix(model: PeftModel, folder: Path) -> None:
+    """Write a standard peft adapter."""
+    model.save_pretrained(folder, save_embedding_layers=False)  # the table is LLaVA's own
+    (folder / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
+
+
+def load_prefix(model: PeftModel, folder: Path) -> None:
+    """Take the soft tokens of a folder into a model of `trainable_prefix`.
+
+    Raises:
+        InputError: no prefix there, or one of other tokens.
+    """
+    found, expected = prefix_ids_of(folder), model.peft_config["default"].token_indices
+    if found != expected:
+        raise InputError(
+            f"expected soft tokens {expected[0]} to {expected[-1]} in {str(folder)!r}, found {found[0]} to "
+            f"{found[-1]}; set model.num_tokens to {len(found)} and model.llava to theirs"
+        )
+    set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))

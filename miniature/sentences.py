@@ -1,0 +1,33 @@
+"""The miniature's sentences, to train a classifier on."""
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.sentence_datamodule import SentenceDataModule
+from miniature.corpora import write_sentences
+
+
+class MiniatureSentences(SentenceDataModule):
+    """A `SentenceDataModule` whose text files write themselves where they are missing.
+
+    Sentences lose the article they begin with, as the prompt of guided decoding ends with one: left doubled in most,
+    its absence would tell a classifier more than the words do.
+
+    Args:
+        arguments: of `SentenceDataModule`.
+    """
+
+    def __init__(self, root: str = "data/miniature", **arguments: Any) -> None:
+        super().__init__(root, **arguments)
+        self.prepare_data_per_node = False
+
+    def prepare_data(self) -> None:
+        """Write the sentences unless they are there."""
+        if not all((Path(self.root) / name).is_file() for name in (self.files or {}).values()):
+            write_sentences(Path(self.root))
+
+    def setup(self, stage: str) -> None:
+        """Read, split, and take the articles off."""
+        super().setup(stage)
+        for part, (texts, classes) in self.parts.items():
+            self.parts[part] = ([text.removeprefix("a ").removeprefix("an ") for text in texts], classes)

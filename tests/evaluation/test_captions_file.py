@@ -1,0 +1,70 @@
+"""Captions files are read as they were written; wrong ones are named."""
+
+from pathlib import Path
+
+import pytest
+
+from datamodules.clips import CaptionRows
+from datamodules.shards import write_shards
+from earshot.errors import InputError
+from evaluation.captions_file import read_captions, read_split, write_captions
+
+ROWS = CaptionRows(
+    clip_ids=["a.b", "c"],
+    captions=['a dog, "loud"\nbarks', ""],
+    references=[["ein Hund — bellt", "x"], []],
+    labels=[["dog"], []],
+)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    write_captions(tmp_path / "captions.csv", ROWS, [1.25, 0.0])
+    assert read_captions(tmp_path) == ROWS
+    assert read_captions(tmp_path / "captions.csv") == ROWS
+    assert ",1.250000" in (tmp_path / "captions.csv").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["captions.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("clip_id,references\na,[]\n", "found no caption"),
+        ("clip_id,caption,references\n", "found none"),
+        ("clip_id,caption,references\na,b,a dog barks\n", "found 'a dog barks'"),
+        ('clip_id,caption,references\na,b,"{""c"": 1}"\n', "JSON list"),
+        ("clip_id,caption,references\na,b,[]\na,c,[]\n", "found 1 rows"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path: Path, text: str, found: str) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match="^expected") as error:
+        read_captions(path)
+    assert found in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_no_file_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found none"):
+        read_captions(tmp_path)
+
+
+def test_labels_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('clip_id,caption,references\na,a dog,"[""a dog barks""]"\n')
+    assert read_captions(path)["labels"] == [[]]
+
+
+def test_read_split(tmp_path: Path) -> None:
+    clips = [(f"clip.{n}", {"wav": b"no sound"}, {"captions": [f"sound {n}"], "labels": ["dog"]}) for n in range(5)]
+    write_shards(tmp_path, clips, samples_per_shard=3)
+    rows = read_split(tmp_path)
+    assert rows["clip_ids"] == [f"clip.{n}" for n in range(5)]
+    assert rows["references"][4] == ["sound 4"]
+    assert rows["labels"] == [["dog"]] * 5
+    assert rows["captions"] == [""] * 5
+
+
+def test_no_split_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected packed shards"):
+        read_split(tmp_path)

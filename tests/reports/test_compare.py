@@ -1,0 +1,227 @@
+"""The report's rows, differences and refusals."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from datamodules.clips import CaptionRows
+from datamodules.shards import write_shards
+from earshot.errors import InputError
+from evaluation.captions_file import write_captions
+from reports.compare import best_constant_caption, main
+
+SOUNDS = {"bell": "a bell rings", "dog": "a dog barks", "rain": "rain falls", "cow": "a cow moos"}
+VOCABULARY = (
+    '{"events": {"bell": {"nouns": ["bell"], "verbs": ["rings"]},'
+    ' "dog": {"nouns": ["dog"], "verbs": ["barks"]},'
+    ' "rain": {"nouns": ["rain"], "verbs": ["falls"]}, "cow": {"nouns": ["cow"], "verbs": ["moos"]}},'
+    ' "visual_words": ["red"]}'
+)
+
+
+def rows_of(events: list[str], captions: list[str] | None = None, prefix: str = "test") -> CaptionRows:
+    return CaptionRows(
+        clip_ids=[f"{prefix}-{index:03d}" for index in range(len(events))],
+        captions=captions or [SOUNDS[event] for event in events],
+        references=[[SOUNDS[event], f"{SOUNDS[event]} loudly"] for event in events],
+        labels=[[event] for event in events],
+    )
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Runs that say everything rightly, half of it, and nothing, of 40 clips; a train list of 30 others."""
+    events = [list(SOUNDS)[index % 4] for index in range(40)]
+    good = rows_of(events)
+    half = rows_of(events, [SOUNDS[event] if index < 20 else "a red thing" for index, event in enumerate(events)])
+    for name, rows in (("good", good), ("half", half), ("bad", rows_of(events, ["hm"] * 40))):
+        (tmp_path / name).mkdir()
+        write_captions(tmp_path / name / "captions.csv", rows)
+    train = ["dog"] * 20 + ["cow"] * 6 + ["rain"] * 4
+    write_captions(tmp_path / "train.csv", rows_of(train, prefix="train"))
+    (tmp_path / "vocabulary.json").write_text(VOCABULARY)
+    return tmp_path
+
+
+def read(path: Path) -> dict[str, dict[str, str]]:
+    with open(path, newline="") as file:
+        return {line["row"]: line for line in csv.DictReader(file)}
+
+
+def run_report(runs: Path, *options: str) -> dict[str, dict[str, str]]:
+    rows = [f"{name}={runs / name}" for name in ("good", "half", "bad")]
+    main([*rows, "--no-java", "--samples", "300", "--output", str(runs / "out" / "table.md"), *options])
+    return read(runs / "out" / "table.csv")
+
+
+def test_the_table(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vocabulary = ["--vocabulary", str(runs / "vocabulary.json")]
+    table = run_report(
+        runs,
+        *vocabulary,
+        "--against",
+        "good",
+        "--shuffle",
+        "good",
+        "--constant-from",
+        str(runs / "train.csv"),
+    )
+    assert list(table) == ["good", "half", "bad", "best constant", "random caption", "good, shuffled"]
+    assert all(line["N"] == "40" for line in table.values())
+    assert float(table["good"]["verb_recall"]) == 1
+    assert float(table["half"]["verb_recall"]) == 0.5
+    assert float(table["half"]["visual_share"]) == 0.5
+    assert float(table["half"]["verb_recall_difference"]) == -0.5
+    low, high = (float(table["half"][f"verb_recall_difference_{end}"]) for end in ("low", "high"))
+    assert low < -0.5 < high < 0
+    # A guess names the right one of four in a quarter of the clips; a derangement of 40 leaves 9 of 39 alike.
+    assert float(table["good, shuffled"]["verb_recall"]) == pytest.approx(9 / 39, abs=0.03)
+    # The caption that is best on train is the commonest there; in the test it is right in a quarter.
+    assert float(table["best constant"]["verb_recall"]) == 0.25
+    markdown = (runs / "out" / "table.md").read_text()
+    assert "'a dog barks'" in markdown or "'a dog barks loudly'" in markdown
+    assert "document frequencies" in markdown
+    assert "METEOR not computed" in markdown
+    assert "| half | 40 | 1 |" in markdown
+    assert "verb recall minus good's" in markdown
+    assert "1.000" in capsys.readouterr().out
+
+
+def test_the_seed_decides(runs: Path) -> None:
+    first = run_report(runs, "--shuffle", "half", "--seed", "3")
+    again = run_report(runs, "--shuffle", "half", "--seed", "3")
+    other = run_report(runs, "--shuffle", "half", "--seed", "4")
+    assert first == again
+    assert first["half, shuffled"] != other["half, shuffled"]
+    assert first["half"]["cider_d_low"] != other["half"]["cider_d_low"]
+
+
+def test_what_never_varies_has_an_interval_of_no_width(runs: Path) -> None:
+    table = run_report(runs)
+    assert float(table["bad"]["cider_d_low"]) == float(table["bad"]["cider_d_high"]) == 0
+
+
+def test_constant_caption_is_chosen_on_its_own_list() -> None:
+    # On the list the cow is commonest, whatever the captions column or the test say.
+    rows = rows_of(["cow"] * 5 + ["dog"] * 2 + ["bell"], captions=["a bell rings"] * 8)
+    assert "cow" in best_constant_caption(rows, java=False)
+
+
+def test_constant_caption_from_the_clips_under_test_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_report(runs, "--constant-from", str(runs / "good" / "captions.csv"))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "found 40 of them" in error
+    assert error.count("\n") == 1
+
+
+def test_other_clips_are_refused_with_their_number(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fewer = rows_of([list(SOUNDS)[index % 4] for index in range(37)])
+    write_captions(runs / "bad" / "captions.csv", fewer)
+    with pytest.raises(SystemExit):
+        run_report(runs)
+    assert "found 3 that only one of 'good' and 'bad' has" in capsys.readouterr().err
+
+
+def test_other_order_of_clips_is_the_same_run(runs: Path) -> None:
+    expected = run_report(runs)["half"]
+    events = [list(SOUNDS)[index % 4] for index in range(40)]
+    half = rows_of(events, [SOUNDS[event] if index < 20 else "a red thing" for index, event in enumerate(events)])
+    turned = CaptionRows(**{key: column[::-1] for key, column in half.items()})  # type: ignore[typeddict-item]
+    write_captions(runs / "half" / "captions.csv", turned)
+    assert run_report(runs)["half"] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--against", "nobody"], "found 'nobody'"),
+        (["--shuffle", "nobody"], "found 'nobody'"),
+        (["plain"], "found 'plain'"),
+        (["good=elsewhere"], "found 'good' twice"),
+        (["other=one,,two"], "found 'other=one,,two'"),
+        (["other=one,two,"], "found 'other=one,two,'"),
+        (["other=one,two,one"], "found a run twice in 'other=one,two,one'"),
+        (["--logged", "val/gap"], "expected KEY=TITLE"),
+        (["--logged", "val/gap=gap"], "expected val/gap"),
+        (["other=elsewhere"], "captions file at elsewhere, found none"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    runs: Path, capsys: pytest.CaptureFixture[str], options: list[str], found: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([f"good={runs / 'good'}", *options, "--no-java", "--output", str(runs / "table.md")])
+    assert stop.value.code == 2
+    assert found in capsys.readouterr().err
+
+
+def test_several_trainings_are_one_row(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trainings that name all verbs and half of them (the first 20 clips'), and what their fits logged."""
+    for name, gaps in (("good", "0.5\n0.1"), ("half", "0.7\n0.3")):
+        (runs / name / "test-1").mkdir()
+        (runs / name / "captions.csv").rename(runs / name / "test-1" / "captions.csv")
+        (runs / name / "test-1" / "scores.json").write_text("{}")
+        (runs / name / "fit-1").mkdir()
+        (runs / name / "fit-1" / "metrics.csv").write_text(f"val/gap\n{gaps}\n")
+    arguments = [f"method={runs / 'good'},{runs / 'half' / 'test-1'}", f"bad={runs / 'bad'}", "--against", "method"]
+    arguments += ["--logged", "val/gap=gap after", "--shuffle", "method"]
+    arguments += ["--vocabulary", str(runs / "vocabulary.json"), "--samples", "300", "--no-java"]
+    main([*arguments, "--output", str(runs / "table.md")])
+    table = read(runs / "table.csv")
+    assert list(table) == ["method", "bad", "method, shuffled"]
+    assert [line["trainings"] for line in table.values()] == ["2", "1", ""]
+    method = table["method"]
+    assert float(method["verb_recall"]) == 0.75
+    # Half the samples have one training only; 2.5% is the lower end of samples with the worse one twice, below 0.5.
+    assert float(method["verb_recall_low"]) < 0.5
+    assert float(method["verb_recall_high"]) == 1
+    assert (method["verb_recall_trainings_lowest"], method["verb_recall_trainings_highest"]) == ("0.5", "1.0")
+    assert float(table["bad"]["verb_recall_difference"]) == -0.75
+    assert float(method["val/gap"]) == pytest.approx(0.2)
+    assert table["bad"]["val/gap"] == table["method, shuffled"]["val/gap"] == ""
+    # Half of the permutations are of the training that names a verb in half of its captions.
+    assert float(table["method, shuffled"]["verb_recall"]) == pytest.approx(0.75 * 9 / 39, abs=0.03)
+    assert float(table["method, shuffled"]["verb_recall_high"]) < 0.5
+    markdown = (runs / "table.md").read_text()
+    assert "over clips and, in rows of several trainings, over these too" in markdown
+    assert "gap after: the last val/gap that the newest fit or validate" in markdown
+    assert "| 0.200 (0.100 to 0.300) |" in markdown
+    assert "gap after" in capsys.readouterr().out
+
+
+def test_a_training_on_other_clips_is_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_captions(runs / "bad" / "captions.csv", rows_of(["dog"] * 37))
+    with pytest.raises(SystemExit) as stop:
+        main([f"good={runs / 'good'}", f"method={runs / 'half'},{runs / 'bad'}", "--no-java"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f"found 3 that only one of 'good' and 'method: {runs / 'bad' / 'captions.csv'}' has" in error
+    assert error.count("\n") == 1
+
+
+def test_other_references_are_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = [list(SOUNDS)[index % 4] for index in range(40)]
+    rows = rows_of(events)
+    rows["references"][7] = ["something else"]
+    write_captions(runs / "bad" / "captions.csv", rows)
+    with pytest.raises(SystemExit):
+        run_report(runs)
+    assert "same references" in capsys.readouterr().err
+
+
+def test_input_errors_are_raised_for_a_list_without_references() -> None:
+    rows = rows_of(["dog"])
+    rows["references"] = [[]]
+    with pytest.raises(InputError, match="found none for 1"):
+        best_constant_caption(rows, java=False)
+
+
+def test_constant_caption_from_a_split_folder(runs: Path) -> None:
+    clips = [(f"train.{n}", {}, {"captions": ["a cow moos"], "labels": ["cow"]}) for n in range(3)]
+    clips.append(("train.9", {}, {"captions": ["a dog barks"], "labels": ["dog"]}))
+    write_shards(runs / "audiocaps" / "train", clips)
+    run_report(runs, "--constant-from", str(runs / "audiocaps" / "train"))
+    assert "'a cow moos', the best one on the captions of 4 other clips" in (runs / "out" / "table.md").read_text()
