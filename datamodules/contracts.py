@@ -1,0 +1,105 @@
+"""What datamodules, stages and callbacks ask of one another; a type checker reads it, and nobody asks for more.
+
+Each side names the contract that it relies on and never the class behind it. A stage finds its datamodule, and a
+datamodule or a callback its stage, by `expect`, which says in one line what does not fit.
+"""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from datamodules.clips import Captions, ClipBatch, ClipFormat
+from earshot.errors import InputError
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class ClipStage(Protocol):
+    """A stage that reads clips."""
+
+    def clip_format(self, stage: str) -> ClipFormat:
+        """What is read of every clip in `stage`, one of "fit", "validate", "test", "predict"."""
+
+
+@runtime_checkable
+class CaptionStage(ClipStage, Protocol):
+    """A stage that reads captions without their sounds in fit, and clips otherwise."""
+
+    def more_splits(self, stage: str) -> set[str]:
+        """Splits that the stage reads beside the datamodule's own."""
+
+
+@runtime_checkable
+class ExportingStage(Protocol):
+    """A stage that hands over what it learnt."""
+
+    def export(self, folder: Path) -> None:
+        """Write it into an empty folder."""
+
+    def load_export(self, folder: Path) -> None:
+        """Take it from a folder that `export` wrote."""
+
+
+@runtime_checkable
+class CaptioningStage(Protocol):
+    """A stage whose test and predict steps return `CaptionRows`."""
+
+    def captions_made_by(self) -> dict[str, Any]:
+        """All that decides a caption, as JSON: weights (a digest, or the files they are read from), prompt, decoding."""
+
+
+@runtime_checkable
+class CaptionSource(Protocol):
+    """A datamodule that gives all captions, or sounds, of a split by name."""
+
+    train: str | None
+    val: str | None
+
+    def captions_of(self, split: str) -> Captions:
+        """All captions of a split or table, in order."""
+
+    def sounds(self, split: str) -> Iterable[ClipBatch]:
+        """All clips of a packed split, on every rank."""
+
+    def sounds_digest(self, split: str) -> str:
+        """A digest of the ids and the sounds of a packed split, which are not read for it."""
+
+
+@runtime_checkable
+class SentenceSource(Protocol):
+    """A datamodule of sentences in classes."""
+
+    labels: list[str]
+
+    def sentences(self, part: str) -> list[str]:
+        """All sentences of "train", "val" or "test"."""
+
+
+@runtime_checkable
+class PredictSource(Protocol):
+    """A datamodule whose predict split can be taken up where an earlier run left it."""
+
+    def num_predict_clips(self) -> int:
+        """How many clips the predict split has, those left out among them."""
+
+    def predict_digest(self) -> str:
+        """A digest of these clips."""
+
+    def leave_out(self, clip_ids: Collection[str]) -> None:
+        """Do not read these clips in predict."""
+
+
+def expect(contract: type[T], found: object, what: str) -> T:
+    """`found`, where it keeps the contract.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not isinstance(found, contract):
+        wanted = " ".join((contract.__doc__ or contract.__name__).splitlines()[0].split()).rstrip(".")
+        raise InputError(
+            f"expected {wanted[0].lower() + wanted[1:]} as {what}, found {type(found).__name__}; "
+            f"correct its class_path in the YAML"
+        )
+    return found
