@@ -41,7 +41,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.llava.audiovisual_captioner import QUESTION, AudiovisualCaptioner
+from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
 from lightning_modules.networks.llava.soft_prefix import save_prefix, trainable_prefix
 from miniature import vocabulary, world
 from miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw
@@ -475,7 +475,7 @@ def make_prefix(llava: LlavaForConditionalGeneration, processor: LlavaProcessor)
     torch.manual_seed(0)
     model = trainable_prefix(llava, processor.tokenizer, NUM_PREFIX_TOKENS)
     ids = model.peft_config["default"].token_indices
-    captioner = AudiovisualCaptioner(llava, processor, ids)
+    captioner = LlavaLanguageModel(llava, processor, ids)
 
     def losses() -> Iterator[Tensor]:
         while True:

@@ -1,12 +1,14 @@
 """A holder for a network that a stage uses and does not train."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
+T = TypeVar("T")
 
-class Frozen(nn.Module):
+
+class Frozen(nn.Module, Generic[T]):
     """Holds a network outside its owner's parameters: evaluation mode, no gradient, in no checkpoint.
 
     It still follows its owner to a device or a dtype. Because the network is no submodule, an owner's
@@ -16,19 +18,20 @@ class Frozen(nn.Module):
         network: what is held; its parameters stop requiring gradients.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: T) -> None:
         super().__init__()
-        self._held = (network.eval().requires_grad_(False),)  # a tuple, so that it is not registered
+        cast(nn.Module, network).eval().requires_grad_(False)
+        self._held = (network,)  # a tuple, so that it is not registered
 
     @property
-    def network(self) -> Any:
+    def network(self) -> T:
         """The network itself."""
         return self._held[0]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
-        self.network._apply(fn, recurse)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen[T]":
+        cast(nn.Module, self.network)._apply(fn, recurse)
         return self
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the network."""
-        return self.network(*args, **kwargs)
+        return cast(nn.Module, self.network)(*args, **kwargs)

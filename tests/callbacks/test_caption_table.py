@@ -94,7 +94,17 @@ def test_the_same_command_again_adds_nothing_and_another_begins_anew(
     main(command(world_root, overlay, *quick))
     assert table(name) == first and len((parts / "rank-0.jsonl").read_text().splitlines()) == 40
     shutil.copytree("assets/miniature/prefix", "other")
-    main(command(world_root, overlay, *quick, "--model.prefix", "other", "--model.question", "What can you see ?"))
+    main(
+        command(
+            world_root,
+            overlay,
+            *quick,
+            "--model.captioner.prefix",
+            "other",
+            "--model.captioner.question",
+            "What can you see ?",
+        )
+    )
     (anew,) = in_tmp_path.glob(f"exports/{name}/parts-*")
     assert anew != parts
     assert table(name).keys() == first.keys() and table(name) != first
@@ -109,13 +119,15 @@ def test_missing_inputs_name_their_command(
         assert ended.value.code == 2
         return capsys.readouterr().err
 
-    criterion = ("--config", str(REPOSITORY / "configs/pseudo_captions/ot.yaml"))
-    said = error("predict", *arguments(world_root, *criterion, config="pseudo_captions.yaml"))
+    source = ("--export.source", "exports/dali_ot")
+    said = error("predict", *arguments(world_root, *source, config="pseudo_captions.yaml"))
     assert "expected exports/dali_ot/" in said and "python train.py fit --config configs/dali_ot.yaml" in said
     said = error("fit", *arguments(world_root, config="distillation.yaml"))
     assert "'exports/dali_attentive_ot'" in said and "python train.py fit" in said
-    encoder = ("--model.audio_encoder.init_args.pretrained_model_name_or_path", "assets/miniature/cav_mae")
+    encoder = ("--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path", "assets/miniature/cav_mae")
     said = error("fit", *arguments(world_root, *encoder, config="distillation.yaml"))
     assert "python train.py predict --config configs/pseudo_captions.yaml" in said
-    said = error("test", *arguments(world_root, "--model.prefix", "exports/llava_prefix", "--export.load", "false"))
+    said = error(
+        "test", *arguments(world_root, "--model.captioner.prefix", "exports/llava_prefix", "--export.load", "false")
+    )
     assert "python train.py fit --config configs/llava_prefix.yaml" in said

@@ -14,8 +14,9 @@ from datamodules.clips import ClipBatch
 from datamodules.shards import read_index, read_samples
 from lightning_modules.audiovisual_distillation import AudiovisualDistillation
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.llava.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.language_model import LlavaLanguageModel
 from train import main
 
 LLAVA, PREFIX = str(MINIATURE / "llava"), str(MINIATURE / "prefix")
@@ -37,8 +38,8 @@ def table(in_tmp_path: Path, world_root: Path) -> Path:
 def command(world_root: Path, *more: str) -> list[str]:
     return arguments(
         world_root,
-        "--model.audio_encoder.init_args.pretrained_model_name_or_path", str(MINIATURE / "cav_mae"),
-        "--model.prefix", PREFIX, "--data.train", "audiocaps/train", "--data.batch_size", "8",
+        "--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path", str(MINIATURE / "cav_mae"),
+        "--model.captioner.prefix", PREFIX, "--data.train", "audiocaps/train", "--data.batch_size", "8",
         "--trainer.log_every_n_steps", "1",
         *more, config="distillation.yaml",
     )  # fmt: skip
@@ -56,8 +57,8 @@ def test_only_the_audio_projector_trains_and_the_image_path_is_bit_identical(
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
     assert losses[-1] < losses[0] / 2  # all captions are one
 
-    plain = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX)
-    tuned = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX, "exports/distillation_attentive_ot")
+    plain = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX)
+    tuned = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX, "exports/distillation_attentive_ot")
     exported = load_file("exports/distillation_attentive_ot/model.safetensors")
     before = plain.llava.model.multi_modal_projector.state_dict()
     assert exported.keys() == before.keys() and len(exported) == 4  # two layers' weights and biases
@@ -69,7 +70,7 @@ def test_only_the_audio_projector_trains_and_the_image_path_is_bit_identical(
         assert not torch.equal(tuned(audio, None), plain(audio, None))
 
     for inputs in ("audio", "image", "audio+image"):
-        main(["test", *command(world_root, "--model.inputs", inputs)])
+        main(["test", *command(world_root, "--model.captioner.inputs", inputs)])
     counts = [json.loads(path.read_text())["num_clips"] for path in in_tmp_path.glob("runs/*/test-*/scores.json")]
     assert counts == [40, 40, 40]
 
@@ -77,13 +78,15 @@ def test_only_the_audio_projector_trains_and_the_image_path_is_bit_identical(
 def test_begins_as_the_image_projector() -> None:
     """Before a step, and after `load_export`'s absence, sounds caption as without a projector of their own."""
     encoder = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
-    stage = AudiovisualDistillation(encoder, LLAVA, PREFIX).eval()
+    stage = AudiovisualDistillation(LlavaCaptioner(LLAVA, encoder, PREFIX)).eval()
     stage.setup("test")
     batch = ClipBatch(
         ["a", "b"], True, torch.randint(-9000, 9000, (2, 40000), dtype=torch.int16), torch.full((2,), 40000), None,
         [["a dog barks"], ["rain falls"]], [[], []],
     )  # fmt: skip
-    expected = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX).generate(stage.audio_tokens(batch), None)
+    expected = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX).generate(
+        stage.captioner.network.audio_tokens(batch), None
+    )
     assert stage.test_step(batch, 0)["captions"] == expected
     assert sum(p.numel() for p in stage.parameters()) == 96 * 128 + 128 + 128 * 128 + 128
     assert stage.test_step(ClipBatch([], False, None, None, None, [], []), 0)["clip_ids"] == []
@@ -101,7 +104,7 @@ def test_a_clip_without_pseudo_caption_is_named(
 
 def test_class_defaults_are_the_papers() -> None:
     """2e-4, cosine, one epoch, 40 clips on each GPU; configs/paper gives the same back."""
-    stage = AudiovisualDistillation(CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae"))
+    stage = AudiovisualDistillation(LlavaCaptioner(LLAVA, CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")))
     group = stage.optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]
     assert (group["lr"], group["weight_decay"], stage.warmup) == (2e-4, 0, 0.03)
     paper = yaml.safe_load((REPOSITORY / "configs/paper/audiovisual_distillation.yaml").read_text())

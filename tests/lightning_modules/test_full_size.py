@@ -13,8 +13,9 @@ from lightning_modules.audiovisual_distillation import AudiovisualDistillation
 from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
 from lightning_modules.losses.optimal_transport import OptimalTransport
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.llava.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.image_encoder import ImageEncoder, VisionTower
+from lightning_modules.networks.llava.language_model import LlavaLanguageModel
 from lightning_modules.token_alignment import TokenAlignment
 
 PROJECTOR = (1024 * 4096 + 4096) + (4096 * 4096 + 4096)
@@ -47,9 +48,9 @@ def processor() -> AutoProcessor:
 def full_size(processor: AutoProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the stages load is of full size and has no weights; other attentions look into the mask."""
 
-    def captioner(*_: object) -> AudiovisualCaptioner:
+    def captioner(*_: object) -> LlavaLanguageModel:
         with torch.device("meta"):
-            return AudiovisualCaptioner(
+            return LlavaLanguageModel(
                 LlavaForConditionalGeneration._from_config(config(), attn_implementation="eager"), processor, []
             )
 
@@ -59,7 +60,7 @@ def full_size(processor: AutoProcessor, monkeypatch: pytest.MonkeyPatch) -> None
         with torch.device("meta"):
             return ImageEncoder(VisionTower(vision), [0.5] * 3, [0.5] * 3)
 
-    monkeypatch.setattr(AudiovisualCaptioner, "from_pretrained", captioner)
+    monkeypatch.setattr(LlavaLanguageModel, "from_pretrained", captioner)
     monkeypatch.setattr(ImageEncoder, "from_pretrained", tower)
 
 
@@ -81,11 +82,11 @@ def trainable(stage: nn.Module) -> int:
 
 
 def test_prefix_tuning(full_size: None) -> None:
-    stage = LlavaPrefixTuning()
+    stage = LlavaPrefixTuning(LlavaCaptioner(inputs="image"))
     stage.setup("fit")
-    assert stage.prefix is not None and stage.captioner is not None
+    assert stage.prefix is not None
     assert stage.prefix.shape == (16, 4096) and trainable(stage) == 16 * 4096
-    assert stage.captioner.network.prefix_ids == list(range(32002, 32018))  # rows that no word uses
+    assert stage.captioner.network.loaded.prefix_ids == list(range(32002, 32018))  # rows that no word uses
     tokens = stage.image_tokens(batch())
     assert tokens.shape == (2, 576, 1024)
     loss, counted = stage.loss(batch())
@@ -95,12 +96,12 @@ def test_prefix_tuning(full_size: None) -> None:
 
 
 def test_alignment(full_size: None) -> None:
-    stage = TokenAlignment(OptimalTransport(), encoder())
+    stage = TokenAlignment(OptimalTransport(), LlavaCaptioner(audio_encoder=encoder()))
     stage.setup("fit")
-    assert stage.captioner is None
+    assert stage.captioner.network.language_model is None
     features = torch.zeros(2, 1024, 128, device="meta")
     assert stage.audio_encoder(features).shape == (2, 512, 1024)
-    assert stage.image_tokens(batch()).shape == (2, 576, 1024)
+    assert stage.captioner.network.image_tokens(batch()).shape == (2, 576, 1024)
     count = trainable(stage)
     assert count == sum(p.numel() for p in stage.audio_encoder.parameters())
     assert 85e6 < count < 88e6  # the paper: 88M
@@ -109,23 +110,23 @@ def test_alignment(full_size: None) -> None:
 
 def test_distillation(full_size: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ImageEncoder, "__init__", lambda *_: pytest.fail("fit built the vision tower"))
-    stage = AudiovisualDistillation(encoder())
+    stage = AudiovisualDistillation(LlavaCaptioner(audio_encoder=encoder()))
     stage.setup("fit")
-    assert stage.audio_projector is not None and stage.captioner is not None
+    assert stage.audio_projector is not None
     assert trainable(stage) == PROJECTOR
     assert [tuple(p.shape) for p in stage.audio_projector.parameters()] == [
         (4096, 1024), (4096,), (4096, 4096), (4096,),
     ]  # fmt: skip
     tokens = torch.zeros(2, 512, 1024, device="meta")
-    nll, counted = stage.captioner.network.nll(tokens, None, ["a dog barks", "rain falls"])
+    nll, counted = stage.captioner.network.loaded.nll(tokens, None, ["a dog barks", "rain falls"])
     assert nll.shape == counted.shape == (2,)
     nll.sum().backward()
     assert all(p.grad is not None for p in stage.audio_projector.parameters())
-    assert all(p.grad is None for p in stage.captioner.network.llava.parameters())
+    assert all(p.grad is None for p in stage.captioner.network.loaded.llava.parameters())
 
 
 def test_a_prompt_of_both_media(full_size: None) -> None:
-    captioner = AudiovisualCaptioner.from_pretrained("")
+    captioner = LlavaLanguageModel.from_pretrained("")
     audio, image = (torch.zeros(2, tokens, 1024, device="meta") for tokens in (512, 576))
     before, after = captioner.prompt_ids("What sound can be heard in this scene ?")
     assert captioner(audio, image).shape == (2, len(before) + 512 + 576 + len(after), 4096)

@@ -3,7 +3,7 @@
 import csv
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -17,11 +17,16 @@ from datamodules.clips import ClipBatch
 from earshot.errors import InputError
 from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
 from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.llava.audiovisual_captioner import AudiovisualCaptioner
+from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.language_model import LlavaLanguageModel
 from train import main
 
 LLAVA = str(MINIATURE / "llava")
+
+
+def stage_of(**settings: Any) -> LlavaPrefixTuning:
+    return LlavaPrefixTuning(LlavaCaptioner(LLAVA, inputs="image"), **settings)
 
 
 def command(world_root: Path, *more: str) -> list[str]:
@@ -51,7 +56,7 @@ def test_fit_exports_an_adapter_that_peft_loads_and_test_uses(in_tmp_path: Path,
     with open("runs/llava_prefix/test-1/captions.csv") as file:
         tested = {row["clip_id"]: row["caption"] for row in csv.DictReader(file)}
     main(["test", *arguments(world_root, "--config", str(REPOSITORY / "configs/inputs/image.yaml")),
-          "--model.prefix", "exports/llava_prefix"])  # fmt: skip
+          "--model.captioner.prefix", "exports/llava_prefix"])  # fmt: skip
     with open("runs/image/test-1/captions.csv") as file:
         assert {row["clip_id"]: row["caption"] for row in csv.DictReader(file)} == tested
     assert json.loads(Path("runs/llava_prefix/test-1/scores.json").read_text())["num_clips"] == 40
@@ -65,16 +70,16 @@ def batch(seed: int = 0) -> ClipBatch:
 
 
 def test_only_the_soft_tokens_change_and_the_rate_is_a_cosine() -> None:
-    stage = LlavaPrefixTuning(LLAVA, optimizer=lambda p: torch.optim.AdamW(p, lr=0.01), warmup=0.0)
+    stage = stage_of(optimizer=lambda p: torch.optim.AdamW(p, lr=0.01), warmup=0.0)
     trainer = Trainer(
         max_steps=4, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, log_every_n_steps=1,
     )  # fmt: skip
     stage.setup("fit")
-    assert stage.captioner is not None and stage.prefix is not None
-    before = {name: value.clone() for name, value in stage.captioner.network.state_dict().items()}
+    model = stage.captioner.network.loaded
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     trainer.fit(stage, torch.utils.data.DataLoader([batch()], batch_size=None))
-    after = stage.captioner.network.state_dict()
+    after = model.state_dict()
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert len(changed) == 1 and "trainable_tokens_delta" in changed[0]
     assert (after[changed[0]] != before[changed[0]]).any(1).all()  # all 16
@@ -84,7 +89,7 @@ def test_only_the_soft_tokens_change_and_the_rate_is_a_cosine() -> None:
 
 
 def test_the_export_captions_as_the_tuned_model_does(tmp_path: Path) -> None:
-    stage = LlavaPrefixTuning(LLAVA)
+    stage = stage_of()
     stage.setup("test")
     stage.eval()
     assert stage.prefix is not None
@@ -92,13 +97,13 @@ def test_the_export_captions_as_the_tuned_model_does(tmp_path: Path) -> None:
         stage.prefix.normal_()
     stage.export(tmp_path)
     tokens = ImageEncoder.from_pretrained(LLAVA).eval()(batch().images)
-    expected = AudiovisualCaptioner.from_pretrained(LLAVA, tmp_path).generate(None, tokens)
+    expected = LlavaLanguageModel.from_pretrained(LLAVA, tmp_path).generate(None, tokens)
     assert stage.test_step(batch(), 0)["captions"] == expected
-    other = LlavaPrefixTuning(LLAVA)
+    other = stage_of()
     other.setup("test")
     other.load_export(tmp_path)
     assert torch.equal(other.prefix, stage.prefix)
-    fewer = LlavaPrefixTuning(LLAVA, num_tokens=4)
+    fewer = stage_of(num_tokens=4)
     fewer.setup("test")
     with pytest.raises(InputError, match="set model.num_tokens to 16"):
         fewer.load_export(tmp_path)
@@ -108,7 +113,7 @@ def test_the_export_captions_as_the_tuned_model_does(tmp_path: Path) -> None:
 def test_captions_from_sound_picture_or_both(inputs: Literal["audio", "image", "audio+image"]) -> None:
     """As the captioner from the same tokens."""
     encoder = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
-    stage = LlavaPrefixTuning(LLAVA, inputs=inputs, audio_encoder=encoder).eval()
+    stage = LlavaPrefixTuning(LlavaCaptioner(LLAVA, encoder, inputs=inputs)).eval()
     stage.setup("test")
     stage.load_export(MINIATURE / "prefix")
     wanted = stage.clip_format("test")
@@ -119,20 +124,22 @@ def test_captions_from_sound_picture_or_both(inputs: Literal["audio", "image", "
     with torch.no_grad():
         audio = encoder(encoder.features(clips.waveforms, clips.num_samples)) if "audio" in inputs else None
         image = ImageEncoder.from_pretrained(LLAVA).eval()(clips.images) if "image" in inputs else None
-    expected = AudiovisualCaptioner.from_pretrained(LLAVA, MINIATURE / "prefix").generate(audio, image)
+    expected = LlavaLanguageModel.from_pretrained(LLAVA, MINIATURE / "prefix").generate(audio, image)
     assert stage.predict_step(clips, 0)["captions"] == expected
 
 
 def test_bad_settings_are_named() -> None:
-    with pytest.raises(InputError, match="expected an audio_encoder for inputs audio"):
-        LlavaPrefixTuning(LLAVA, inputs="audio")
+    with pytest.raises(InputError, match="expected an audio_encoder for inputs 'audio'"):
+        LlavaCaptioner(LLAVA, inputs="audio")
+    with pytest.raises(InputError, match="expected a captioner without a prefix"):
+        LlavaPrefixTuning(LlavaCaptioner(LLAVA, prefix="exports/llava_prefix", inputs="image"))
     with pytest.raises(InputError, match="between 1 and 22 soft tokens"):
-        LlavaPrefixTuning(LLAVA, num_tokens=23).setup("fit")
+        stage_of(num_tokens=23).setup("fit")
 
 
 def test_class_defaults_are_the_papers() -> None:
     """16 tokens, 2e-4, cosine; configs/paper gives the same back."""
-    stage = LlavaPrefixTuning()
+    stage = LlavaPrefixTuning(LlavaCaptioner(inputs="image"))
     assert stage.num_tokens == 16
     group = stage.optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]
     assert (group["lr"], group["weight_decay"]) == (2e-4, 0)

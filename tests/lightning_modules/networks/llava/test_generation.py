@@ -5,15 +5,15 @@ import torch
 from conftest import MINIATURE
 
 from earshot.errors import InputError
-from lightning_modules.networks.llava.audiovisual_captioner import QUESTION, AudiovisualCaptioner
 from lightning_modules.networks.llava.generation import Generation, SeededSampling
+from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
 
 IDS = ["a", "b", "c", "d", "e", "f"]
 
 
 @pytest.fixture(scope="module")
-def captioner() -> AudiovisualCaptioner:
-    return AudiovisualCaptioner.from_pretrained(MINIATURE / "llava", MINIATURE / "prefix").eval()
+def captioner() -> LlavaLanguageModel:
+    return LlavaLanguageModel.from_pretrained(MINIATURE / "llava", MINIATURE / "prefix").eval()
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,7 @@ def test_sampling_draws_from_the_distribution() -> None:
     assert shares[4] == 0
 
 
-def test_a_sampled_caption_depends_on_seed_and_clip_alone(
-    captioner: AudiovisualCaptioner, tokens: torch.Tensor
-) -> None:
+def test_a_sampled_caption_depends_on_seed_and_clip_alone(captioner: LlavaLanguageModel, tokens: torch.Tensor) -> None:
     warm = Generation(temperature=1.5, max_new_tokens=12)
     whole = captioner.generate(None, tokens, QUESTION, warm, IDS)
     torch.manual_seed(5)  # of the global generator nothing may be drawn
@@ -43,7 +41,7 @@ def test_a_sampled_caption_depends_on_seed_and_clip_alone(
     assert other != whole
 
 
-def test_the_settings_reach_the_decoder(captioner: AudiovisualCaptioner, tokens: torch.Tensor) -> None:
+def test_the_settings_reach_the_decoder(captioner: LlavaLanguageModel, tokens: torch.Tensor) -> None:
     greedy = captioner.generate(None, tokens)
     nucleus = Generation(temperature=2.0, top_p=1e-6)  # of the likeliest token alone
     assert captioner.generate(None, tokens, QUESTION, nucleus, IDS) == greedy

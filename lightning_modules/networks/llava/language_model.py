@@ -21,7 +21,7 @@ QUESTION = "What sound can be heard in this scene ?"  # DALI, appendix E
 IGNORED = -100  # the label of padding
 
 
-class AudiovisualCaptioner(nn.Module):
+class LlavaLanguageModel(nn.Module):
     """Captions from media tokens that stand where LLaVA's image token is; audio tokens come before image tokens.
 
     The vision tower is not here: image tokens come from `ImageEncoder`, audio tokens from an aligned encoder.

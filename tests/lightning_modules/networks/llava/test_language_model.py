@@ -11,9 +11,9 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from earshot.errors import InputError
 from lightning_modules.networks.llava.audio_projector import save_audio_projector
-from lightning_modules.networks.llava.audiovisual_captioner import AudiovisualCaptioner
 from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.language_model import LlavaLanguageModel
 
 LLAVA, PREFIX = MINIATURE / "llava", MINIATURE / "prefix"
 QUESTION = "What can be seen in this scene ?"
@@ -39,13 +39,13 @@ def test_captions_of_pictures_are_llavas_own(pictures: torch.Tensor, image_token
     inputs = processor(images=list(pictures), text=[text] * 4, return_tensors="pt")
     ids = llava.generate(**inputs, max_new_tokens=20, do_sample=False)[:, inputs["input_ids"].shape[1] :]
     expected = [caption.strip() for caption in processor.batch_decode(ids, skip_special_tokens=True)]
-    captioner = AudiovisualCaptioner.from_pretrained(LLAVA)
+    captioner = LlavaLanguageModel.from_pretrained(LLAVA)
     assert captioner.generate(None, image_tokens, QUESTION, Generation(max_new_tokens=20)) == expected
 
 
 def test_prefix_equals_the_peft_adapter(image_tokens: torch.Tensor) -> None:
     """Merged rows of the embedding give the embeddings that the adapter computes."""
-    plain = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX)
+    plain = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX)
     ids = plain.prefix_ids
     adapted = PeftModel.from_pretrained(LlavaForConditionalGeneration.from_pretrained(LLAVA), PREFIX)
     expected = adapted.get_input_embeddings()(torch.tensor(ids))
@@ -59,8 +59,8 @@ def test_prefix_equals_the_peft_adapter(image_tokens: torch.Tensor) -> None:
 
 def test_without_prefix_the_captioner_is_untouched(image_tokens: torch.Tensor) -> None:
     tuned, plain = (
-        AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX),
-        AudiovisualCaptioner.from_pretrained(LLAVA),
+        LlavaLanguageModel.from_pretrained(LLAVA, PREFIX),
+        LlavaLanguageModel.from_pretrained(LLAVA),
     )
     tuned.prefix_ids = []
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_without_prefix_the_captioner_is_untouched(image_tokens: torch.Tensor) -
 
 
 def test_audio_tokens_come_before_image_tokens(image_tokens: torch.Tensor) -> None:
-    captioner = AudiovisualCaptioner.from_pretrained(LLAVA)
+    captioner = LlavaLanguageModel.from_pretrained(LLAVA)
     audio_tokens = torch.randn(4, 128, 96)
     both = captioner(audio_tokens, image_tokens, QUESTION)
     audio, image = captioner(audio_tokens, None, QUESTION), captioner(None, image_tokens, QUESTION)
@@ -79,7 +79,7 @@ def test_audio_tokens_come_before_image_tokens(image_tokens: torch.Tensor) -> No
 
 
 def test_batched_and_cached_equals_one_by_one_and_uncached(image_tokens: torch.Tensor) -> None:
-    captioner = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX)
+    captioner = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX)
     batched = captioner.generate(None, image_tokens)
     single = [captioner.generate(None, image_tokens[i : i + 1])[0] for i in range(4)]
     assert batched == single
@@ -97,14 +97,14 @@ def test_batched_and_cached_equals_one_by_one_and_uncached(image_tokens: torch.T
 
 def test_missing_folders_are_named() -> None:
     with pytest.raises(InputError, match="expected a LLaVA checkpoint"):
-        AudiovisualCaptioner.from_pretrained("./nothing")
+        LlavaLanguageModel.from_pretrained("./nothing")
     with pytest.raises(InputError, match="expected a tuned prefix"):
-        AudiovisualCaptioner.from_pretrained(LLAVA, "exports/nothing")
+        LlavaLanguageModel.from_pretrained(LLAVA, "exports/nothing")
 
 
 def test_the_loss_is_of_the_caption_and_its_end_alone(image_tokens: torch.Tensor) -> None:
     """By hand: the model's log-probability of each token of the answer, one clip and one token at a time."""
-    captioner = AudiovisualCaptioner.from_pretrained(LLAVA, PREFIX)
+    captioner = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX)
     captions = ["a dog barks", "a bell rings while rain falls and a cow moos", "", "wind blows"]
     nll, tokens = captioner.nll(None, image_tokens, captions)
     words = captioner.processor.tokenizer
@@ -123,7 +123,7 @@ def test_the_loss_is_of_the_caption_and_its_end_alone(image_tokens: torch.Tensor
 
 def test_a_template_without_an_end_gets_one(image_tokens: torch.Tensor) -> None:
     """As LLaVA-1.5's, which writes a space after an answer and no end."""
-    captioner = AudiovisualCaptioner.from_pretrained(LLAVA)
+    captioner = LlavaLanguageModel.from_pretrained(LLAVA)
     expected = captioner.answer_ids(QUESTION, "a dog barks")
     assert expected[-1] == captioner.processor.tokenizer.eos_token_id
     template = captioner.processor.chat_template
@@ -135,14 +135,14 @@ def test_a_template_without_an_end_gets_one(image_tokens: torch.Tensor) -> None:
 
 
 def test_an_audio_projector_maps_sounds_alone(image_tokens: torch.Tensor, tmp_path: Path) -> None:
-    plain = AudiovisualCaptioner.from_pretrained(LLAVA)
+    plain = LlavaLanguageModel.from_pretrained(LLAVA)
     projector = copy.deepcopy(plain.llava.model.multi_modal_projector)
     torch.nn.init.normal_(projector.linear_2.weight, std=0.1)
     save_audio_projector(projector, plain.llava.config, tmp_path)
-    own = AudiovisualCaptioner.from_pretrained(LLAVA, audio_projector=tmp_path)
+    own = LlavaLanguageModel.from_pretrained(LLAVA, audio_projector=tmp_path)
     audio = torch.randn(4, 128, 96)
     assert torch.equal(own.media(None, image_tokens), plain.media(None, image_tokens))
     assert torch.equal(own.media(audio, image_tokens)[:, :128], projector(audio))
     assert torch.equal(own.media(audio, image_tokens)[:, 128:], plain.media(None, image_tokens))
     with pytest.raises(InputError, match="configs/distillation.yaml"):
-        AudiovisualCaptioner.from_pretrained(LLAVA, audio_projector="exports/distillation_attentive_ot")
+        LlavaLanguageModel.from_pretrained(LLAVA, audio_projector="exports/distillation_attentive_ot")

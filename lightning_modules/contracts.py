@@ -1,0 +1,233 @@
+"""What stages ask of the objects that the YAML gives them; `datamodules.contracts` has the other side.
+
+Any class that has these methods fits, whatever it derives from. The command line compares the signatures when it reads
+the YAML, a type checker when it reads the code. Shapes: B clips, T samples, F frames, N audio tokens, M image tokens,
+D width.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
+
+from torch import Tensor, nn
+
+from lightning_modules.decoding.causal_lm import CausalLm
+
+Measures = dict[str, Tensor | float]
+
+
+class Module(Protocol):
+    """The part of `torch.nn.Module` that stages use of what they are given; every contract below has it."""
+
+    training: bool
+
+    if TYPE_CHECKING:  # at run time torch defines these, and the command line does not compare them
+
+        def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+
+        def train(self, mode: bool = True) -> Self: ...
+
+        def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+
+        def to(self, *args: Any, **kwargs: Any) -> Self: ...
+
+        def state_dict(self) -> dict[str, Any]: ...
+
+        def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any: ...
+
+
+class Criterion(Module, Protocol):
+    """A distance between two sets of tokens, as `TokenAlignment` minimises it."""
+
+    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> Any:
+        """(B, N, D) and (B, M, D) to the loss averaged over the clips, and what is to be logged by name."""
+
+    if TYPE_CHECKING:  # at run time torch defines it, for any arguments
+
+        def __call__(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
+            """As `forward`."""
+
+
+@runtime_checkable
+class ScheduledCriterion(Protocol):
+    """A criterion that changes with the epochs."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before every training step with the number of the epoch, from 0."""
+
+
+class AudioEncoder(Module, Protocol):
+    """Audio to tokens of the width of the image tokens.
+
+    Attributes:
+        sampling_rate: of the waveforms, in Hz.
+        max_seconds: longer clips are cut to their beginning; None takes any length.
+    """
+
+    @property
+    def sampling_rate(self) -> int: ...  # noqa: D102
+
+    @property
+    def max_seconds(self) -> float | None: ...  # noqa: D102
+
+    def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+        """Waveforms (B, T), int16, and their lengths (B,) before padding to what `forward` takes, (B, F, ...)."""
+
+    def augment(self, features: Tensor) -> Tensor:
+        """Features as they are changed in training; the same shape."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features to tokens (B, N, D)."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, features: Tensor) -> Tensor:
+            """As `forward`."""
+
+    def save_pretrained(self, save_directory: str | Path) -> Any:
+        """Write a Hugging Face folder."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path) -> Any:
+        """Read such a folder."""
+
+
+class Media(Protocol):
+    """B clips, decoded. A medium that was not asked for is None.
+
+    Attributes:
+        clip_ids: B ids.
+        waveforms: (B, T), int16.
+        num_samples: (B,), the lengths before padding.
+        images: (B, 3, H, W), uint8.
+    """
+
+    clip_ids: list[str]
+    waveforms: Tensor | None
+    num_samples: Tensor | None
+    images: Tensor | None
+
+
+class Matcher(Module, Protocol):
+    """Embeds audio and texts in one space.
+
+    Attributes:
+        sampling_rate: of the waveforms, in Hz.
+        max_seconds: the longest clip that is encoded whole; None for any.
+    """
+
+    @property
+    def sampling_rate(self) -> int: ...  # noqa: D102
+
+    @property
+    def max_seconds(self) -> float | None: ...  # noqa: D102
+
+    def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+        """Waveforms (B, T) and their lengths (B,) to embeddings (B, D) of norm 1."""
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """B texts to embeddings (B, D) of norm 1; none depends on the others."""
+
+
+class EmbeddingModel(Matcher, Protocol):
+    """A matcher whose embeddings are decoded (WSAC), and cached under its fingerprint.
+
+    Attributes:
+        embedding_dim: D.
+        tokenizer: a transformers tokenizer with the ids `cls_token_id`, `sep_token_id` and `pad_token_id`.
+    """
+
+    embedding_dim: int
+    tokenizer: Any
+
+    def fingerprint(self, part: str) -> str:
+        """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
+
+
+TextFunction = Callable[[list[str]], Tensor]
+"""Called with N texts; returns a value of each, (N, ...), that does not depend on the others."""
+
+
+class Guidance(Module, Protocol):
+    """How a language model is made to caption audio.
+
+    Attributes:
+        needs_classifier: whether `audible` is called.
+        prompt: what all texts begin with; None where each clip has its own prompt.
+    """
+
+    @property
+    def needs_classifier(self) -> bool: ...  # noqa: D102
+
+    @property
+    def prompt(self) -> str | None: ...  # noqa: D102
+
+    def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
+        """Caption B clips, each as if it were alone.
+
+        Args:
+            lm: the language model.
+            match: texts to embeddings (N, D) of norm 1.
+            audible: texts to the probability (N,) that they are audible; None where there is no classifier.
+            audio: embeddings (B, D) of norm 1.
+
+        Returns:
+            B captions without the prompt.
+        """
+
+    if TYPE_CHECKING:
+
+        def __call__(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
+            """As `forward`."""
+
+
+class Embedded(NamedTuple):
+    """Embeddings (N, D) and the clip that each belongs to."""
+
+    embeddings: Tensor
+    clip_ids: list[str]
+
+
+Embed = Callable[[str], Embedded]
+"""Called with the name of a split; returns the embeddings of its captions, or of its audio."""
+
+
+class TrainingStrategy(Module, Protocol):
+    """Changes the text embeddings that WSAC's decoder is trained on.
+
+    Attributes:
+        caption_splits: splits whose captions `prepare` reads.
+        audio_splits: splits whose audio `prepare` reads.
+    """
+
+    @property
+    def caption_splits(self) -> set[str]: ...  # noqa: D102
+
+    @property
+    def audio_splits(self) -> set[str]: ...  # noqa: D102
+
+    def prepare(self, text: Embed, audio: Embed) -> None:
+        """Called once before training."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Text embeddings (B, D) to (B, D)."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, embeddings: Tensor) -> Tensor:
+            """As `forward`."""
+
+
+class InferenceStrategy(Module, Protocol):
+    """Moves audio embeddings among the text embeddings that WSAC's decoder knows."""
+
+    def remember(self, embeddings: Tensor) -> None:
+        """Take the embeddings (N, D) of all training captions; called once."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Audio embeddings (B, D) to (B, D)."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, audio: Tensor) -> Tensor:
+            """As `forward`."""

@@ -1,0 +1,145 @@
+"""DALI's captioner, which the three training stages share: each trains one part of it (section 3)."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from earshot.errors import InputError
+from lightning_modules.contracts import AudioEncoder, Media
+from lightning_modules.networks.llava.generation import Generation
+from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
+
+Inputs = Literal["audio", "image", "audio+image"]
+
+
+class LlavaCaptioner(nn.Module):
+    """Captions clips from their audio, an image, or both, by LLaVA, a tuned prefix and an aligned audio encoder.
+
+    The constructor loads no part of LLaVA. `load` loads what is asked for, frozen; a stage that trains a part
+    unfreezes it and registers it as its own.
+
+    Args:
+        llava: folder or hub id of LLaVA.
+        audio_encoder: encodes audio in the space of the image tokens; needed for `inputs` with audio.
+        prefix: folder of a tuned prefix; None captions without one.
+        audio_projector: folder of a distilled projector for audio tokens; None takes the image tokens' projector.
+        inputs: what captions are made from.
+        question: the text of the prompt, after the media and the prefix.
+        generation: how captions are decoded.
+
+    Raises:
+        InputError: inputs with audio, and no audio encoder.
+    """
+
+    def __init__(
+        self,
+        llava: str = "llava-hf/llava-1.5-7b-hf",
+        audio_encoder: AudioEncoder | None = None,
+        prefix: str | None = None,
+        audio_projector: str | None = None,
+        inputs: Inputs = "audio",
+        question: str = QUESTION,
+        generation: Generation = Generation(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        if "audio" in inputs and audio_encoder is None:
+            raise InputError(
+                f"expected an audio_encoder for inputs {inputs!r}, found none; set model.captioner.audio_encoder to an "
+                "aligned encoder"
+            )
+        self.llava = llava
+        self.audio_encoder = audio_encoder
+        self.prefix = prefix
+        self.audio_projector = audio_projector
+        self.inputs = inputs
+        self.question = question
+        self.generation = generation
+        self.image_encoder: ImageEncoder | None = None
+        self.language_model: LlavaLanguageModel | None = None
+
+    def wants(self, inputs: Inputs | None = None) -> dict[str, Any]:
+        """What to read of every clip, as arguments of a `ClipFormat`, for `inputs` or those that are captioned."""
+        wanted = inputs or self.inputs
+        encoder = self.audio_encoder if "audio" in wanted else None
+        return {
+            "sampling_rate": encoder.sampling_rate if encoder else None,
+            "max_seconds": encoder.max_seconds if encoder else None,
+            "image_size": ImageEncoder.image_size_of(self.llava) if "image" in wanted else None,
+        }
+
+    def load(self, inputs: Inputs | None = None, language_model: bool = True) -> None:
+        """Load the frozen parts for `inputs`, or those that are captioned, that are not loaded yet.
+
+        Raises:
+            InputError: a folder is missing, or holds something else.
+        """
+        if self.image_encoder is None and "image" in (inputs or self.inputs):
+            self.image_encoder = ImageEncoder.from_pretrained(self.llava).eval().requires_grad_(False)
+        if self.language_model is None and language_model:
+            model = LlavaLanguageModel.from_pretrained(self.llava, self.prefix, self.audio_projector)
+            self.language_model = model.eval().requires_grad_(False)
+
+    @property
+    def loaded(self) -> LlavaLanguageModel:
+        """The language model, once `load` has brought it."""
+        assert self.language_model is not None, "call load(language_model=True) first"
+        return self.language_model
+
+    def audio_tokens(self, media: Media) -> Tensor:
+        """(B, N, D); the features are augmented where the encoder is in training."""
+        assert self.audio_encoder is not None and media.waveforms is not None and media.num_samples is not None
+        features = self.audio_encoder.features(media.waveforms, media.num_samples)
+        return self.audio_encoder(self.audio_encoder.augment(features) if self.audio_encoder.training else features)
+
+    @torch.no_grad()
+    def image_tokens(self, media: Media) -> Tensor:
+        """(B, M, D)."""
+        assert self.image_encoder is not None and media.images is not None
+        return self.image_encoder(media.images)
+
+    def caption(self, media: Media) -> list[str]:
+        """Captions of B clips, from `inputs`; of no clip, no caption."""
+        if not media.clip_ids:
+            return []
+        return self.loaded.generate(
+            self.audio_tokens(media) if "audio" in self.inputs else None,
+            self.image_tokens(media) if "image" in self.inputs else None,
+            self.question,
+            self.generation,
+            media.clip_ids,
+        )
+
+    def made_by(self) -> dict[str, Any]:
+        """Everything that decides a caption, as JSON: names, settings, and digests of weights other than LLaVA's."""
+        return {
+            "llava": self.llava,
+            "prefix": self.prefix and files_digest(Path(self.prefix)),
+            "audio_projector": self.audio_projector and files_digest(Path(self.audio_projector)),
+            "audio_encoder": None if self.audio_encoder is None else weights_digest(self.audio_encoder.state_dict()),
+            "inputs": self.inputs,
+            "question": self.question,
+            "generation": asdict(self.generation),
+        }
+
+
+def files_digest(folder: Path) -> str:
+    """A digest of the safetensors files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """A digest of weights, whatever device and precision they are in."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
