@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import lightning as L
+
 from datamodules.clips import Captions, ClipBatch, ClipFormat
 from earshot.errors import InputError
 
@@ -46,7 +48,7 @@ class CaptioningStage(Protocol):
     """A stage whose test and predict steps return `CaptionRows`."""
 
     def captions_made_by(self) -> dict[str, Any]:
-        """All that decides a caption, as JSON: weights (a digest, or the files they are read from), prompt, decoding."""
+        """All that decides a caption, as JSON: digests of weights, prompt, decoding."""
 
 
 @runtime_checkable
@@ -103,3 +105,12 @@ def expect(contract: type[T], found: object, what: str) -> T:
             f"correct its class_path in the YAML"
         )
     return found
+
+
+def datamodule_of(trainer: L.Trainer, contract: type[T]) -> T:
+    """The trainer's datamodule, where it keeps the contract.
+
+    Raises:
+        InputError: it does not, or there is none.
+    """
+    return expect(contract, vars(trainer).get("datamodule"), "the datamodule")  # Lightning declares no such attribute

@@ -14,16 +14,19 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
 from datamodules.clips import SentenceBatch
+from datamodules.contracts import SentenceSource, datamodule_of
 from earshot.errors import InputError
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
+Classified = dict[str, Tensor]  # `labels` and `predicted`, (B,) int64 each
+
 
 class AudibilityClassifier(L.LightningModule):
-    """Fine-tunes a classifier of sentences with cross-entropy; its scores are pooled over all sentences and ranks.
+    """Fine-tunes a sentence classifier with cross-entropy.
 
-    It has no predict: the exported folder goes into transformers' pipeline. The authors' metric averages AUROC over
-    batches, which is nan as soon as a batch has one class only.
+    It has no predict: transformers' text-classification pipeline reads the exported folder. The scores are those of all
+    sentences together; the authors average AUROC over batches, which is nan as soon as a batch has one class only.
 
     Args:
         classifier: `from_pretrained` of any encoder, with the `labels` of the data, or `from_scratch`.
@@ -57,7 +60,7 @@ class AudibilityClassifier(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check the names of the classes; a classifier from scratch learns its words from the training sentences."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule_of(self.trainer, SentenceSource)
         if (found := list(data.labels)) != self.classifier.labels:
             raise InputError(
                 f"expected sentences of the classes {', '.join(self.classifier.labels)}, found {', '.join(found)}; "
@@ -80,35 +83,26 @@ class AudibilityClassifier(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.texts))
         return loss
 
-    def _evaluate(self, batch: SentenceBatch, loss: MeanMetric, scores: MetricCollection) -> dict[str, Tensor]:
-        if not batch.texts:  # a filler batch
-            return {"labels": batch.labels, "predicted": batch.labels}
-        logits = self(batch.texts)
-        loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.texts))
-        probability = logits.float().softmax(-1)[:, self.positive]
-        scores.update(probability, batch.labels == self.positive)
-        return {"labels": batch.labels, "predicted": logits.argmax(-1)}
-
-    def _log(self, name: str, loss: MeanMetric, scores: MetricCollection) -> None:
-        self.log_dict({f"{name}/loss": loss.compute(), **scores.compute()}, prog_bar=True)
-        loss.reset()
-        scores.reset()
+    def _evaluate(self, batch: SentenceBatch, name: str, loss: MeanMetric, scores: MetricCollection) -> Classified:
+        """Update and log the metrics of all sentences and ranks together; what the confusion matrix counts."""
+        predicted = batch.labels
+        if batch.texts:  # not a filler batch
+            logits = self(batch.texts)
+            loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.texts))
+            probability = logits.float().softmax(-1)[:, self.positive]
+            scores.update(probability, batch.labels == self.positive)
+            predicted = logits.argmax(-1)
+        self.log(f"{name}/loss", loss, prog_bar=True, batch_size=len(batch.texts))
+        self.log_dict(scores, prog_bar=True, batch_size=len(batch.texts))
+        return {"labels": batch.labels, "predicted": predicted}
 
     def validation_step(self, batch: SentenceBatch, batch_idx: int) -> None:
-        """Collect."""
-        self._evaluate(batch, self.val_loss, self.val_scores)
+        """Loss, accuracy, F1 and AUROC."""
+        self._evaluate(batch, "val", self.val_loss, self.val_scores)
 
-    def on_validation_epoch_end(self) -> None:
-        """Log loss, accuracy, F1 and AUROC of all sentences together."""
-        self._log("val", self.val_loss, self.val_scores)
-
-    def test_step(self, batch: SentenceBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Collect; labels and predictions go to the figure."""
-        return self._evaluate(batch, self.test_loss, self.test_scores)
-
-    def on_test_epoch_end(self) -> None:
-        """Log, as in validation."""
-        self._log("test", self.test_loss, self.test_scores)
+    def test_step(self, batch: SentenceBatch, batch_idx: int) -> Classified:
+        """Loss, accuracy, F1 and AUROC; labels and predictions for the confusion matrix."""
+        return self._evaluate(batch, "test", self.test_loss, self.test_scores)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer for the whole classifier."""

@@ -23,9 +23,9 @@ from lightning_modules.schedules.warmup_cosine import warmup_cosine
 class AudiovisualDistillation(L.LightningModule):
     """Fit: the audio projector, on pseudo-captions, from audio alone. Test, predict: captions.
 
-    The audio projector maps audio tokens to the language model. It begins as a copy of the projector of the image
-    tokens, which stays as it is: captions of images do not change by a bit. Nothing else trains, and the vision tower is
-    not loaded in fit.
+    The audio projector maps audio tokens to the language model. It begins as a copy of the image tokens' projector,
+    which stays as it is: captions of images do not change by a bit. Nothing else trains, and fit does not load the
+    vision tower.
 
     Args:
         captioner: with an aligned audio encoder and without an audio projector.

@@ -1,11 +1,9 @@
-"""WSAC: a decoder of CLAP embeddings that learns from captions alone, and then captions sounds by theirs."""
+"""WSAC: a decoder that learns to invert CLAP's text embeddings, and then captions audio by its embeddings."""
 
-import hashlib
 import json
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import torch
@@ -15,44 +13,42 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Adam
 from torchmetrics import MeanMetric
-from tqdm import tqdm
 
-from datamodules.clips import CaptionBatch, CaptionRows, Captions, ClipBatch, ClipFormat, EmbeddedCaptionRows
+from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows
+from datamodules.contracts import CaptionSource, datamodule_of
 from earshot.errors import InputError
-from lightning_modules.embeddings.cache import shared_cache
-from lightning_modules.networks.clap.encoder import ClapEncoder
+from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
+from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.schedules.warmup_step import WarmupStep
-from lightning_modules.strategies.modality_gap import Embedded
 
-TEXTS_AT_ONCE = 256
 TRAINED_WITH = "trained_with.json"
 
 
 class ClapPrefixDecoder(L.LightningModule):
-    """Fit: reconstruct captions from their text embeddings, no sound read. Test, predict: caption sounds by theirs.
+    """Fit: reconstruct captions from their text embeddings, without audio. Test, predict: caption audio embeddings.
 
-    Every embedding is computed once and cached under a hash of what was embedded and of the model. An embedding of a
-    sound that `inference_strategy` has moved among the texts then goes through `training_strategies` too, as the
-    texts did in training; noise is only there in training.
+    Every embedding is computed once and cached under a hash of what was embedded and of the model. An audio embedding
+    that `inference_strategy` moved among the text embeddings also goes through `training_strategies`, as the text
+    embeddings did in training; only noise is left out.
 
     Args:
-        clap: the frozen encoder.
-        training_strategies: called in turn on text embeddings (B, D) (`networks.modality_gap`).
-        inference_strategy: called on audio embeddings (B, D), with the training captions as its memory
-            (`decoding.text_memory`); None decodes the audio embedding itself.
-        supervised: train on the embeddings of the captions' sounds: the upper bound, which needs pairs.
-        caption_from: "reference" captions each clip from the text embedding of its first reference: how well the
-            decoder works where there is no gap.
-        width: of the decoder's hidden state; the next four are its, too.
-        depth: layers.
-        num_heads: attention heads.
-        prefix_length: tokens that an embedding becomes.
-        dropout: in the Transformer; the paper does not say, this is GPT-2's.
-        max_caption_tokens: of a caption in training, its first and last token included; longer ones are cut.
-        max_new_tokens: longest caption decoded.
-        cache: folder of the embeddings.
+        clap: the frozen encoder of audio and text.
+        training_strategies: applied in turn to text embeddings (B, D).
+        inference_strategy: applied to audio embeddings (B, D), with the training captions as its memory; None decodes
+            the audio embedding itself.
+        supervised: train on the audio embeddings of the captions' clips: the upper bound, which needs pairs.
+        caption_from: "reference" captions each clip from the text embedding of its first reference, which shows how
+            well the decoder works where there is no modality gap.
+        width: of the decoder's hidden state.
+        depth: of the decoder, in layers.
+        num_heads: attention heads of the decoder.
+        prefix_length: how many tokens the decoder's prefix has.
+        dropout: in the decoder; the paper does not give it, this is GPT-2's.
+        max_caption_tokens: longer training captions are cut to so many tokens, the first and the last included.
+        max_new_tokens: longest caption that is decoded.
+        cache: folder of the cached embeddings.
         optimizer: the paper's by default.
         lr_scheduler: stepped every epoch; the paper's by default.
 
@@ -62,11 +58,11 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def __init__(
         self,
-        clap: ClapEncoder,
-        training_strategies: list[nn.Module] | None = None,
-        inference_strategy: nn.Module | None = None,
+        clap: EmbeddingModel,
+        training_strategies: list[TrainingStrategy] | None = None,
+        inference_strategy: InferenceStrategy | None = None,
         supervised: bool = False,
-        caption_from: Literal["sound", "reference"] = "sound",
+        caption_from: Literal["audio", "reference"] = "audio",
         width: int = 768,
         depth: int = 4,
         num_heads: int = 4,
@@ -81,12 +77,13 @@ class ClapPrefixDecoder(L.LightningModule):
         super().__init__()
         if supervised and training_strategies:
             raise InputError(
-                "expected training strategies or supervised, found both; the strategies bring texts to sounds, and "
-                "supervised trains on sounds"
+                "expected training_strategies or supervised, found both; leave one out: the strategies change text "
+                "embeddings, and supervised trains on audio embeddings"
             )
         if supervised and (inference_strategy is not None or caption_from == "reference"):
             raise InputError(
-                "expected sounds for a supervised decoder, found a strategy that decodes texts; leave one of them out"
+                "expected a supervised decoder to caption audio embeddings, found an inference strategy or references; "
+                "leave one out"
             )
         if max_caption_tokens < 3 or max_new_tokens < 1:
             raise InputError(
@@ -94,8 +91,9 @@ class ClapPrefixDecoder(L.LightningModule):
                 f"least 1, found {max_caption_tokens} and {max_new_tokens}; correct them"
             )
         self.clap = Frozen(clap)
-        self.training_strategies: Any = nn.ModuleList(training_strategies or [])
-        self.inference_strategy: Any = inference_strategy
+        self.strategies = training_strategies or []
+        self.training_strategies = nn.ModuleList(cast(list[nn.Module], self.strategies))  # so that they are moved
+        self.inference_strategy = inference_strategy
         self.supervised = supervised
         self.caption_from = caption_from
         self.max_caption_tokens = max_caption_tokens
@@ -103,109 +101,75 @@ class ClapPrefixDecoder(L.LightningModule):
         self.cache = Path(cache)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        words = clap.tokenizer
+        tokenizer = clap.tokenizer
         self.decoder = PrefixDecoder(
-            clap.embedding_dim, len(words), words.cls_token_id, words.sep_token_id, words.pad_token_id, width, depth,
-            num_heads, prefix_length, max(max_new_tokens, max_caption_tokens), dropout,
+            clap.embedding_dim, len(tokenizer), tokenizer.cls_token_id, tokenizer.sep_token_id,
+            tokenizer.pad_token_id, width, depth, num_heads, prefix_length, max(max_new_tokens, max_caption_tokens),
+            dropout,
         )  # fmt: skip
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
         self.val_loss = MeanMetric()
 
     def clip_format(self, stage: str) -> ClipFormat:
-        """Sounds as CLAP hears them, to test and predict; fit and validate read none."""
+        """Audio as CLAP takes it, in test and predict; fit and validate read none."""
         encoder = self.clap.network
         return ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
 
     def more_splits(self, stage: str) -> set[str]:
-        """Splits that are read beside the command's own: strategies' in fit, the memory's in test and predict."""
+        """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
         if stage == "fit":
-            names = ("caption_splits", "sound_splits")
-            return {s for strategy in self.training_strategies for name in names for s in getattr(strategy, name, ())}
-        if stage in ("test", "predict") and self.inference_strategy is not None:
-            return {self._data.train} - {None}
+            return {split for s in self.strategies for split in s.caption_splits | s.audio_splits}
+        if stage in ("test", "predict") and self.inference_strategy is not None and self._data.train is not None:
+            return {self._data.train}
         return set()
 
     def setup(self, stage: str) -> None:
-        """Embed what the stage trains on or remembers, or find it in the cache."""
+        """Embed the captions that the stage trains on or searches in, or find their embeddings in the cache."""
         self.clap.to(self.trainer.strategy.root_device)
-        data = self._data
-        for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
-            split = getattr(data, name)
+        data, strategy = self._data, self.trainer.strategy
+        store = EmbeddingStore(
+            self.clap.network, self._clap_digests, data, self.cache, self.trainer.is_global_zero, strategy.broadcast
+        )
+        splits = {"fit": {"train": data.train, "val": data.val}, "validate": {"val": data.val}}.get(stage, {})
+        for name, split in splits.items():
             if split is not None:
-                self.sources[name] = self._source(split)
+                self.sources[name] = self._source(store, split)
         if stage == "fit":
-            for strategy in self.training_strategies:
-                if hasattr(strategy, "prepare"):
-                    strategy.prepare(self.embedded_captions, self.embedded_sounds)
+            for training_strategy in self.strategies:
+                training_strategy.prepare(store.captions, store.audio)
         if stage in ("test", "predict") and self.inference_strategy is not None:
             if data.train is None:
                 raise InputError("expected training captions to search in, found none; set data.init_args.train")
-            self.inference_strategy.remember(self.embedded_captions(data.train).embeddings)
+            self.inference_strategy.remember(store.captions(data.train).embeddings)
 
     @property
-    def _data(self) -> Any:
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+    def _data(self) -> CaptionSource:
+        return datamodule_of(self.trainer, CaptionSource)
 
-    def _source(self, split: str) -> tuple[Tensor, Tensor]:
-        captions: Captions = self._data.captions_of(split)
+    def _source(self, store: EmbeddingStore, split: str) -> tuple[Tensor, Tensor]:
+        """Embeddings to train on, and the row in them of each caption."""
         if not self.supervised:
-            return self.embedded_captions(split).embeddings, torch.arange(len(captions.texts))
-        sounds = self.embedded_sounds(split)
-        rows = {clip_id: row for row, clip_id in enumerate(sounds.clip_ids)}
-        return sounds.embeddings, torch.tensor([rows[clip_id] for clip_id in captions.clip_ids])
-
-    def embedded_captions(self, split: str) -> Embedded:
-        """The text embeddings (N, D) of all captions of a split or table, memory-mapped."""
-        captions: Captions = self._data.captions_of(split)
-        texts = captions.texts
-        order = torch.tensor(sorted(range(len(texts)), key=lambda row: len(texts[row])))  # less padding
-
-        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
-            print(f"embedding {len(texts)} captions of {split}", flush=True)
-            for rows in tqdm(order.split(TEXTS_AT_ONCE), desc="embedding", unit="batch", disable=None):
-                yield rows, self.clap.network.embed_text([texts[row] for row in rows])
-
-        return Embedded(self._cached("text", captions.digest, len(texts), pieces), captions.clip_ids)
-
-    def embedded_sounds(self, split: str) -> Embedded:
-        """The audio embeddings (N, D) of all clips of a packed split, memory-mapped."""
-        captions: Captions = self._data.captions_of(split)
-        clip_ids = list(dict.fromkeys(captions.clip_ids))
-        row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
-
-        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
-            print(f"opening {len(clip_ids)} sounds of {split}", flush=True)
-            for batch in tqdm(self._data.sounds(split), desc="embedding", unit="batch", disable=None):
-                rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
-                kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
-                yield rows, self.embed_sounds(batch)[kept.to(self.device)]
-
-        digest = captions.digest + self._data.sounds_digest(split)
-        return Embedded(self._cached("audio", digest, len(clip_ids), pieces), clip_ids)
+            embeddings = store.captions(split).embeddings
+            return embeddings, torch.arange(len(embeddings))
+        audio = store.audio(split)
+        rows = {clip_id: row for row, clip_id in enumerate(audio.clip_ids)}
+        return audio.embeddings, torch.tensor([rows[clip_id] for clip_id in self._data.captions_of(split).clip_ids])
 
     @torch.no_grad()
-    def _cached(self, part: str, digest: str, count: int, pieces: Any) -> Tensor:
-        clap = self.clap.network
-        key = hashlib.sha256(f"{digest} {self._clap_digests[part]}".encode()).hexdigest()[:24]
-        path, shape = self.cache / f"{part}-{key}.f32", (count, clap.embedding_dim)
-        return shared_cache(path, shape, pieces, self.trainer.is_global_zero, self.trainer.strategy.broadcast)
-
-    @torch.no_grad()
-    def embed_sounds(self, batch: ClipBatch) -> Tensor:
+    def embed_audio(self, batch: ClipBatch) -> Tensor:
         """(B, D)."""
-        device = self.clap.network.text_proj[0].weight.device
         assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
-        return self.clap.network.embed_audio(batch.waveforms.to(device), batch.num_samples.to(device))
+        return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
 
     def as_trained(self, text_embeddings: Tensor) -> Tensor:
         """Text embeddings (B, D) as the decoder gets them in training."""
-        for strategy in self.training_strategies:
+        for strategy in self.strategies:
             text_embeddings = strategy(text_embeddings)
         return text_embeddings
 
     @torch.no_grad()
     def text_embeddings(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Sentences as (B, D), and as the decoder got such in training."""
+        """B texts to their embeddings (B, D), and to these as the decoder gets them in training."""
         plain = self.clap.network.embed_text(texts)
         self.training_strategies.train()
         trained = self.as_trained(plain)
@@ -232,21 +196,17 @@ class ClapPrefixDecoder(L.LightningModule):
         return loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
-        """The same on held-out captions, a mean over all tokens."""
+        """The same on held-out captions, a mean over all tokens of all ranks; the best weights are chosen by it."""
         if batch.captions:
             loss, tokens = self._loss("val", batch)
             self.val_loss.update(loss, weight=(tokens != self.clap.network.tokenizer.pad_token_id).sum())
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the caption loss, by which the best weights are chosen."""
-        self.log("val/loss", self.val_loss.compute(), prog_bar=True)
-        self.val_loss.reset()
+        self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.captions))
 
     def caption(self, batch: ClipBatch) -> CaptionRows:
         """Captions of a batch, beside its ids, references, labels and embeddings."""
-        if not batch.valid:
+        if not batch.clip_ids:
             return batch.rows([])
-        audio = self.embed_sounds(batch)
+        audio = self.embed_audio(batch)
         decoded = audio
         if self.caption_from == "reference":
             if mute := [clip_id for clip_id, references in zip(batch.clip_ids, batch.captions) if not references]:
@@ -259,16 +219,16 @@ class ClapPrefixDecoder(L.LightningModule):
         elif self.inference_strategy is not None:
             decoded = self.as_trained(self.inference_strategy(audio))
         tokens = self.decoder.generate(decoded, self.max_new_tokens)
-        words = self.clap.network.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        rows = batch.rows([text.strip() for text in words])
+        texts = self.clap.network.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        rows = batch.rows([text.strip() for text in texts])
         return EmbeddedCaptionRows(**rows, audio=audio.cpu(), decoded=decoded.cpu())
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions with their references, for the evaluation callback."""
+        """Captions with their references."""
         return self.caption(batch)
 
     def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions, for the callback that writes them."""
+        """Captions."""
         return self.caption(batch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -280,7 +240,7 @@ class ClapPrefixDecoder(L.LightningModule):
         """Write the decoder as a Hugging Face folder, what it was trained with, and what each strategy knows."""
         self.decoder.save_pretrained(folder)
         (folder / TRAINED_WITH).write_text(json.dumps(self._trained_with(), indent=2) + "\n")
-        for strategy, name in zip(self.training_strategies, self._strategies()):
+        for strategy, name in zip(self.strategies, self._strategies()):
             state = {key: value.contiguous() for key, value in strategy.state_dict().items()}
             save_file(state, folder / f"{name}.safetensors")
 
@@ -304,7 +264,7 @@ class ClapPrefixDecoder(L.LightningModule):
                 f"expected max_new_tokens of at most {self.decoder.max_tokens}, as in fit, found "
                 f"{self.max_new_tokens}; lower it, or train with more"
             )
-        for strategy, name in zip(self.training_strategies, self._strategies()):
+        for strategy, name in zip(self.strategies, self._strategies()):
             strategy.load_state_dict(load_file(folder / f"{name}.safetensors"))
             strategy.to(self.device)
 
@@ -338,5 +298,5 @@ class ClapPrefixDecoder(L.LightningModule):
         return {part: self.clap.network.fingerprint(part) for part in ("text", "audio")}
 
     def _strategies(self) -> list[str]:
-        names = (type(strategy).__name__ for strategy in self.training_strategies)
+        names = (type(strategy).__name__ for strategy in self.strategies)
         return ["".join(f"_{c.lower()}" if c.isupper() else c for c in name)[1:] for name in names]

@@ -65,10 +65,10 @@ class AudioEncoder(Module, Protocol):
     """
 
     @property
-    def sampling_rate(self) -> int: ...  # noqa: D102
+    def sampling_rate(self) -> int: ...
 
     @property
-    def max_seconds(self) -> float | None: ...  # noqa: D102
+    def max_seconds(self) -> float | None: ...
 
     def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Waveforms (B, T), int16, and their lengths (B,) before padding to what `forward` takes, (B, F, ...)."""
@@ -117,10 +117,10 @@ class Matcher(Module, Protocol):
     """
 
     @property
-    def sampling_rate(self) -> int: ...  # noqa: D102
+    def sampling_rate(self) -> int: ...
 
     @property
-    def max_seconds(self) -> float | None: ...  # noqa: D102
+    def max_seconds(self) -> float | None: ...
 
     def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Waveforms (B, T) and their lengths (B,) to embeddings (B, D) of norm 1."""
@@ -157,10 +157,10 @@ class Guidance(Module, Protocol):
     """
 
     @property
-    def needs_classifier(self) -> bool: ...  # noqa: D102
+    def needs_classifier(self) -> bool: ...
 
     @property
-    def prompt(self) -> str | None: ...  # noqa: D102
+    def prompt(self) -> str | None: ...
 
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
         """Caption B clips, each as if it were alone.
@@ -201,10 +201,10 @@ class TrainingStrategy(Module, Protocol):
     """
 
     @property
-    def caption_splits(self) -> set[str]: ...  # noqa: D102
+    def caption_splits(self) -> set[str]: ...
 
     @property
-    def audio_splits(self) -> set[str]: ...  # noqa: D102
+    def audio_splits(self) -> set[str]: ...
 
     def prepare(self, text: Embed, audio: Embed) -> None:
         """Called once before training."""

@@ -1,14 +1,18 @@
-"""Zero-shot captioning without any training: a language model, guided by a matcher of sounds and texts."""
+"""Captioning without training: a language model guided by how well its text matches the audio."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from datamodules.clips import AudibleCaptionRows, CaptionRows, ClipBatch, ClipFormat
+from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from earshot.errors import InputError, require_folder
+from lightning_modules.contracts import Guidance, Matcher
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
@@ -20,10 +24,8 @@ class GuidedCaptioner(L.LightningModule):
     """Test, predict: captions by an injected guidance. Nothing trains, so there is no fit.
 
     Args:
-        guidance: called with a `CausalLm`, the matcher's and the classifier's functions of texts, and the sounds'
-            embeddings (B, D); returns B captions (`decoding.audibility`, `decoding.keywords`). Its `needs_classifier`
-            and its `prompt`, None where it makes its own, say what goes with it.
-        matcher: `embed_audio` and `embed_text`, to one space, of norm 1 (`networks.clap`, `networks.imagebind`).
+        guidance: makes captions of the language model, the matcher and the classifier.
+        matcher: embeds audio and texts in one space.
         language_model: folder or hub id of a causal language model.
         classifier: folder or hub id of an audibility classifier; None does without it, and without metric A.
         positive: the classifier's label for what can be heard.
@@ -31,8 +33,8 @@ class GuidedCaptioner(L.LightningModule):
 
     def __init__(
         self,
-        guidance: nn.Module,
-        matcher: nn.Module,
+        guidance: Guidance,
+        matcher: Matcher,
         language_model: str = "gpt2-medium",
         classifier: str | None = None,
         positive: str = "audible",
@@ -43,14 +45,15 @@ class GuidedCaptioner(L.LightningModule):
         self.language_model = language_model
         self.classifier = classifier
         self.positive = positive
-        self.prompt = PROMPT  # of metric A: what the classifier's sentences began with
+        self.prompt = PROMPT  # of metric A: how the classifier's training sentences begin
         self.frozen = nn.ModuleList()  # the language model and the classifier, once loaded
+        self.test_audibility = MeanMetric()  # metric A
         self.lm: CausalLm | None = None
         self.match = TextMemo(self.matcher.network.embed_text)
         self.audible: TextMemo | None = None
 
     def clip_format(self, stage: str) -> ClipFormat:
-        """Sounds as the matcher hears them."""
+        """Audio as the matcher takes it."""
         encoder = self.matcher.network
         return ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
 
@@ -74,31 +77,45 @@ class GuidedCaptioner(L.LightningModule):
         if self.audible is None and self.guidance.needs_classifier:
             raise InputError("expected a classifier for a lambda_2 that is not 0, found none; set model.classifier")
 
-    def embed_sounds(self, batch: ClipBatch) -> Tensor:
-        """(B, D), of norm 1."""
-        return self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
-
     def caption(self, batch: ClipBatch) -> CaptionRows:
-        """Captions of a batch, beside its ids, references and labels, and how audible each is."""
-        if not batch.valid:
+        """Captions of a batch, with its ids, references and labels."""
+        if not batch.clip_ids:
             return batch.rows([])
-        assert self.lm is not None
-        # guidance takes gradients, which tensors of inference mode do not
-        with torch.inference_mode(False), torch.no_grad():
-            captions = self.guidance(self.lm, self.match, self.audible, self.embed_sounds(batch))
-            rows = batch.rows(captions)
-            if self.audible is None:
-                return rows
-            audibility = self.audible([prompted(caption, self.prompt) for caption in captions]).tolist()
-            return AudibleCaptionRows(**rows, audibility=audibility)
+        assert self.lm is not None and batch.waveforms is not None and batch.num_samples is not None
+        with normal_mode():
+            audio = self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
+            return batch.rows(self.guidance(self.lm, self.match, self.audible, audio))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions with their references, for the evaluation callback."""
-        return self.caption(batch)
+        """Captions with their references; logs metric A, the mean probability that a caption is audible."""
+        rows = self.caption(batch)
+        if self.audible is not None:
+            with normal_mode():
+                texts = [prompted(caption, self.prompt) for caption in rows["captions"]]
+                if texts:
+                    self.test_audibility.update(self.audible(texts))
+            self.log("test/audibility", self.test_audibility, batch_size=len(texts))
+        return rows
 
     def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions, for the callback that writes them."""
+        """Captions."""
         return self.caption(batch)
+
+    def captions_made_by(self) -> dict[str, Any]:
+        """See `datamodules.contracts.CaptioningStage`."""
+        settings = {name: value for name, value in vars(self.guidance).items() if isinstance(value, int | float | str)}
+        return {
+            "guidance": {"class": type(self.guidance).__name__, **settings},
+            "language_model": self.language_model,
+            "classifier": self.classifier,
+        }
+
+
+@contextmanager
+def normal_mode() -> Iterator[None]:
+    """Without gradients, but with tensors that guidance may take gradients of: those of inference mode have none."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def load_language_model(name: str) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("networks", "losses", "strategies", "decoding", "embeddings", "schedules", "metrics")
 OWN = ("earshot", "lightning_modules", "datamodules", "callbacks", "evaluation", "reports", "miniature", "train")
 ERRORS = "earshot.errors"
-COMPUTING = {"torch", "transformers", "ot", "peft", "numpy", "safetensors", "huggingface_hub", "tokenizers"}
+COMPUTING = {"torch", "transformers", "ot", "peft", "numpy", "safetensors", "huggingface_hub", "tokenizers", "torchmetrics", "tqdm"}
 
 
 def module_name(path: Path) -> str:
@@ -52,10 +52,11 @@ def forbidden(module: str, imported: str) -> bool:
         computing = package == "lightning_modules" and rest and rest[0] in PARTS
         return computing and third_party and imported.split(".")[0] not in COMPUTING
     if package == "lightning_modules" and rest and rest[0] in PARTS:
-        return not inside(imported, ERRORS, "lightning_modules.contracts", f"lightning_modules.{rest[0]}")
+        data = ("datamodules.contracts",) if rest[0] == "embeddings" else ()
+        return not inside(imported, ERRORS, "lightning_modules.contracts", f"lightning_modules.{rest[0]}", *data)
     if package == "lightning_modules":
         parts = [f"lightning_modules.{part}" for part in (*PARTS, "contracts")]
-        return not inside(imported, ERRORS, "datamodules.clips", *parts)
+        return not inside(imported, ERRORS, "datamodules.clips", "datamodules.contracts", *parts)
     allowed = {
         "earshot": ("earshot",),
         "datamodules": (ERRORS, "datamodules"),

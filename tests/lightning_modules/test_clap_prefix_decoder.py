@@ -22,10 +22,13 @@ from datamodules.clips import Captions, ClipBatch, ClipFormat
 from datamodules.shards import read_index, read_samples
 from earshot.errors import InputError
 from lightning_modules.clap_prefix_decoder import ClapPrefixDecoder
+from lightning_modules.contracts import Embedded
+from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.networks.clap.encoder import ClapEncoder
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
-from lightning_modules.strategies.modality_gap import Embedded, EmbeddingShift, NoiseInjection
-from lightning_modules.strategies.text_memory import NearestNeighbour
+from lightning_modules.strategies.embedding_shift import EmbeddingShift
+from lightning_modules.strategies.nearest_neighbour import NearestNeighbour
+from lightning_modules.strategies.noise_injection import NoiseInjection
 from miniature import ensure_split
 from train import main
 
@@ -72,7 +75,7 @@ def test_where_sounds_are_needed_it_says_so(
 ) -> None:
     command("fit", captions_root, *SHORT, strategies=(strategy,))
     split = {"embedding_shift": "wavcaps/train", "supervised": "audiocaps/train"}[strategy]
-    assert f"opening 40 sounds of {split}" in capsys.readouterr().out
+    assert f"embedding the audio of 40 clips of {split}" in capsys.readouterr().out
     command("validate", captions_root, strategies=(strategy,))
 
 
@@ -109,9 +112,12 @@ def test_the_text_tower_is_called_once_a_caption_and_then_never(
 ) -> None:
     embedded: list[str] = []
     embed_text = ClapEncoder.embed_text
-    monkeypatch.setattr(
-        ClapEncoder, "embed_text", lambda self, texts: embedded.extend(texts) or embed_text(self, texts)
-    )
+
+    def counted(self: ClapEncoder, texts: list[str]) -> torch.Tensor:
+        embedded.extend(texts)
+        return embed_text(self, texts)
+
+    monkeypatch.setattr(ClapEncoder, "embed_text", counted)
     command("fit", captions_root, *SHORT)
     assert len(embedded) == 40 + 200  # one caption a clip in train, five in val
     embedded.clear()
@@ -190,9 +196,12 @@ def test_the_memory_is_the_whole_training_set(
     command("fit", captions_root, *SHORT)
     remembered: list[torch.Tensor] = []
     remember = NearestNeighbour.remember
-    monkeypatch.setattr(
-        NearestNeighbour, "remember", lambda self, rows: (remembered.append(rows), remember(self, rows))[1]
-    )
+
+    def spy(self: NearestNeighbour, embeddings: torch.Tensor) -> None:
+        remembered.append(embeddings)
+        remember(self, embeddings)
+
+    monkeypatch.setattr(NearestNeighbour, "remember", spy)
     command("test", captions_root, strategies=("nearest_neighbour",))
     captions = [text for record in split_of(captions_root, "audiocaps/train") for text in record["captions"]]
     torch.testing.assert_close(remembered[0], texts_of(captions), rtol=0, atol=1e-5)
@@ -202,10 +211,8 @@ def test_each_sound_has_its_own_embedding(
     in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Embedded] = []
-    plain = ClapPrefixDecoder.embedded_sounds
-    monkeypatch.setattr(
-        ClapPrefixDecoder, "embedded_sounds", lambda self, split: found.append(plain(self, split)) or found[-1]
-    )
+    plain = EmbeddingStore.audio
+    monkeypatch.setattr(EmbeddingStore, "audio", lambda self, split: found.append(plain(self, split)) or found[-1])
     command("fit", captions_root, *SHORT, "--data.eval_batch_size", "7", strategies=("supervised",))
     clap = ClapEncoder.from_pretrained(MINIATURE / "clap")
     rows = dict(zip(found[0].clip_ids, found[0].embeddings))
@@ -243,7 +250,7 @@ def test_an_export_is_of_its_clap_and_training(
     for more, strategies, found in (
         (("--model.clap.init_args.pretrained_model_name_or_path", other_clap()), (), "trained with clap"),
         ((), ("supervised",), "trained with supervised True, found supervised False"),
-        ((), ("supervised", "projection"), "found a strategy that decodes texts"),
+        ((), ("supervised", "projection"), "found an inference strategy or references"),
         (("--model.max_caption_tokens", "2"), (), "max_caption_tokens of at least 3"),
         (("--model.width", "130"), (), "a width that num_heads divides"),
     ):
@@ -276,7 +283,12 @@ def test_the_towers_are_hashed_once(in_tmp_path: Path, captions_root: Path, monk
     """However many captions are looked up in the cache and checkpoints are written."""
     hashed: list[str] = []
     plain = ClapEncoder.fingerprint
-    monkeypatch.setattr(ClapEncoder, "fingerprint", lambda self, part: hashed.append(part) or plain(self, part))
+
+    def counted(self: ClapEncoder, part: str) -> str:
+        hashed.append(part)
+        return plain(self, part)
+
+    monkeypatch.setattr(ClapEncoder, "fingerprint", counted)
     command("fit", captions_root, *SHORT)
     assert sorted(hashed) == ["audio", "text"]
 
@@ -331,8 +343,7 @@ def test_supervised_trains_on_the_sound_of_the_captions_clip(monkeypatch: pytest
     sounds = Embedded(torch.arange(6.0).view(3, 2), ["b", "a", "c"])
     data = SimpleNamespace(captions_of=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
     monkeypatch.setattr(ClapPrefixDecoder, "_data", data)
-    monkeypatch.setattr(ClapPrefixDecoder, "embedded_sounds", lambda self, split: sounds)
-    embeddings, row_of = stage(supervised=True)._source("x")
+    embeddings, row_of = stage(supervised=True)._source(SimpleNamespace(audio=lambda split: sounds), "x")
     assert embeddings[row_of].tolist() == [[2, 3], [0, 1], [0, 1], [4, 5]]
     with pytest.raises(InputError, match="found both"):
         stage(supervised=True, training_strategies=[NoiseInjection()])
@@ -368,7 +379,7 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
     module.inference_strategy.remember(memory)
     decoded: list[torch.Tensor] = []
     module.decoder.generate = lambda x, longest: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
-    module.embed_sounds = lambda batch: memory[[3, 0]]  # type: ignore[method-assign]
+    module.embed_audio = lambda batch: memory[[3, 0]]  # type: ignore[method-assign]
     module.caption(ClipBatch(["a", "b"], True, None, None, None, [["x"], ["y"]], [[], []]))
     torch.testing.assert_close(decoded[0], memory[[3, 0]] + 0.5)
 

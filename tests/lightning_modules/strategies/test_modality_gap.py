@@ -7,13 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from earshot.errors import InputError
-from lightning_modules.strategies.modality_gap import (
-    Embedded,
-    EmbeddingShift,
-    NoiseInjection,
-    estimate_sigma,
-    modality_gap,
-)
+from lightning_modules.contracts import Embedded
+from lightning_modules.strategies.embedding_shift import EmbeddingShift, modality_gap
+from lightning_modules.strategies.noise_injection import NoiseInjection, estimate_sigma
 
 
 def test_gap_by_hand() -> None:
@@ -50,7 +46,7 @@ def test_noise_has_the_variance_and_only_in_training(capsys: pytest.CaptureFixtu
 def test_shift_is_the_gap_and_is_kept(tmp_path: Path) -> None:
     audio, text = torch.randn(20, 4) + 1, torch.randn(30, 4)
     strategy = EmbeddingShift("w")
-    assert strategy.sound_splits == {"w"}
+    assert strategy.audio_splits == {"w"}
     strategy.prepare(lambda split: Embedded(text, []), lambda split: Embedded(audio, []))
     shifted = strategy.eval()(text)
     torch.testing.assert_close(shifted.mean(0), audio.mean(0))
@@ -62,7 +58,7 @@ def test_shift_is_the_gap_and_is_kept(tmp_path: Path) -> None:
 
     save_file(strategy.state_dict(), tmp_path / "gap.safetensors")
     of_file = EmbeddingShift(path=str(tmp_path / "gap.safetensors"))
-    assert not of_file.sound_splits
+    assert not of_file.audio_splits
     of_file.prepare(pytest.fail, pytest.fail)
     assert torch.equal(of_file.gap, strategy.gap)
     (tmp_path / "gap.safetensors").write_bytes(b"other")

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from earshot.errors import InputError
-from lightning_modules.strategies.text_memory import NearestNeighbour, Projection, TextMemory
+from lightning_modules.strategies.caption_memory import CaptionMemory
+from lightning_modules.strategies.nearest_neighbour import NearestNeighbour
+from lightning_modules.strategies.projection import Projection
 
 MEMORY = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.6, 0.8], [-1.0, 0.0]])
 
 
-def with_memory(strategy: TextMemory, memory: torch.Tensor = MEMORY) -> TextMemory:
+def with_memory(strategy: CaptionMemory, memory: torch.Tensor = MEMORY) -> CaptionMemory:
     strategy.remember(memory)
     return strategy
 

@@ -1,0 +1,83 @@
+"""The embeddings of whole splits, computed once and cached under a hash of the data and of the model."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datamodules.contracts import CaptionSource
+from lightning_modules.contracts import Embedded, EmbeddingModel
+from lightning_modules.embeddings.cache import shared_cache
+
+TEXTS_AT_ONCE = 256
+Pieces = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+class EmbeddingStore:
+    """Text and audio embeddings of a datamodule's splits, memory-mapped.
+
+    Args:
+        model: computes them, on the device that it is on.
+        digests: of the model's parts, "text" and "audio" (`EmbeddingModel.fingerprint`).
+        data: has the captions and the clips.
+        folder: of the cache.
+        writes: whether this is the rank that fills the cache, the first.
+        broadcast: called on all ranks, returns to all what the first rank gave it.
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        digests: dict[str, str],
+        data: CaptionSource,
+        folder: Path,
+        writes: bool,
+        broadcast: Callable[[str | None], str | None],
+    ) -> None:
+        self.model = model
+        self.digests = digests
+        self.data = data
+        self.folder = folder
+        self.writes = writes
+        self.broadcast = broadcast
+
+    def captions(self, split: str) -> Embedded:
+        """The text embeddings (N, D) of all captions of a split or table."""
+        captions = self.data.captions_of(split)
+        texts = captions.texts
+        order = torch.tensor(sorted(range(len(texts)), key=lambda row: len(texts[row])))  # less padding
+
+        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
+            print(f"embedding {len(texts)} captions of {split}", flush=True)
+            for rows in tqdm(order.split(TEXTS_AT_ONCE), desc="embedding", unit="batch", disable=None):
+                yield rows, self.model.embed_text([texts[row] for row in rows])
+
+        return Embedded(self._cached("text", captions.digest, len(texts), pieces), captions.clip_ids)
+
+    def audio(self, split: str) -> Embedded:
+        """The audio embeddings (N, D) of all captioned clips of a packed split."""
+        captions = self.data.captions_of(split)
+        clip_ids = list(dict.fromkeys(captions.clip_ids))
+        row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+        device = next(self.model.parameters()).device
+
+        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
+            print(f"embedding the audio of {len(clip_ids)} clips of {split}", flush=True)
+            for batch in tqdm(self.data.sounds(split), desc="embedding", unit="batch", disable=None):
+                rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
+                kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
+                assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
+                embedded = self.model.embed_audio(batch.waveforms.to(device), batch.num_samples.to(device))
+                yield rows, embedded[kept.to(device)]
+
+        digest = captions.digest + self.data.sounds_digest(split)
+        return Embedded(self._cached("audio", digest, len(clip_ids), pieces), clip_ids)
+
+    @torch.no_grad()
+    def _cached(self, part: str, digest: str, count: int, pieces: Pieces) -> Tensor:
+        key = hashlib.sha256(f"{digest} {self.digests[part]}".encode()).hexdigest()[:24]
+        path, shape = self.folder / f"{part}-{key}.f32", (count, self.model.embedding_dim)
+        return shared_cache(path, shape, pieces, self.writes, self.broadcast)

@@ -1,0 +1,82 @@
+"""WSAC's embedding shift: the modality gap added to text embeddings in training (3.1.2)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from earshot.errors import InputError
+from lightning_modules.contracts import Embed
+
+
+class EmbeddingShift(nn.Module):
+    """Adds the modality gap to every text embedding: the mean audio embedding minus the mean text embedding (Eq. 2).
+
+    Args:
+        split: the corpus whose audio and captions the gap is computed from; by default not the target corpus.
+        path: a safetensors file with the gap, as exports have; nothing is computed then.
+        renormalise: scale the result to norm 1, as the authors' code does.
+    """
+
+    gap: Tensor
+
+    def __init__(self, split: str = "wavcaps/train", path: str | None = None, renormalise: bool = False) -> None:
+        super().__init__()
+        self.split = split
+        self.path = path
+        self.renormalise = renormalise
+        self.register_buffer("gap", torch.zeros(()))
+
+    @property
+    def caption_splits(self) -> set[str]:
+        """The split that the gap is computed from, where it is."""
+        return {self.split} if self.path is None else set()
+
+    @property
+    def audio_splits(self) -> set[str]:
+        """The same split."""
+        return self.caption_splits
+
+    def prepare(self, text: Embed, audio: Embed) -> None:
+        """Compute the gap, or read it."""
+        if self.path is not None:
+            self.gap = read_gap(self.path).to(self.gap.device)
+            return
+        self.gap = modality_gap(audio(self.split).embeddings, text(self.split).embeddings).to(self.gap.device)
+        print(f"embedding shift: a gap of norm {self.gap.norm():.3f}, from {self.split}", flush=True)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(B, D) to (B, D)."""
+        if self.gap.ndim and len(self.gap) != embeddings.shape[1]:
+            raise InputError(
+                f"expected a gap of {embeddings.shape[1]} numbers, the width of CLAP's embeddings, found "
+                f"{len(self.gap)}; name the gap of this CLAP, or leave `path` out"
+            )
+        shifted = embeddings + self.gap
+        return F.normalize(shifted, dim=-1) if self.renormalise else shifted
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        self.gap = torch.empty_like(state_dict.get(f"{prefix}gap", self.gap), device=self.gap.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def modality_gap(audio: Tensor, text: Tensor) -> Tensor:
+    """Eq. 2: audio embeddings (N, D) and text embeddings (M, D) to (D,)."""
+    return audio.float().mean(0) - text.float().mean(0)
+
+
+def read_gap(path: str) -> Tensor:
+    """The gap (D,) of a safetensors file.
+
+    Raises:
+        InputError: no such file, or another kind of file.
+    """
+    try:
+        return load_file(path)["gap"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(
+            f"expected a gap in {path!r}, found {error}; name the embedding_shift.safetensors of an export"
+        ) from error
