@@ -10,7 +10,18 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("networks", "losses", "strategies", "decoding", "embeddings", "schedules", "metrics")
 OWN = ("earshot", "lightning_modules", "datamodules", "callbacks", "evaluation", "reports", "miniature", "train")
 ERRORS = "earshot.errors"
-COMPUTING = {"torch", "transformers", "ot", "peft", "numpy", "safetensors", "huggingface_hub", "tokenizers", "torchmetrics", "tqdm"}
+COMPUTING = {
+    "torch",
+    "transformers",
+    "ot",
+    "peft",
+    "numpy",
+    "safetensors",
+    "huggingface_hub",
+    "tokenizers",
+    "torchmetrics",
+    "tqdm",
+}
 
 
 def module_name(path: Path) -> str:

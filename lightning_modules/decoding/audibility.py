@@ -1,63 +1,63 @@
-"""Audibility guidance: a frozen language model says what a matcher and a classifier of texts want (Eq. 1 to 4).
+"""Audibility guidance: a matcher and a text classifier steer a frozen language model (Eq. 1 to 4).
 
-Text is discrete, so Eq. 1 and 2 are realised as their authors do: of the likeliest next tokens each is scored by the
-matcher and the classifier without gradient, the softmax of the scores is a target distribution, and the cross-entropy
-to it reaches the language model's keys and values. Both terms act through this one distribution, and the fluency term
-(Eq. 3) is KL(p || p_0), which differs from the paper's cross-entropy by the entropy of p.
+Text is discrete, so Eq. 1 and 2 are realised as the authors do: the matcher and the classifier score each of the
+likeliest next tokens without gradient, the softmax of the scores is a target distribution, and the gradient of the
+cross-entropy to it changes the language model's keys and values. Both terms act through this one distribution, and the
+fluency term (Eq. 3) is KL(p || p_0), which differs from the paper's cross-entropy by the entropy of p.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from earshot.errors import InputError
-from lightning_modules.decoding.causal_lm import CausalLm, stacked
+from lightning_modules.contracts import TextFunction
+from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
 from lightning_modules.decoding.prompt import PROMPT
 
-TextFunction = Callable[[list[str]], Tensor]
 FORBIDDEN = "0123456789,()!:\n"
 
 
 @dataclass
 class _Rows:
-    """What is being said: R = clips x beams rows, L tokens each, the prompt among them."""
+    """Captions that are being decoded: R = clips x beams rows of L tokens each, the prompt included."""
 
     tokens: Tensor  # (R, L)
-    memory: Tensor  # (layers, 2, R, heads, L - 1, width of a head)
+    kv_cache: Tensor  # (layers, 2, R, heads, L - 1, width of a head)
     clips: Tensor  # (R,), the clip of each row
     score: Tensor  # (R,), sum of log-probabilities
-    said: Tensor  # (R,), tokens that it is the sum of
+    said: Tensor  # (R,), the number of tokens in that sum
     stopped: Tensor  # (R,), bool
 
     def take(self, index: Tensor) -> "_Rows":
         return _Rows(
-            self.tokens[index], self.memory[:, :, index], self.clips[index], self.score[index], self.said[index],
+            self.tokens[index], self.kv_cache[:, :, index], self.clips[index], self.score[index], self.said[index],
             self.stopped[index],
         )  # fmt: skip
 
 
 class AudibilityGuidance(nn.Module):
-    """Captions clips with a language model that is steered anew at each token.
+    """Captions clips by a language model that is steered at every token.
 
     Args:
         prompt: what every text begins with (`decoding.prompt`).
-        max_new_tokens: of a caption; it ends before at a full stop.
-        num_steps: gradient steps a token, on a shift of all keys and values that begins at zero. Theirs: 3 (of
-            the paper's model with 24 layers; few layers need more).
-        step_size: of the shift.
-        norm_exponent: the gradient of each layer's keys, and values, of each clip is divided by its norm to this.
-        num_candidates: K, the likeliest next tokens that are scored.
-        temperature: of the target distribution.
+        max_new_tokens: longest caption; it also ends at a full stop.
+        num_steps: gradient steps for each token, on a shift of all keys and values that begins at zero. The authors'
+            value, for 24 layers; a model with few layers needs more.
+        step_size: of these gradient steps.
+        norm_exponent: the gradient of each clip and layer, of keys and of values, is divided by its norm to this power.
+        num_candidates: K, how many of the likeliest next tokens are scored.
+        temperature: of the softmax that makes the target distribution.
         lambda_0: weight of the fluency term.
         lambda_1: weight of the cross-entropy to the target distribution.
         lambda_2: weight of the classifier's probability beside the cosine, in a candidate's score.
-        fusion: the exponent of the guided probability; that of the unguided one is 1 - fusion.
+        fusion: exponent of the guided probability; the unguided probability has the exponent 1 - fusion.
         forbidden_factor: makes tokens with a digit or one of , ( ) ! : or a line break less likely.
         first_end_factor: makes a full stop less likely as the first token.
-        end_factor: makes it likelier later. Candidates are chosen without these three; 1 turns one off.
-        num_beams: more than one keeps the best by mean log-probability; the matcher chooses in the end.
+        end_factor: makes a full stop likelier later. These three factors do not change which candidates are scored;
+            1 turns one off.
+        num_beams: beams are kept by mean log-probability, and the matcher chooses among the finished ones.
 
     Raises:
         InputError: a value that makes no sense.
@@ -111,21 +111,11 @@ class AudibilityGuidance(nn.Module):
 
     @property
     def needs_classifier(self) -> bool:
-        """Whether `audible` is asked."""
+        """Whether `audible` is called."""
         return self.lambda_2 > 0
 
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
-        """Caption B clips, each as if it were alone.
-
-        Args:
-            lm: whose parameters do not require gradients.
-            match: N texts to their embeddings (N, D), of norm 1.
-            audible: N texts to the probabilities (N,) that they are audible; may be None where lambda_2 is 0.
-            audio: embeddings of the sounds, (B, D), of norm 1.
-
-        Returns:
-            B captions, without the prompt.
-        """
+        """Caption B clips, each as if it were alone; see `contracts.Guidance`."""
         beginning = lm.encode(self.prompt)
         lm.check_room(len(beginning) + self.max_new_tokens)
         forbidden, end = self._special(lm)
@@ -133,13 +123,13 @@ class AudibilityGuidance(nn.Module):
         tokens = beginning.expand(number, -1)  # (B, L)
         each = torch.arange(number, device=audio.device)
         rows = _Rows(
-            tokens, lm.remember(tokens[:, :-1]), each, torch.zeros(number, device=audio.device),
+            tokens, lm.prefill(tokens[:, :-1]), each, torch.zeros(number, device=audio.device),
             torch.zeros(number, device=audio.device), torch.zeros_like(each, dtype=torch.bool),
         )  # fmt: skip
         done: dict[int, list[list[int]]] = {clip: [] for clip in range(number)}
         for position in range(self.max_new_tokens):
-            log_p, memory = self._next(lm, rows, match, audible, audio, forbidden, end, position)
-            rows.memory = memory
+            log_p, kv_cache = self._next(lm, rows, match, audible, audio, forbidden, end, position)
+            rows.kv_cache = kv_cache
             rows = self._choose(rows, log_p, end)
             going = torch.zeros(number, device=audio.device).index_add(0, rows.clips, (~rows.stopped).float())
             over = going[rows.clips] == 0  # all beams of the clip have stopped
@@ -161,27 +151,27 @@ class AudibilityGuidance(nn.Module):
         self, lm: CausalLm, rows: _Rows, match: TextFunction, audible: TextFunction | None, audio: Tensor,
         forbidden: Tensor, end: int, position: int,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Log-probabilities (R, vocabulary) of the next token, and the unshifted memory with the last one."""
+        """Log-probabilities (R, vocabulary) of the next token, and the unshifted KV cache with the last token."""
         last = rows.tokens[:, -1]
         with torch.no_grad():
-            logits, cache = lm.step(last, rows.memory)
-            memory = stacked(cache)  # one token longer
+            logits, cache = lm.step(last, rows.kv_cache)
+            kv_cache = stack_kv_cache(cache)  # one token longer
             unguided = logits.log_softmax(-1)  # (R, V)
         if self.num_steps:
             scores = _Scores(self, lm, rows, match, audible, audio[rows.clips])
             shift = self._shift(lm, rows, unguided, scores)
             with torch.no_grad():
-                logits, _ = lm.step(last, rows.memory + shift)
+                logits, _ = lm.step(last, rows.kv_cache + shift)
         guided = self.bias(logits, forbidden, end, position).log_softmax(-1)
-        return (self.fusion * guided + (1 - self.fusion) * unguided).log_softmax(-1), memory
+        return (self.fusion * guided + (1 - self.fusion) * unguided).log_softmax(-1), kv_cache
 
     def _shift(self, lm: CausalLm, rows: _Rows, unguided: Tensor, scores: "_Scores") -> Tensor:
         """Gradient steps on Eq. 4; (layers, 2, R, heads, L - 1, width of a head)."""
-        shift = torch.zeros_like(rows.memory)
+        shift = torch.zeros_like(rows.kv_cache)
         for _ in range(self.num_steps):
             shift.requires_grad_(True)
             with torch.enable_grad():
-                logits, _ = lm.step(rows.tokens[:, -1], rows.memory + shift)
+                logits, _ = lm.step(rows.tokens[:, -1], rows.kv_cache + shift)
                 log_p = logits.log_softmax(-1)  # (R, V)
                 candidates = log_p.detach().topk(min(self.num_candidates, log_p.shape[-1])).indices  # (R, K)
                 target = (scores(candidates) / self.temperature).softmax(-1)  # (R, K)
@@ -222,7 +212,7 @@ class AudibilityGuidance(nn.Module):
     def _best(
         self, lm: CausalLm, match: TextFunction, audio: Tensor, done: dict[int, list[list[int]]], end: int
     ) -> list[str]:
-        """Of each clip's beams, the one nearest to its sound, scored without the prompt."""
+        """For each clip the beam that matches its audio best, without the prompt."""
         said = [tokens for beams in done.values() for tokens in beams]
         texts = [text.strip() for text in lm.decode([row[: row.index(end) + 1] if end in row else row for row in said])]
         width = len(texts) // len(done)  # beams of a clip, equally many for all
@@ -233,7 +223,7 @@ class AudibilityGuidance(nn.Module):
 
 
 class _Scores:
-    """Scores of candidates at one position: each is computed once, however many gradient steps name it."""
+    """Scores of candidates at one position; each is computed once for all gradient steps."""
 
     def __init__(
         self, guidance: AudibilityGuidance, lm: CausalLm, rows: _Rows, match: TextFunction,
@@ -248,7 +238,7 @@ class _Scores:
 
     @torch.no_grad()
     def __call__(self, candidates: Tensor) -> Tensor:
-        """cos(text, sound) + lambda_2 h_a(text) of each row's candidates, both (R, K)."""
+        """cos(text, audio) + lambda_2 h_a(text) of each row's candidates; (R, K) to (R, K)."""
         row, place = (~self.known.gather(1, candidates)).nonzero(as_tuple=True)
         if len(row):
             token = candidates[row, place]

@@ -1,4 +1,4 @@
-"""A causal language model that goes on one token at a time, its keys and values held as one tensor."""
+"""A causal language model that is run one token at a time, with its KV cache as one tensor."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from earshot.errors import InputError
 
 
 class CausalLm:
-    """Rows of equally many tokens, and the keys and values of all but the last of each.
+    """Runs rows of equally many tokens; the KV cache holds all tokens of a row but the last.
 
     Args:
         model: a transformers causal language model.
@@ -22,13 +22,15 @@ class CausalLm:
         self.tokenizer = tokenizer
 
     def encode(self, prompt: str) -> Tensor:
-        """A prompt's tokens, (L,), after the token that begins a text, or ends one where there is none to begin."""
+        """The tokens of a prompt, (L,), after the tokenizer's BOS token, or its EOS token where it has no BOS."""
         ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         first = self.tokenizer.bos_token_id
         if first is None:
             first = self.tokenizer.eos_token_id
         if first is None:
-            raise InputError("expected a tokenizer with a token that begins or ends a text, found none; take another")
+            raise InputError(
+                "expected a tokenizer with a BOS or an EOS token, found neither; choose another model.language_model"
+            )
         return torch.tensor([first, *ids], device=self.model.device)
 
     def check_room(self, length: int) -> None:
@@ -45,34 +47,36 @@ class CausalLm:
             )
 
     def decode(self, rows: list[list[int]]) -> list[str]:
-        """Texts of tokens, those that are no text left out."""
+        """The texts of token rows, without special tokens."""
         return self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def token_id(self, text: str) -> int:
-        """The last token of a text that goes on a word; alone it may be another one, that begins a word."""
+        """The last token of `text` after a word; at the beginning of a word it may be another token."""
         return self.tokenizer(f"a{text}", add_special_tokens=False)["input_ids"][-1]
 
     def ids_with(self, characters: str) -> list[int]:
-        """Every token whose text has one of the characters."""
+        """All tokens whose text has one of the characters."""
         ids = range(self.model.config.vocab_size)
         known = len(self.tokenizer)  # a model may have more rows than there are tokens
         texts = self.decode([[i] for i in ids if i < known])
         return [i for i, text in zip(ids, texts) if any(character in text for character in characters)]
 
     @torch.no_grad()
-    def remember(self, tokens: Tensor) -> Tensor:
+    def prefill(self, tokens: Tensor) -> Tensor:
         """Keys and values of tokens (R, L): (layers, 2, R, heads, L, width of a head)."""
-        return stacked(self.model(input_ids=tokens, past_key_values=DynamicCache(), use_cache=True).past_key_values)
+        return stack_kv_cache(
+            self.model(input_ids=tokens, past_key_values=DynamicCache(), use_cache=True).past_key_values
+        )
 
-    def step(self, last: Tensor, memory: Tensor) -> tuple[Tensor, Any]:
+    def step(self, last: Tensor, kv_cache: Tensor) -> tuple[Tensor, Any]:
         """Logits (R, vocabulary) after the last tokens (R,), given all before; the cache with the last tokens too."""
         cache = DynamicCache()
-        for layer, (keys, values) in enumerate(memory):
+        for layer, (keys, values) in enumerate(kv_cache):
             cache.update(keys, values, layer)
         out = self.model(input_ids=last[:, None], past_key_values=cache, use_cache=True)
         return out.logits[:, -1].float(), out.past_key_values
 
 
-def stacked(cache: Any) -> Tensor:
+def stack_kv_cache(cache: Any) -> Tensor:
     """A transformers cache as one tensor, (layers, 2, R, heads, L, width of a head)."""
     return torch.stack([torch.stack((layer.keys, layer.values)) for layer in cache.layers])

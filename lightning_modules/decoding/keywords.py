@@ -1,7 +1,7 @@
-"""ZerAuCap: keywords of a sound in the prompt, and tokens ranked anew by the matcher (Salewski et al., 2023).
+"""ZerAuCap: keywords for the audio in the prompt, and tokens re-ranked by the matcher (Salewski et al., 2023).
 
-Their degeneration penalty has weight 0 in all their results and is left out. Their code means to penalise punctuation
-too, but aligns the penalty with the wrong tokens; that is not reproduced.
+The degeneration penalty has weight 0 in all of their results and is left out. Their code also penalises punctuation,
+but aligns the penalty with the wrong tokens; this is not reproduced.
 """
 
 import csv
@@ -12,33 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from earshot.errors import InputError
-from lightning_modules.decoding.audibility import TextFunction
-from lightning_modules.decoding.causal_lm import CausalLm, stacked
+from lightning_modules.contracts import TextFunction
+from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
 
 STOPS = (".", "!", "?")
 
 
 class KeywordDecoding(nn.Module):
-    """Captions clips with a language model that is told what the matcher hears in each.
+    """Captions clips by a language model whose prompt names the keywords that match the audio best.
 
     Args:
-        bank: text file of keywords, one a line, or AudioSet's table of classes (column display_name); commas part
-            keywords too.
-        num_keywords: the best by cosine, that go into the prompt.
-        beginning: of the prompt; between two keywords stands `between`, and `ending` after the last.
-        between: see there.
-        ending: see there.
-        num_candidates: K, the likeliest next tokens that are ranked anew.
-        beta: weight of the matcher's distribution over the candidates, beside their probabilities.
-        scale: of the cosines before that softmax.
-        max_new_tokens: of a caption; it ends before at one of . ! ?
+        bank: text file of keywords, one a line, or AudioSet's table of classes (column display_name); commas also
+            separate keywords.
+        num_keywords: how many keywords go into the prompt, the best by cosine similarity.
+        beginning: the prompt's text before the keywords.
+        between: the prompt's text between two keywords.
+        ending: the prompt's text after the keywords.
+        num_candidates: K, how many of the likeliest next tokens are re-ranked.
+        beta: weight of the matcher's softmax over the candidates, which is added to their probabilities.
+        scale: factor of the cosine similarities before that softmax.
+        max_new_tokens: longest caption; it also ends at one of . ! ?
 
     Raises:
         InputError: a value that makes no sense, or no keywords.
     """
 
     needs_classifier = False
-    prompt = None  # its own, for each sound
+    prompt = None  # each clip has its own
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class KeywordDecoding(nn.Module):
         self.max_new_tokens = max_new_tokens
 
     def prompts(self, match: TextFunction, audio: Tensor) -> list[str]:
-        """A prompt for each of the sounds' embeddings (B, D)."""
+        """A prompt for each of B audio embeddings (B, D)."""
         similarity = audio @ match(self.keywords).T  # (B, keywords)
         best = similarity.topk(min(self.num_keywords, len(self.keywords))).indices.tolist()
         return [self.beginning + self.between.join(self.keywords[i] for i in row) + self.ending for row in best]
@@ -88,12 +88,12 @@ class KeywordDecoding(nn.Module):
         return captions
 
     def _go_on(self, lm: CausalLm, match: TextFunction, tokens: Tensor, audio: Tensor) -> list[str]:
-        memory, last = lm.remember(tokens[:, :-1]), tokens[:, -1]
+        kv_cache, last = lm.prefill(tokens[:, :-1]), tokens[:, -1]
         said: list[list[int]] = [[] for _ in audio]
         captions = [""] * len(audio)
         going = list(range(len(audio)))
         for _ in range(self.max_new_tokens):
-            logits, cache = lm.step(last, memory)
+            logits, cache = lm.step(last, kv_cache)
             p, candidates = logits.softmax(-1).topk(min(self.num_candidates, logits.shape[-1]))  # (R, K)
             longer = [[*said[clip], t] for clip, row in zip(going, candidates.tolist()) for t in row]
             texts = lm.decode(longer)
@@ -109,7 +109,7 @@ class KeywordDecoding(nn.Module):
             going = [going[row] for row in rows]
             if not going:
                 break
-            memory, last = stacked(cache)[:, :, rows], candidates.gather(1, chosen[:, None])[rows, 0]
+            kv_cache, last = stack_kv_cache(cache)[:, :, rows], candidates.gather(1, chosen[:, None])[rows, 0]
         return captions
 
 

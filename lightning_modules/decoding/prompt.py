@@ -1,8 +1,8 @@
-"""The prompt of audibility guidance, and the one place that says where it goes."""
+"""The prompt of audibility guidance, and what it is put before."""
 
 PROMPT = "Audio of a"
 
 
 def prompted(text: str, prompt: str = PROMPT) -> str:
-    """What the language model, the matcher and the classifier read, and metric A; scored captions go without it."""
+    """A text as the language model, the matcher, the classifier and metric A get it; captions are scored without it."""
     return f"{prompt} {text.strip()}".strip()

@@ -1,30 +1,28 @@
-"""Values of texts, computed once: candidates come again from one gradient step to the next, and from clip to clip."""
+"""Values of texts, computed once: the same candidates return in every gradient step and in many clips."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-MAX_TEXTS = 65536  # of 1,024 floats each: 268 MB
+MAX_TEXTS = 65536  # when more are held all are dropped; 268 MB of 1,024 floats each
 TEXTS_AT_ONCE = 1024
 
 
 class TextMemo:
-    """Calls a function of N texts, returning (N, ...), on those alone that it has not seen.
+    """Calls a function of N texts, which returns (N, ...), only on the texts that it has not seen.
 
     Args:
         function: each text's value must not depend on the others.
-        max_texts: held; when there are more, all are forgotten.
     """
 
-    def __init__(self, function: Callable[[list[str]], Tensor], max_texts: int = MAX_TEXTS) -> None:
+    def __init__(self, function: Callable[[list[str]], Tensor]) -> None:
         self.function = function
-        self.max_texts = max_texts
         self.values: dict[str, Tensor] = {}
 
     def __call__(self, texts: list[str]) -> Tensor:
         """The values of N texts, (N, ...)."""
-        if len(self.values) > self.max_texts:
+        if len(self.values) > MAX_TEXTS:
             self.values.clear()
         new = [text for text in dict.fromkeys(texts) if text not in self.values]
         if len(new) > TEXTS_AT_ONCE:

@@ -15,7 +15,7 @@ CHUNK = 2**24  # bytes
 
 
 def cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    """The float32 embeddings (N, D) of a file, mapped and not read; None where there is no such file."""
+    """The float32 embeddings (N, D) of a file, memory-mapped; None where the file is missing or of another size."""
     if not path.is_file() or path.stat().st_size != 4 * shape[0] * shape[1]:
         return None
     return torch.from_file(str(path), size=shape[0] * shape[1], dtype=torch.float32).view(shape)
@@ -28,17 +28,17 @@ def shared_cache(
     writes: bool,
     broadcast: Callable[[str | None], str | None],
 ) -> Tensor:
-    """The embeddings (N, D) of a file, on every rank; where it is not there one rank writes it.
+    """The embeddings (N, D) of a file, on every rank; the first rank writes it where it is missing.
 
     Args:
         path: of the file.
         shape: (N, D).
         pieces: called to compute them, as `write_cache` takes them.
-        writes: whether this is that rank, the first.
-        broadcast: what the first rank gives it, to all; also waits for all.
+        writes: whether this is the first rank.
+        broadcast: called on all ranks, returns to all what the first rank gave it.
 
     Raises:
-        InputError: on all ranks where the first cannot write; or on a node that does not see the file.
+        InputError: the first rank cannot write (on all ranks), or a node does not see the file.
     """
     wrong = None
     if writes and cached(path, shape) is None:
@@ -55,9 +55,9 @@ def shared_cache(
 
 
 def write_cache(path: Path, shape: tuple[int, int], pieces: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Write embeddings (N, D) from pieces, each the rows (C,) and their embeddings (C, D).
+    """Write embeddings (N, D) from pieces, each with row numbers (C,) and their embeddings (C, D).
 
-    The file is there when it is whole. What a killed process of this machine left is removed.
+    The file gets its name once it is complete. Files that killed processes of this machine left are removed.
 
     Raises:
         InputError: the folder cannot be written, or has no room.

@@ -1,4 +1,4 @@
-"""Optimal transport whose weights a cross-attention learns: what only one modality shows may weigh less.
+"""Optimal transport with learnt token weights: what only one modality shows can get less weight.
 
 Source: DALI, section 3.2, Eq. 5, and Appendices E and F, Eq. 6 and 7.
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from earshot.errors import InputError
 from lightning_modules.losses.earth_mover import EarthMover
-from lightning_modules.losses.transport import Solver, Transport, transport_cost, uniform_weights
+from lightning_modules.losses.transport import Solver, transport_cost, uniform_weights
 
 HEAVIEST = 10
 
@@ -115,12 +115,6 @@ class AttentiveOptimalTransport(nn.Module):
             from_attention(self.audio_attention, audio_tokens, image_tokens),
             from_attention(self.image_attention, image_tokens, audio_tokens),
         )
-
-    @torch.no_grad()
-    def transport(self, audio_tokens: Tensor, image_tokens: Tensor) -> Transport:
-        """Plan and potentials of B clips, for figures."""
-        weights = self.weights(audio_tokens, image_tokens)
-        return transport_cost(audio_tokens, image_tokens, *weights, self.solver)[1]
 
 
 class FeatureMeanAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""The contrastive baseline of DALI: whose sound belongs to whose picture (section 3.2)."""
+"""The contrastive baseline of DALI: which audio belongs to which image (section 3.2)."""
 
 import torch
 from torch import Tensor, distributed, nn
@@ -20,7 +20,7 @@ class Contrastive(nn.Module):
         self.gather = gather
 
     def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Compute the mean of the cross entropies of sound to picture and of picture to sound.
+        """Compute the mean of the cross-entropies from audio to image and from image to audio.
 
         In training the negatives come from all ranks, with gradient, so that DDP's mean of the gradients is that
         of one process with the whole batch; every rank must have as many clips. In validation they come from the
@@ -32,7 +32,7 @@ class Contrastive(nn.Module):
 
         Returns:
             The loss, a float32 scalar (float64 for float64 tokens), and what to log: `contrastive_accuracy`, the
-            share of sounds and pictures whose nearest picture or sound is their own, with chance `1 / clips`.
+            share of clips whose audio is nearest to their own image, or the reverse; chance is `1 / clips`.
         """
         with torch.autocast(audio_tokens.device.type, enabled=False):
             audio, image = unit_means(audio_tokens), unit_means(image_tokens)  # (B, D)

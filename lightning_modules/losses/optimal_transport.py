@@ -1,13 +1,12 @@
-"""Optimal transport between a clip's audio tokens and its image tokens, every token of the same weight.
+"""Optimal transport between a clip's audio tokens and its image tokens, all tokens with the same weight.
 
 Source: DALI, section 3.2, Eq. 4.
 """
 
-import torch
 from torch import Tensor, nn
 
 from lightning_modules.losses.earth_mover import EarthMover
-from lightning_modules.losses.transport import Solver, Transport, transport_cost, uniform_weights
+from lightning_modules.losses.transport import Solver, transport_cost, uniform_weights
 
 
 class OptimalTransport(nn.Module):
@@ -34,14 +33,6 @@ class OptimalTransport(nn.Module):
         Raises:
             FloatingPointError: a token is NaN or infinite.
         """
-        cost, transport = self._transport(audio_tokens, image_tokens)  # (B,)
-        return cost.mean(), transport.measures
-
-    @torch.no_grad()
-    def transport(self, audio_tokens: Tensor, image_tokens: Tensor) -> Transport:
-        """Plan and potentials of B clips, for figures."""
-        return self._transport(audio_tokens, image_tokens)[1]
-
-    def _transport(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Transport]:
         weights = uniform_weights(audio_tokens), uniform_weights(image_tokens)
-        return transport_cost(audio_tokens, image_tokens, *weights, self.solver)
+        cost, transport = transport_cost(audio_tokens, image_tokens, *weights, self.solver)  # (B,)
+        return cost.mean(), transport.measures

@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 
 
 def centre(audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Subtract from both sets of a clip their common mean, in float32 or float64, without gradient.
+    """Subtract the common mean of a clip's two sets from both, in float32 or float64, without gradient.
 
-    No distance changes, but squares of large coordinates no longer cancel in `squared_distances`.
+    Distances stay the same, but squares of large coordinates no longer cancel in `squared_distances`.
     """
     dtype = torch.promote_types(torch.promote_types(audio_tokens.dtype, image_tokens.dtype), torch.float32)
     audio, image = audio_tokens.detach().to(dtype), image_tokens.detach().to(dtype)

@@ -1,4 +1,4 @@
-"""How often a clip's own picture is found by its sound."""
+"""How often a clip's own image is found by its audio."""
 
 from torch import Tensor
 from torch.nn import functional as F

@@ -15,13 +15,13 @@ class WarmupStep(LambdaLR):
         gamma: factor of a decay.
 
     Raises:
-        InputError: fewer epochs than one, or no factor.
+        InputError: `warmup` or `step_size` below 1, or `gamma` not above 0.
     """
 
     def __init__(self, optimizer: Optimizer, warmup: int = 5, step_size: int = 10, gamma: float = 0.2) -> None:
         if min(warmup, step_size) < 1 or gamma <= 0:
             raise InputError(
                 f"expected warmup and step_size of at least 1 epoch and gamma above 0, found {warmup}, {step_size} and "
-                f"{gamma}; correct them"
+                f"{gamma}; correct model.lr_scheduler"
             )
         super().__init__(optimizer, lambda epoch: min(1.0, (epoch + 1) / warmup) * gamma ** (epoch // step_size))

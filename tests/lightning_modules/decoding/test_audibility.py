@@ -60,7 +60,7 @@ OFF = {"forbidden_factor": 1.0, "first_end_factor": 1.0, "end_factor": 1.0}
 def rows_of(lm: CausalLm, tokens: torch.Tensor) -> _Rows:
     number = torch.zeros(len(tokens))
     clips = torch.arange(len(tokens))
-    return _Rows(tokens, lm.remember(tokens[:, :-1]), clips, number, number, torch.zeros(len(tokens)).bool())
+    return _Rows(tokens, lm.prefill(tokens[:, :-1]), clips, number, number, torch.zeros(len(tokens)).bool())
 
 
 def test_one_token_as_written_out_slowly(lm: CausalLm) -> None:
@@ -68,11 +68,11 @@ def test_one_token_as_written_out_slowly(lm: CausalLm) -> None:
     prompt = lm.encode(PROMPT)
     tokens = torch.stack([torch.cat((prompt, torch.tensor(lm.tokenizer(text)["input_ids"]))) for text in
                           ("bell rings", "dog and", "red bell")])  # fmt: skip
-    found, memory = g._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0)
+    found, kv_cache = g._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0)
     for row in range(3):
         expected = plain_step(lm.model, lm.tokenizer, g, tokens[row], match, audible, audio[row])
         torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(memory, lm.remember(tokens))  # unshifted
+    torch.testing.assert_close(kv_cache, lm.prefill(tokens))  # unshifted
     biased, _ = guidance()._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0)
     for row in range(3):
         factors = {5: 20.0, 4: 1.6}
@@ -139,7 +139,7 @@ def test_each_text_is_asked_once(lm: CausalLm) -> None:
 def test_a_beam_is_at_least_as_likely_as_greedy_and_stops_at_the_full_stop(lm: CausalLm) -> None:
     g = guidance(num_steps=0, num_beams=5, **OFF)
     rows = rows_of(lm, lm.encode(PROMPT)[None])
-    log_p, rows.memory = g._next(lm, rows, match, None, sounds(1), NONE, 4, 0)
+    log_p, rows.kv_cache = g._next(lm, rows, match, None, sounds(1), NONE, 4, 0)
     chosen = g._choose(rows, log_p, 4)
     assert chosen.tokens[:, -1].tolist() == log_p[0].topk(5).indices.tolist()
     chosen.stopped = torch.tensor([True, False, False, False, False])

@@ -9,7 +9,12 @@ from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.optimal_transport import OptimalTransport
 from lightning_modules.losses.sinkhorn import Sinkhorn
 from lightning_modules.losses.token_distances import squared_distances
-from lightning_modules.losses.transport import transport_cost
+from lightning_modules.losses.transport import Solver, Transport, transport_cost, uniform_weights
+
+
+def transport(audio: torch.Tensor, image: torch.Tensor, solver: Solver | None = None) -> Transport:
+    weights = uniform_weights(audio), uniform_weights(image)
+    return transport_cost(audio, image, *weights, solver or EarthMover())[1]
 
 
 def test_identical_sets_cost_nothing_in_any_order() -> None:
@@ -17,7 +22,7 @@ def test_identical_sets_cost_nothing_in_any_order() -> None:
     order = torch.randperm(10, generator=torch.Generator().manual_seed(0))
     loss, _ = OptimalTransport()(audio, audio[:, order])
     assert abs(loss.item()) < 1e-12
-    plan = OptimalTransport().transport(audio, audio[:, order]).plan.to_dense()
+    plan = transport(audio, audio[:, order]).plan.to_dense()
     torch.testing.assert_close(plan, (torch.eye(10, dtype=torch.float64)[order].T / 10).expand(2, 10, 10))
 
 
@@ -41,12 +46,12 @@ def test_a_shift_costs_its_squared_length_and_pulls_back_along_it() -> None:
 def test_plan_and_potentials_certify_each_other() -> None:
     """Uniform marginals; potentials that nowhere exceed the cost, and reach it where mass moves."""
     audio, image = tokens(2, 6, 4), tokens(2, 15, 4, seed=1)
-    transport = OptimalTransport().transport(audio, image)
-    plan, cost = transport.plan.to_dense(), squared_distances(audio, image)
+    found = transport(audio, image)
+    plan, cost = found.plan.to_dense(), squared_distances(audio, image)
     assert plan.shape == (2, 6, 15) and plan.min() >= 0
     torch.testing.assert_close(plan.sum(dim=2), torch.full((2, 6), 1 / 6, dtype=torch.float64))
     torch.testing.assert_close(plan.sum(dim=1), torch.full((2, 15), 1 / 15, dtype=torch.float64))
-    slack = cost - transport.audio_potentials[:, :, None] - transport.image_potentials[:, None, :]
+    slack = cost - found.audio_potentials[:, :, None] - found.image_potentials[:, None, :]
     assert slack.min() > -1e-9
     assert slack[plan > 0].abs().max() < 1e-9
 
@@ -72,7 +77,7 @@ def test_sinkhorn_takes_the_place_of_the_exact_solver() -> None:
 
 def test_the_number_of_threads_changes_nothing() -> None:
     audio, image = tokens(5, 20, 4), tokens(5, 11, 4, seed=1)
-    plans = [OptimalTransport(EarthMover(threads)).transport(audio, image).plan.to_dense() for threads in (1, 4, None)]
+    plans = [transport(audio, image, EarthMover(threads)).plan.to_dense() for threads in (1, 4, None)]
     assert all(torch.equal(plan, plans[0]) for plan in plans)
 
 
