@@ -4,12 +4,15 @@ Shapes everywhere: B clips, T samples, F frames of the filterbank, N audio token
 L text tokens, K candidates.
 """
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from torch import Tensor
+if TYPE_CHECKING:  # commands that read captions alone start without torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

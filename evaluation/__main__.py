@@ -1,4 +1,4 @@
-"""python -m evaluation: score any captions file, or fetch what METEOR, SPICE and SPIDEr need."""
+"""python -m evaluation: score a captions file, or fetch the files that METEOR, SPICE and SPIDEr need."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,19 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from earshot.errors import InputError, one_line_errors
-from evaluation import java_files
-from evaluation.captions_file import captions_path, read_captions
-from evaluation.scores import score_rows
-from evaluation.word_scores import read_vocabulary
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Score a captions file (clip_id, caption, references as a JSON list) and write scores.json beside it."""
+    """Score a captions file (columns clip_id, caption and references, a JSON list); write scores.json beside it."""
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=main.__doc__)
     parser.add_argument("captions", type=Path, nargs="?", help="captions file, or a run folder that holds one")
-    parser.add_argument("--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words")
+    parser.add_argument("--vocabulary", type=Path, help="JSON file of event words and visual words; adds word scores")
     parser.add_argument("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")
-    parser.add_argument("--fetch", action="store_true", help="fetch the files of METEOR, SPICE and PTB, then score")
+    parser.add_argument("--fetch", action="store_true", help="fetch the files of METEOR, SPICE and PTB first")
     options = parser.parse_args(args)
     with one_line_errors():
         if not options.fetch and options.captions is None:
@@ -31,25 +27,33 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def fetch() -> None:
-    """Bring the Java metrics' files that are not there yet."""
+    """Fetch the files of the Java metrics that are missing."""
+    from evaluation import java_files
+
     console = Console()
     console.print("METEOR, SPICE and the PTB tokenizer: looking for their files (about 490 MB the first time)")
     try:
-        brought = java_files.fetch()
+        fetched = java_files.fetch()
     except OSError as error:
-        raise InputError(f"expected to write to {java_files.cache_folder()}, found: {error}; free or move it") from None
-    console.print(f"{len(brought)} files fetched, all are in {java_files.cache_folder()}", soft_wrap=True, markup=False)
+        raise InputError(
+            f"expected to write to {java_files.cache_folder()}, found: {error}; make room or set "
+            "AAC_METRICS_CACHE_PATH to another folder"
+        ) from None
+    console.print(f"{len(fetched)} files fetched, all are in {java_files.cache_folder()}", soft_wrap=True, markup=False)
 
 
-def score(captions: Path, vocabulary: Path | None, java: bool) -> None:
-    """Score one file and show the table."""
+def score(path: Path, vocabulary: Path | None, java: bool) -> None:
+    """Score one captions file, print the table and write scores.json."""
+    from evaluation.captions_file import captions_path, read_captions
+    from evaluation.scores import score_rows
+    from evaluation.word_scores import read_vocabulary
+
     words = None if vocabulary is None else read_vocabulary(vocabulary)
-    captions = captions_path(captions)
-    rows, folder = read_captions(captions), captions.parent
-    scores = score_rows(rows, folder, words, java)
+    captions = captions_path(path)
+    scores = score_rows(read_captions(captions), captions.parent, words, java)
     console = Console()
     console.print(scores.table(f"scores of {captions}"))
-    console.print(f"written to {scores.write(folder)}", soft_wrap=True, markup=False)
+    console.print(f"written to {scores.write(captions.parent)}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

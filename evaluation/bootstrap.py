@@ -1,4 +1,4 @@
-"""Bootstrap intervals of scores over clips and trainings (Efron 1979), and shuffles that move every clip."""
+"""Bootstrap intervals of scores over clips and training runs (Efron 1979), and permutations that move every clip."""
 
 from dataclasses import dataclass
 
@@ -17,32 +17,34 @@ class Estimate:
         return "-" if np.isnan(self.value) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def narrow(self) -> str:
-        """On two lines, the second of which may be broken at its space."""
+        """On two lines, so that a narrow column holds it."""
         return "-" if np.isnan(self.value) else f"{self.value:.3f}\n[{self.low:.2f}, {self.high:.2f}]"
 
 
 def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:
-    """How often each clip stands in each resampled corpus: (samples, num_clips)."""
+    """How often each resampled corpus contains each clip: (samples, num_clips)."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=samples).astype(np.float64)
 
 
 def training_draws(num_trainings: int, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Which trainings stand in each sample, drawn with replacement: (samples, num_trainings) of indices."""
+    """The indices of the training runs in each sample, drawn with replacement: (samples, num_trainings)."""
     return rng.integers(num_trainings, size=(samples, num_trainings))
 
 
 def estimate(value: float, resampled: np.ndarray) -> Estimate:
-    """The value with the 95% percentile interval of its resampled values (B,), of which those that are nan
-    (a sample in which there was nothing to score) are left out."""
+    """The value with the 95% percentile interval of its resampled values (B,).
+
+    Samples with nothing to score are nan and left out.
+    """
     found = resampled[~np.isnan(resampled)]
     low, high = np.percentile(found, [2.5, 97.5]) if found.size else (np.nan, np.nan)
     return Estimate(value, float(low), float(high))
 
 
 def derangement(number: int, rng: np.random.Generator) -> np.ndarray:
-    """A random permutation that leaves nothing in its place: (number,)."""
-    while True:  # one permutation in e will do
+    """A random permutation without a fixed point: (number,)."""
+    while True:  # one permutation in e has none
         order = rng.permutation(number)
         if (order != np.arange(number)).all():
             return order

@@ -1,13 +1,12 @@
-"""Captions on disk: the CSV that evaluation writes, scoring and reports read; references out of shards."""
+"""Captions on disk: the CSV that tests write, and that scores and reports read."""
 
 import csv
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datamodules.clips import CaptionRows
-from datamodules.shards import read_index, read_samples
+from earshot.atomic import atomic_path
 from earshot.errors import InputError
 
 COLUMNS = ("clip_id", "caption", "references", "labels", "cider_d")
@@ -19,8 +18,8 @@ def empty_rows() -> CaptionRows:
     return CaptionRows(clip_ids=[], captions=[], references=[], labels=[])
 
 
-def csv_lines(rows: CaptionRows, cider_d: Sequence[float] | None = None) -> Iterable[list[str]]:
-    """The cells of each row; an empty one where there is no score."""
+def csv_lines(rows: CaptionRows, cider_d: Sequence[float] | None = None) -> Iterator[list[str]]:
+    """The cells of each row; the last one is empty where there is no score."""
     clips = zip(rows["clip_ids"], rows["captions"], rows["references"], rows["labels"], strict=True)
     for index, (clip_id, caption, references, labels) in enumerate(clips):
         score = "" if cider_d is None else f"{cider_d[index]:.6f}"
@@ -29,17 +28,15 @@ def csv_lines(rows: CaptionRows, cider_d: Sequence[float] | None = None) -> Iter
 
 
 def write_captions(path: Path, rows: CaptionRows, cider_d: Sequence[float] | None = None) -> None:
-    """Write a captions file, replacing what is there at one blow."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
+    """Write a captions file atomically."""
+    with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(csv_lines(rows, cider_d))
-    os.replace(partial, path)
 
 
 def captions_path(path: Path) -> Path:
-    """The captions file meant by a path: itself, the run folder's, or that of a run name's newest finished test."""
+    """The captions file that a path names: itself, or in a run folder, or in the newest finished test of a run name."""
     if not path.is_dir():
         return path
     scored = sorted(path.glob("test-*/scores.json"), key=lambda file: file.stat().st_mtime)
@@ -47,12 +44,12 @@ def captions_path(path: Path) -> Path:
 
 
 def read_captions(path: Path) -> CaptionRows:
-    """Read a captions file, the one in a run folder, or that of the newest test of a run name (runs/<run_name>).
+    """Read the captions file that a path names (`captions_path`).
 
-    The columns clip_id, caption and references (a JSON list of sentences) must be there, labels may be.
+    The columns clip_id, caption and references (a JSON list of sentences) are required, labels is optional.
 
     Raises:
-        InputError: no such file, a missing column, a cell that is not a list of texts, a clip twice, no clip.
+        InputError: no such file, a missing column, a cell that is not a list of texts, a repeated clip, no clip.
     """
     path = captions_path(path)
     if not path.is_file():
@@ -61,40 +58,25 @@ def read_captions(path: Path) -> CaptionRows:
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if absent := set(COLUMNS[:3]) - set(reader.fieldnames or []):
-            raise InputError(f"expected columns {', '.join(COLUMNS[:3])} in {path}, found no {min(absent)}")
+            raise InputError(f"expected columns {', '.join(COLUMNS[:3])} in {path}, found no {min(absent)}; add it")
         for line in reader:
             rows["clip_ids"].append(line["clip_id"])
             rows["captions"].append(line["caption"] or "")
-            for key in ("references", "labels"):
-                rows[key].append(_texts(line.get(key) or "[]", f"{path}, line {reader.line_num}, {key}"))
+            rows["references"].append(_texts(line["references"], f"{path}, line {reader.line_num}, references"))
+            rows["labels"].append(_texts(line.get("labels"), f"{path}, line {reader.line_num}, labels"))
     if not rows["clip_ids"]:
-        raise InputError(f"expected captions in {path}, found none; run the evaluation that writes it again")
-    if doubles := len(rows["clip_ids"]) - len(set(rows["clip_ids"])):
-        raise InputError(f"expected every clip once in {path}, found {doubles} rows of clips that stand there already")
+        raise InputError(f"expected captions in {path}, found none; run the test that writes it again")
+    if repeated := len(rows["clip_ids"]) - len(set(rows["clip_ids"])):
+        raise InputError(f"expected every clip once in {path}, found {repeated} rows that repeat a clip; remove them")
     return rows
 
 
-def _texts(cell: str, where: str) -> list[str]:
+def _texts(cell: str | None, where: str) -> list[str]:
+    """The texts of a JSON list; none in an empty cell."""
     try:
-        texts = json.loads(cell)
+        texts = json.loads(cell or "[]")
     except ValueError:
         texts = None
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f'expected a JSON list such as ["a dog barks"] in {where}, found {cell[:60]!r}')
+        raise InputError(f'expected a JSON list such as ["a dog barks"] in {where}, found {(cell or "")[:60]!r}')
     return texts
-
-
-def read_split(folder: Path) -> CaptionRows:
-    """The ids, references and labels of a split folder's shards; captions are empty, no media are read.
-
-    Raises:
-        InputError: no index, or a shard that cannot be read.
-    """
-    rows = empty_rows()
-    for shard in read_index(folder):
-        for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
-            rows["clip_ids"].append(sample.record["id"])
-            rows["captions"].append("")
-            rows["references"].append(sample.record["captions"])
-            rows["labels"].append(sample.record["labels"])
-    return rows

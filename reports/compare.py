@@ -11,7 +11,7 @@ from rich.console import Console
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError, one_line_errors
 from evaluation.bootstrap import bootstrap_weights, derangement, training_draws
-from evaluation.caption_metrics import CiderD, measure, tokenize
+from evaluation.caption_metrics import measure
 from evaluation.captions_file import captions_path, read_captions, read_split
 from evaluation.scores import TITLES, TOKENIZERS, require_references
 from evaluation.word_scores import read_vocabulary, word_metrics

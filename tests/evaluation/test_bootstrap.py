@@ -3,7 +3,7 @@
 import numpy as np
 
 from evaluation.bootstrap import bootstrap_weights, derangement, estimate, training_draws
-from evaluation.caption_metrics import mean
+from evaluation.metric import mean
 
 
 def test_intervals_cover_the_truth() -> None:

@@ -12,9 +12,10 @@ import pytest
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation import java_files, java_metrics
-from evaluation.caption_metrics import measure, tokenize
+from evaluation.caption_metrics import measure
 from evaluation.java_metrics import NotComputed
 from evaluation.scores import score_rows
+from evaluation.tokens import tokenize
 
 RandomCorpus = Callable[[int, int], tuple[list[str], list[list[str]]]]
 

@@ -1,4 +1,4 @@
-"""python -m evaluation.__main__ on the hand-made file."""
+"""python -m evaluation on the hand-made file."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from evaluation import java_files
 from evaluation.__main__ import main
 
-BY_HAND = Path(__file__).with_name("captions_by_hand.csv")
+BY_HAND = Path(__file__).parents[1] / "captions_by_hand.csv"
 
 
 def test_scores_a_file(tmp_path: Path, recorded: dict, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.bootstrap import Estimate, bootstrap_weights, training_draws
-from evaluation.caption_metrics import mean
+from evaluation.metric import mean
 from reports.table import Line, Spread, make_report, titles, write_report
 
 
