@@ -18,7 +18,7 @@ def _common_subsequence(first: Tokens, second: Tokens) -> int:
 
 
 def rouge_l(caption: Tokens, references: Sequence[Tokens], beta: float = 1.2) -> float:
-    """ROUGE-L (section 3) as in the COCO evaluation: the best precision and the best recall, each over the references."""
+    """ROUGE-L (section 3) of the best precision and the best recall over the references, as in the COCO evaluation."""
     common = [_common_subsequence(caption, reference) for reference in references]
     precision = max(common) / max(len(caption), 1)
     recall = max(length / max(len(reference), 1) for length, reference in zip(common, references))

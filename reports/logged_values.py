@@ -1,4 +1,4 @@
-"""Figures that fit or validate logged, for the rows of a report: out of metrics.csv in the folders beside a test."""
+"""What fit or validate logged, for the rows of a report: from metrics.csv in the run folders beside a test."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ def read_titles(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def newest_log(captions: Path) -> Path | None:
-    """The metrics.csv last written by fit or validate under the run name whose test wrote this captions file."""
+    """The newest metrics.csv of a fit or validate with the run name whose test wrote this captions file."""
     folder = captions.absolute().parent.parent
     found = [path for command in ("fit", "validate") for path in folder.glob(f"{command}-*/{FILE_NAME}")]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
-    """What a run logged, by key, in the order of the file; keys that were given no value are left out.
+    """What a run logged, by key, in the order of the file; keys without a value are left out.
 
     Raises:
         InputError: a cell that is not a number.
@@ -52,11 +52,11 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
 
 
 def logged_values(rows: Mapping[str, Sequence[Path]], keys: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """By row, then by key, the last value that each training of the row logged; none where a training did not.
+    """By row, then by key, the last value that each training run of the row logged; none where one did not log it.
 
     Args:
-        rows: for each row the captions files of its trainings. Each training must have a run name of its own: where
-            two tests lie beside the same runs, which was tested when is not known, and the row has no figure.
+        rows: for each row the captions files of its training runs. Each needs a run name of its own: where two tests
+            are beside the same runs it is unknown which run was tested, and the row gets no value.
         keys: columns of metrics.csv.
 
     Raises:
@@ -74,7 +74,7 @@ def logged_values(rows: Mapping[str, Sequence[Path]], keys: Sequence[str]) -> di
         if not any(row[key] for row in values.values()):
             known = ", ".join(sorted({key for logged in metrics.values() for key in logged})) or "nothing"
             raise InputError(
-                f"expected {key} in the runs of a row, found no row whose trainings each have a fit or validate that "
-                f"logged it; name another: what lies beside the tests ({len(metrics)}) logged {known}"
+                f"expected {key} in the runs of a row, found no row whose training runs each have a fit or validate "
+                f"that logged it; name another: the runs beside the tests ({len(metrics)}) logged {known}"
             )
     return values

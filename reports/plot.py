@@ -1,84 +1,65 @@
-"""python -m reports.plot: scores of runs against a number that differs between them (DALI, Figure 5)."""
+"""python -m reports plot: scores of runs against a number that differs between them (DALI, Figure 5)."""
 
 import argparse
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the line above comes first)
-
-from earshot.errors import InputError, one_line_errors  # noqa: E402
-from evaluation.captions_file import captions_path  # noqa: E402
-from evaluation.scores import TITLES  # noqa: E402
+from earshot.atomic import atomic_path
+from earshot.errors import InputError
+from evaluation.scores import TITLES, read_score
+from reports.origin import seeds
+from reports.page import add_page, write_page
+from reports.rows import add_rows, parse_rows, read_scores
+from reports.table import Line
 
 METRICS = ("cider_d", "rouge_l", "bleu_4", "verb_recall", "visual_share")
 
 
-def read_points(runs: Sequence[str]) -> dict[float, list[dict[str, float | None]]]:
-    """The scores of NUMBER=RUN,RUN... arguments: for each number, those of its runs.
-
-    Raises:
-        InputError: an argument of another form, or a run without scores.
-    """
-    points: dict[float, list[dict[str, float | None]]] = {}
-    for argument in runs:
-        number, _, paths = argument.partition("=")
-        try:
-            points[float(number)] = [
-                json.loads(captions_path(Path(path)).with_name("scores.json").read_text()) for path in paths.split(",")
-            ]
-        except (ValueError, OSError) as error:
-            raise InputError(
-                f"expected NUMBER=RUN,RUN of tested runs, found {argument!r} ({error}); test them"
-            ) from None
-    return dict(sorted(points.items()))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    add_rows(parser, "NUMBER=RUN[,RUN...]", "a number")
+    parser.add_argument("--label", default="number", help="what the number is (%(default)s)")
+    add_page(parser, "runs/scores.png", "PNG file; Markdown and a CSV go beside it")
 
 
-def plot(points: dict[float, list[dict[str, float | None]]], label: str, path: Path) -> list[list[str]]:
-    """Draw a panel for each metric: a dot for each run, a line through their means.
+def run(options: argparse.Namespace) -> None:
+    """Draw the figure, and write the means of each number's runs as a table."""
+    paths = parse_rows(options.runs)
+    try:
+        paths = dict(sorted(paths.items(), key=lambda row: float(row[0])))
+    except ValueError:
+        raise InputError(f"expected NUMBER=RUN, found the numbers {', '.join(paths)}; correct them") from None
+    files = [path for group in paths.values() for path in group]
+    keys = [key for key in METRICS if all(read_score(path.parent, key) is not None for path in files)]
+    if not keys:
+        raise InputError(f"expected a score that all runs have, found none of {', '.join(METRICS)}; test them again")
+    scores = {key: read_scores(paths, key, "test it again") for key in keys}
+    draw(scores, options.label, options.output.with_suffix(".png"))
+    lines: list[Line] = [
+        {str(options.label): f"{float(name):g}", **{key: f"{fmean(scores[key][name]):.3f}" for key in keys}}
+        for name in paths
+    ]
+    clips = {f"{number:g}" for path in files if (number := read_score(path.parent, "num_clips")) is not None}
+    measured = [f"clips: N = {', '.join(sorted(clips)) or 'unknown'}", seeds(paths)]
+    measured.append("means over the runs of a number, without intervals; dots in the figure are single runs")
+    write_page(options, lines, TITLES, [], measured)
 
-    Returns:
-        The means, a line for each number, the head first.
-    """
-    metrics = [key for key in METRICS if all(run.get(key) is not None for runs in points.values() for run in runs)]
-    figure, panels = plt.subplots(1, len(metrics), figsize=(3 * len(metrics), 3), squeeze=False, layout="constrained")
-    lines = [[label, *(TITLES[key] for key in metrics)], *([f"{number:g}"] for number in points)]
-    for panel, key in zip(panels[0], metrics):
-        values = [[float(run[key] or 0) for run in runs] for runs in points.values()]
-        means = [sum(each) / len(each) for each in values]
-        for number, each in zip(points, values):
-            panel.plot([number] * len(each), each, "o", color="0.6")
-        panel.plot(list(points), means, "k-")
-        panel.set(
-            xscale="log", xticks=list(points), xticklabels=[f"{number:g}" for number in points], title=TITLES[key]
-        )
+
+def draw(scores: Mapping[str, Mapping[str, Sequence[float]]], label: str, path: Path) -> None:
+    """A panel for each metric: a dot for each run, a line through the means of each number."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3 * len(scores), 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    for panel, (key, rows) in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores.items()):
+        numbers = [float(name) for name in rows]
+        for number, values in zip(numbers, rows.values()):
+            panel.plot([number] * len(values), values, "o", color="0.6")
+        panel.plot(numbers, [fmean(values) for values in rows.values()], "k-")
+        panel.set(xscale="log", xticks=numbers, xticklabels=[f"{number:g}" for number in numbers], title=TITLES[key])
         panel.minorticks_off()
         panel.set_xlabel(label)
-        for line, mean in zip(lines[1:], means):
-            line.append(f"{mean:.3f}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    return lines
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Plot the scores of tested runs against a number, several runs (seeds) a number, and print their means."""
-    parser = argparse.ArgumentParser(prog="python -m reports.plot", description=main.__doc__)
-    parser.add_argument("runs", nargs="+", metavar="NUMBER=RUN", help="a number and run folders, separated by commas")
-    parser.add_argument("--label", default="", help="of the number")
-    parser.add_argument("--output", type=Path, default=Path("runs/scores.png"), help="(%(default)s)")
-    options = parser.parse_args(args)
-    with one_line_errors():
-        lines = plot(read_points(options.runs), options.label, options.output)
-        text = [f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])]
-        options.output.with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
-        print("\n".join(text))
-        print(f"written to {options.output} and {options.output.with_suffix('.md')}")
-
-
-if __name__ == "__main__":
-    main()
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=150, format="png")

@@ -1,51 +1,76 @@
-"""python -m reports.sweep: captions guided with several lambda_2 in a table and a figure (Table 2)."""
+"""python -m reports sweep: captions guided with several lambda_2 in a table and a figure (Table 2)."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from scipy.stats import spearmanr
 
-from earshot.errors import InputError, one_line_errors
-from evaluation.bootstrap import Estimate, bootstrap_weights, estimate, training_draws
-from evaluation.caption_metrics import Metric, measure
-from evaluation.scores import FILE_NAME, TITLES, TOKENIZERS
-from evaluation.word_scores import read_vocabulary, word_metrics
-from reports.compare import interval_notes, read_rows, read_runs
-from reports.table import Cell, Line, Spread, make_report, show, titles, write_report
+from earshot.atomic import atomic_path
+from earshot.errors import InputError
+from evaluation.bootstrap import Estimate, estimate
+from evaluation.metric import Metric
+from evaluation.scores import TITLES
+from reports.measurement import add_measurement, measure_rows
+from reports.page import add_page, write_page
+from reports.published import published
+from reports.rows import METAVAR, add_rows, parse_rows, read_runs, read_scores
+from reports.table import Cell, Spread, titles
 
-COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # of Table 2
-WORD_COLUMNS = ("precision", "recall", "verb_recall", "visual_share")
-PAPER = (
-    "the paper's lambda_2 = 0, 0.015, 0.03, 0.06, 0.15, 0.5 on AudioCaps: A 60.9, 62.8, 69.8, 85.6, 95.8, 99.0%, "
-    "CIDEr 7.9, 9.2, 8.9, 8.5, 8.3, 7.2%"
-)
+COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # those of Table 2
+TO_GET_A = "run test with callbacks.audibility_score and a --model.classifier"
 
 
-def read_audibility(path: Path) -> float:
-    """Metric A of the run that wrote a captions file.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
+    add_rows(parser, "LAMBDA_2=RUN[,RUN...]", "a value of lambda_2; runs of the classifiers in the same order for each")
+    parser.add_argument("--beside", nargs="+", default=[], metavar=METAVAR, help="rows of other methods")
+    add_measurement(parser)
+    add_page(parser, "runs/audibility.md", "Markdown file; a CSV and a PNG go beside it")
 
-    Raises:
-        InputError: the run has none.
-    """
-    scores = path.with_name(FILE_NAME)
-    value = json.loads(scores.read_text()).get("audibility") if scores.is_file() else None
-    if value is None:
-        raise InputError(
-            f"expected metric A in {scores}, found none; run test with callbacks.audibility_score and a "
-            "--model.classifier"
-        )
-    return float(value)
+
+def run(options: argparse.Namespace) -> None:
+    """Read, measure all runs at once, write table and figure."""
+    from scipy.stats import spearmanr
+
+    paths = parse_rows(options.runs)
+    values = read_values(list(paths))
+    order = np.argsort(values).tolist()
+    paths = {list(paths)[i]: list(paths.values())[i] for i in order}
+    values = [values[i] for i in order]
+    baseline = list(paths)[values.index(0.0)]
+    paths |= parse_rows(options.beside)
+    audibility = read_scores(paths, "audibility", TO_GET_A)
+    swept = list(audibility.values())[: len(values)]
+    found = measure_rows(options, COLUMNS, paths, read_runs(paths), {}, against=baseline)
+    for line, each in zip(found.lines, audibility.values()):
+        line["audibility"] = Spread(tuple(each))
+    means = [float(np.mean(each)) for each in swept]
+    notes = [
+        f"Spearman's rank correlation of the mean A with lambda_2: {spearmanr(values, means).statistic:.3f}",
+        *by_training(values, swept, found.metrics["cider_d"], found.weights),
+        *the_papers(values),
+    ]
+    figure = options.output.with_suffix(".png")
+    draw(values, swept, [line["cider_d"] for line in found.lines[: len(values)]], figure)
+    write_page(options, found.lines, titles(baseline) | {"row": "lambda_2"}, notes, found.measured, turned=True)
+
+
+def the_papers(values: Sequence[float]) -> list[str]:
+    """What the paper has for these values of lambda_2."""
+    rows = published("audibility_guidance", "audiocaps")
+    known = [f"{value:g}" for value in values if f"{value:g}" in rows]
+    shown = {key: ", ".join(f"{rows[name][key]:.1%}" for name in known) for key in ("audibility", "cider")}
+    if not known:
+        return []
+    return [f"the paper's lambda_2 = {', '.join(known)} on AudioCaps: A {shown['audibility']}, CIDEr {shown['cider']}"]
 
 
 def read_values(names: Sequence[str]) -> list[float]:
-    """The values of lambda_2 that the rows are named by.
+    """The values of lambda_2 in the names of the rows.
 
     Raises:
-        InputError: a name that is no number, or none that is 0.
+        InputError: a name that is not a number, or no name that is 0.
     """
     try:
         values = [float(name) for name in names]
@@ -63,16 +88,18 @@ def read_values(names: Sequence[str]) -> list[float]:
 
 
 def by_training(
-    values: list[float], audibility: list[tuple[float, ...]], cider_d: Metric, weights: np.ndarray
+    values: list[float], audibility: Sequence[Sequence[float]], cider_d: Metric, weights: np.ndarray
 ) -> list[str]:
-    """Training by training: how A goes with lambda_2, and for each lambda_2 the differences of CIDEr-D from 0."""
+    """For each training run alone: how A changes with lambda_2, and the differences of CIDEr-D from lambda_2 = 0."""
     counts = [len(each) for each in audibility]
     if len(set(counts)) > 1:
-        return ["not every lambda_2 has as many trainings: nothing is compared training by training"]
+        return ["the values of lambda_2 have different numbers of training runs, so nothing is compared run by run"]
+    from scipy.stats import spearmanr
+
     rises = [float(spearmanr(values, each).statistic) for each in zip(*audibility)]
     gains = [max(each) - each[values.index(0.0)] for each in zip(*audibility)]
     first = (
-        f"Spearman's rank correlation of A with lambda_2, training by training: {', '.join(f'{x:.3f}' for x in rises)};"
+        f"Spearman's rank correlation of A with lambda_2, run by run: {', '.join(f'{x:.3f}' for x in rises)};"
         f" A rises from 0 by at most {', '.join(f'{x:.3f}' for x in gains)}"
     )
     starts = np.cumsum([0, *counts])
@@ -87,12 +114,12 @@ def by_training(
                 )
                 for k in range(counts[0])
             ]
-            notes.append(f"{TITLES['cider_d']}, {value:g} minus 0, training by training: {', '.join(map(str, gaps))}")
+            notes.append(f"{TITLES['cider_d']}, {value:g} minus 0, run by run: {', '.join(map(str, gaps))}")
     return notes
 
 
-def draw(values: list[float], audibility: list[tuple[float, ...]], cider_d: list[Cell], path: Path) -> None:
-    """A, each training and the mean, and CIDEr-D, with its interval, against lambda_2."""
+def draw(values: list[float], audibility: Sequence[Sequence[float]], cider_d: list[Cell], path: Path) -> None:
+    """Against lambda_2: A of each training run and its mean, CIDEr-D with its interval."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -103,7 +130,7 @@ def draw(values: list[float], audibility: list[tuple[float, ...]], cider_d: list
     for value, each in zip(values, audibility):
         left.plot([value] * len(each), each, "o", color="tab:blue", alpha=0.4)
     left.plot(values, [float(np.mean(each)) for each in audibility], "-", color="tab:blue")
-    # the grid is denser near 0, which a logarithm would not show
+    # values are denser near 0, which a logarithmic axis cannot show
     left.set_xscale("symlog", linthresh=0.015)
     left.set_xticks(values, [f"{value:g}" for value in values])
     left.minorticks_off()
@@ -114,70 +141,5 @@ def draw(values: list[float], audibility: list[tuple[float, ...]], cider_d: list
     right.fill_between(values, [x.low for x in found], [x.high for x in found], color="tab:orange", alpha=0.2)
     right.set_ylabel("CIDEr-D", color="tab:orange")
     right.set_ylim(bottom=0)
-    figure.savefig(path, dpi=120)
-
-
-def sweep(options: argparse.Namespace) -> None:
-    """Read, measure all runs at once, write table and figure."""
-    paths = read_rows(options.runs)
-    values = read_values(list(paths))
-    order = np.argsort(values).tolist()
-    paths = {list(paths)[i]: list(paths.values())[i] for i in order}
-    values = [values[i] for i in order]
-    swept = len(values)
-    paths |= read_rows(options.beside)
-    audibility = [tuple(read_audibility(path) for path in each) for each in paths.values()]
-    runs = read_runs(paths)
-    rows = next(iter(runs.values()))[0]
-    flat = [run["captions"] for group in runs.values() for run in group]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    measured = measure(flat, rows["references"], options.output.parent, options.java)
-    metrics = {key: measured.metrics[key] for key in COLUMNS if key in measured.metrics}
-    if options.vocabulary is not None:
-        words = word_metrics(flat, rows["labels"], read_vocabulary(options.vocabulary))
-        metrics |= {key: words[key] for key in WORD_COLUMNS}
-    weights = bootstrap_weights(len(rows["clip_ids"]), options.samples, options.seed)
-    rng = np.random.default_rng([options.seed, 1])
-    counts = {name: len(group) for name, group in runs.items()}
-    draws = {name: training_draws(number, options.samples, rng) for name, number in counts.items()}
-    baseline = list(paths)[values.index(0.0)]
-    lines: list[Line] = make_report(counts, draws, baseline, metrics, weights)
-    for line, each in zip(lines, audibility):
-        line["audibility"] = Spread(each)
-    means = [float(np.mean(each)) for each in audibility]
-    notes = [
-        f"Spearman's rank correlation of the mean A with lambda_2: {spearmanr(values, means[:swept]).statistic:.3f}",
-        *by_training(values, audibility[:swept], metrics["cider_d"], weights),
-        *interval_notes(runs),
-        f"tokens by {TOKENIZERS[measured.tokenizer]}",
-        PAPER,
-    ]
-    headings = titles(baseline) | {"row": "lambda_2"}
-    write_report(options.output, lines, notes, headings)
-    figure = options.output.with_suffix(".png")
-    draw(values, audibility[:swept], [line["cider_d"] for line in lines[:swept]], figure)
-    show(lines, notes, headings)
-    Console().print(f"written to {options.output}, its .csv and {figure}", soft_wrap=True, markup=False)
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Table and figure of captions of the same clips, guided with several lambda_2.
-
-    Several runs of a lambda_2 are trainings of the classifier, in the same order for each.
-    """
-    parser = argparse.ArgumentParser(prog="python -m reports.sweep", description=main.__doc__)
-    add = parser.add_argument
-    add("runs", nargs="+", metavar="LAMBDA_2=RUN[,RUN...]", help="a value and its run folders, one a training")
-    add("--beside", nargs="+", default=[], metavar="ROW=RUN[,RUN...]", help="rows of other methods")
-    add("--vocabulary", type=Path, help="JSON file of event and visual words, for scores by words")
-    add("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
-    add("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
-    add("--no-java", dest="java", action="store_false", help="leave METEOR and PTB out")
-    add("--output", type=Path, default=Path("runs/audibility.md"), help="markdown; CSV and PNG go beside (%(default)s)")
-    options = parser.parse_args(args)
-    with one_line_errors():
-        sweep(options)
-
-
-if __name__ == "__main__":
-    main()
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from datamodules.clips import CaptionRows
-from datamodules.shards import write_shards
 from earshot.errors import InputError
-from evaluation.captions_file import read_captions, read_split, write_captions
+from evaluation.captions_file import read_captions, write_captions
 
 ROWS = CaptionRows(
     clip_ids=["a.b", "c"],
@@ -53,18 +52,3 @@ def test_labels_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text('clip_id,caption,references\na,a dog,"[""a dog barks""]"\n')
     assert read_captions(path)["labels"] == [[]]
-
-
-def test_read_split(tmp_path: Path) -> None:
-    clips = [(f"clip.{n}", {"wav": b"no sound"}, {"captions": [f"sound {n}"], "labels": ["dog"]}) for n in range(5)]
-    write_shards(tmp_path, clips, samples_per_shard=3)
-    rows = read_split(tmp_path)
-    assert rows["clip_ids"] == [f"clip.{n}" for n in range(5)]
-    assert rows["references"][4] == ["sound 4"]
-    assert rows["labels"] == [["dog"]] * 5
-    assert rows["captions"] == [""] * 5
-
-
-def test_no_split_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected packed shards"):
-        read_split(tmp_path)

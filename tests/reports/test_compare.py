@@ -3,13 +3,13 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datamodules.clips import CaptionRows
 from datamodules.shards import write_shards
-from earshot.errors import InputError
 from evaluation.captions_file import write_captions
-from reports.compare import best_constant_caption, main
+from reports.__main__ import main
 
 SOUNDS = {"bell": "a bell rings", "dog": "a dog barks", "rain": "rain falls", "cow": "a cow moos"}
 VOCABULARY = (
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, dict[str, str]]:
 
 def run_report(runs: Path, *options: str) -> dict[str, dict[str, str]]:
     rows = [f"{name}={runs / name}" for name in ("good", "half", "bad")]
-    main([*rows, "--no-java", "--samples", "300", "--output", str(runs / "out" / "table.md"), *options])
+    main(["compare", *rows, "--no-java", "--samples", "300", "--output", str(runs / "out" / "table.md"), *options])
     return read(runs / "out" / "table.csv")
 
 
@@ -102,12 +102,6 @@ def test_what_never_varies_has_an_interval_of_no_width(runs: Path) -> None:
     assert float(table["bad"]["cider_d_low"]) == float(table["bad"]["cider_d_high"]) == 0
 
 
-def test_constant_caption_is_chosen_on_its_own_list() -> None:
-    # On the list the cow is commonest, whatever the captions column or the test say.
-    rows = rows_of(["cow"] * 5 + ["dog"] * 2 + ["bell"], captions=["a bell rings"] * 8)
-    assert "cow" in best_constant_caption(rows, java=False)
-
-
 def test_constant_caption_from_the_clips_under_test_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         run_report(runs, "--constant-from", str(runs / "good" / "captions.csv"))
@@ -153,7 +147,7 @@ def test_wrong_arguments_are_named(
     runs: Path, capsys: pytest.CaptureFixture[str], options: list[str], found: str
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([f"good={runs / 'good'}", *options, "--no-java", "--output", str(runs / "table.md")])
+        main(["compare", f"good={runs / 'good'}", *options, "--no-java", "--output", str(runs / "table.md")])
     assert stop.value.code == 2
     assert found in capsys.readouterr().err
 
@@ -169,7 +163,7 @@ def test_several_trainings_are_one_row(runs: Path, capsys: pytest.CaptureFixture
     arguments = [f"method={runs / 'good'},{runs / 'half' / 'test-1'}", f"bad={runs / 'bad'}", "--against", "method"]
     arguments += ["--logged", "val/gap=gap after", "--shuffle", "method"]
     arguments += ["--vocabulary", str(runs / "vocabulary.json"), "--samples", "300", "--no-java"]
-    main([*arguments, "--output", str(runs / "table.md")])
+    main(["compare", *arguments, "--output", str(runs / "table.md")])
     table = read(runs / "table.csv")
     assert list(table) == ["method", "bad", "method, shuffled"]
     assert [line["trainings"] for line in table.values()] == ["2", "1", ""]
@@ -186,7 +180,7 @@ def test_several_trainings_are_one_row(runs: Path, capsys: pytest.CaptureFixture
     assert float(table["method, shuffled"]["verb_recall"]) == pytest.approx(0.75 * 9 / 39, abs=0.03)
     assert float(table["method, shuffled"]["verb_recall_high"]) < 0.5
     markdown = (runs / "table.md").read_text()
-    assert "over clips and, in rows of several trainings, over these too" in markdown
+    assert "over clips and, in rows of several training runs, over these too" in markdown
     assert "gap after: the last val/gap that the newest fit or validate" in markdown
     assert "| 0.200 (0.100 to 0.300) |" in markdown
     assert "gap after" in capsys.readouterr().out
@@ -195,7 +189,7 @@ def test_several_trainings_are_one_row(runs: Path, capsys: pytest.CaptureFixture
 def test_a_training_on_other_clips_is_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_captions(runs / "bad" / "captions.csv", rows_of(["dog"] * 37))
     with pytest.raises(SystemExit) as stop:
-        main([f"good={runs / 'good'}", f"method={runs / 'half'},{runs / 'bad'}", "--no-java"])
+        main(["compare", f"good={runs / 'good'}", f"method={runs / 'half'},{runs / 'bad'}", "--no-java"])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert f"found 3 that only one of 'good' and 'method: {runs / 'bad' / 'captions.csv'}' has" in error
@@ -212,16 +206,37 @@ def test_other_references_are_refused(runs: Path, capsys: pytest.CaptureFixture[
     assert "same references" in capsys.readouterr().err
 
 
-def test_input_errors_are_raised_for_a_list_without_references() -> None:
-    rows = rows_of(["dog"])
-    rows["references"] = [[]]
-    with pytest.raises(InputError, match="found none for 1"):
-        best_constant_caption(rows, java=False)
-
-
 def test_constant_caption_from_a_split_folder(runs: Path) -> None:
     clips = [(f"train.{n}", {}, {"captions": ["a cow moos"], "labels": ["cow"]}) for n in range(3)]
     clips.append(("train.9", {}, {"captions": ["a dog barks"], "labels": ["dog"]}))
     write_shards(runs / "audiocaps" / "train", clips)
     run_report(runs, "--constant-from", str(runs / "audiocaps" / "train"))
-    assert "'a cow moos', the best one on the captions of 4 other clips" in (runs / "out" / "table.md").read_text()
+    markdown = (runs / "out" / "table.md").read_text()
+    assert "'a cow moos' for every clip, the caption with the highest CIDEr-D on 4 other clips" in markdown
+
+
+def test_spider_as_a_share_of_a_row(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SPICE made up: each caption's share of the first reference's words, so that SPIDEr is known by hand."""
+    from evaluation import java_metrics
+
+    def spice(captions: list[str], references: list[list[str]], work_folder: Path) -> np.ndarray:
+        return np.array([float(caption == group[0]) for caption, group in zip(captions, references)])
+
+    monkeypatch.setattr(java_metrics, "spice", spice)
+    monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(runs / "no Java files"))
+    rows = [f"{name}={runs / name}" for name in ("good", "half", "bad")]
+    main(["compare", *rows, "--of", "good", "--samples", "300", "--output", str(runs / "table.md")])
+    table = read(runs / "table.csv")
+    assert table["good"]["spider_share"] == ""
+    for row in ("half", "bad"):
+        expected = float(table[row]["spider"]) / float(table["good"]["spider"])
+        assert float(table[row]["spider_share"]) == pytest.approx(expected)
+    # The captions of 20 of 40 clips are right; a resampled corpus has 20 give or take 2 * sqrt(10) of these clips.
+    assert float(table["half"]["spider_share"]) == pytest.approx(0.5, abs=0.01)
+    assert 0.3 < float(table["half"]["spider_share_low"]) < 0.4 < 0.6 < float(table["half"]["spider_share_high"]) < 0.7
+    assert "share of good's SPIDEr" in (runs / "table.md").read_text()
+
+
+def test_a_share_of_spider_that_was_not_computed(runs: Path) -> None:
+    assert "spider_share" not in run_report(runs, "--of", "good")["half"]
+    assert "SPIDEr not computed" in (runs / "out" / "table.md").read_text()

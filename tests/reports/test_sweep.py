@@ -7,7 +7,7 @@ import pytest
 
 from datamodules.clips import CaptionRows
 from evaluation.captions_file import write_captions
-from reports.sweep import main
+from reports.__main__ import main
 
 REFERENCES = [["a bell rings", "the bell rings"], ["a dog barks", "one dog barks loudly"], ["rain falls", "it rains"]]
 
@@ -31,7 +31,7 @@ def test_table_and_figure(tmp_path: Path) -> None:
             ("0.5", ["a bell rings", "rings", "rings"], 0.8),
         )
     ]
-    main([*runs, "--no-java", "--output", str(tmp_path / "sweep.md")])
+    main(["sweep", *runs, "--no-java", "--output", str(tmp_path / "sweep.md")])
     text = (tmp_path / "sweep.md").read_text()
     assert "Spearman's rank correlation of the mean A with lambda_2: 0.500" in text
     header, _, first, second = text.splitlines()[:4]
@@ -49,18 +49,18 @@ def test_trainings_are_averaged_and_compared_one_by_one(tmp_path: Path) -> None:
     beside = write_run(tmp_path / "other", half, 0.25)
     output = tmp_path / "sweep.md"
     main([
-        f"0.06={runs['1a']},{runs['1b']}", f"0={runs['0a']},{runs['0b']}", "--beside", f"other={beside}",
+        "sweep", f"0.06={runs['1a']},{runs['1b']}", f"0={runs['0a']},{runs['0b']}", "--beside", f"other={beside}",
         "--no-java", "--output", str(output),
     ])  # fmt: skip
     lines = output.read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:5]] == ["0", "0.06", "other"]  # in order, others last
     assert lines[2].endswith("| 0.200 (0.100 to 0.300) |") and lines[3].endswith("| 0.700 (0.500 to 0.900) |")
-    (gaps,) = (line for line in lines if "0.06 minus 0, training by training" in line)
+    (gaps,) = (line for line in lines if "0.06 minus 0, run by run" in line)
     # all captions of the first training are references' words, of the second one in three
     first, second = (float(part.split(" [")[0]) for part in gaps.split(": ")[1].split("], "))
     assert first > 2 * second > 0
     assert "Spearman's rank correlation of the mean A with lambda_2: 1.000" in output.read_text()
-    assert "training by training: 1.000, 1.000; A rises from 0 by at most 0.800, 0.200" in output.read_text()
+    assert "run by run: 1.000, 1.000; A rises from 0 by at most 0.800, 0.200" in output.read_text()
 
 
 def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,5 +75,5 @@ def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ([f"0={zero}", f"0.1={bare}"], "expected metric A"),
     ):
         with pytest.raises(SystemExit) as ended:
-            main([*runs, "--no-java", "--output", str(tmp_path / "x.md")])
+            main(["sweep", *runs, "--no-java", "--output", str(tmp_path / "x.md")])
         assert ended.value.code == 2 and told in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Two-level intervals against cases that can be enumerated by hand, and what goes into the cells."""
 
 import csv
+from argparse import Namespace
 from itertools import product
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from evaluation.bootstrap import Estimate, bootstrap_weights, training_draws
 from evaluation.metric import mean
-from reports.table import Line, Spread, make_report, titles, write_report
+from reports.page import write_page
+from reports.table import Line, Spread, make_lines, titles
 
 
 def lines_of(
@@ -20,7 +22,7 @@ def lines_of(
     weights = bootstrap_weights(metrics["cider_d"].statistics.shape[1], samples, seed=0)
     rng = np.random.default_rng(5)
     draws = {name: training_draws(len(scores[name]), samples, rng) for name in trainings}
-    lines = make_report({name: len(row) for name, row in scores.items()}, draws, against, metrics, weights)
+    lines = make_lines({name: len(row) for name, row in scores.items()}, draws, metrics, weights, against)
     return {str(line["row"]): line for line in lines}
 
 
@@ -85,7 +87,8 @@ def test_rows_of_which_some_lack_a_cell(tmp_path: Path) -> None:
     lines = list(lines_of({"twice": both, "guess": both}, trainings=("twice",), against="twice").values())
     lines[0]["val/gap"] = Spread((0.25,))
     lines[1]["val/gap"] = "-"
-    write_report(tmp_path / "table.md", lines, ["a note"], titles("twice") | {"val/gap": "gap"})
+    options = Namespace(output=tmp_path / "table.md", title="Two | rows", note=["What it is."], command=["a", "b c"])
+    write_page(options, lines, titles("twice") | {"val/gap": "gap"}, ["a note"], ["clips: N = 2"])
     with open(tmp_path / "table.csv", newline="") as file:
         twice, guess = csv.DictReader(file)
     assert (twice["cider_d_trainings_lowest"], twice["cider_d_trainings_highest"]) == ("1.5", "5.5")
@@ -93,7 +96,9 @@ def test_rows_of_which_some_lack_a_cell(tmp_path: Path) -> None:
     assert twice["cider_d_difference"] == guess["cider_d_trainings_lowest"] == guess["val/gap"] == ""
     assert float(guess["cider_d_difference"]) == 0
     markdown = (tmp_path / "table.md").read_text()
-    assert "| row | N | trainings | CIDEr-D | CIDEr-D of the trainings | CIDEr-D minus twice's | gap |" in markdown
+    assert (
+        "| row | N | training runs | CIDEr-D | CIDEr-D of the training runs | CIDEr-D minus twice's | gap |" in markdown
+    )
     assert "| twice | 2 | 2 | 3.500 [0.000, 9.000] | 3.500 (1.500 to 5.500) | - | 0.250 |" in markdown
 
 
