@@ -1,6 +1,5 @@
 """Constant captions, and the references that they are chosen from."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,7 @@ def rows_of(references: list[list[str]]) -> CaptionRows:
 def test_constant_caption_is_chosen_on_its_own_list() -> None:
     # On the list the cow is commonest, whatever the captions column or the test say.
     references = [["a cow moos"]] * 5 + [["a dog barks"]] * 2 + [["a bell rings"]]
-    assert (
-        best_constant_caption(rows_of(references), java=False)
-        == Counter(map(tuple, references)).most_common(1)[0][0][0]
-    )
+    assert best_constant_caption(rows_of(references), java=False) == "a cow moos"
 
 
 def test_input_errors_are_raised_for_a_list_without_references() -> None:

@@ -96,9 +96,10 @@ def test_rows_of_which_some_lack_a_cell(tmp_path: Path) -> None:
     assert twice["cider_d_difference"] == guess["cider_d_trainings_lowest"] == guess["val/gap"] == ""
     assert float(guess["cider_d_difference"]) == 0
     markdown = (tmp_path / "table.md").read_text()
-    assert (
-        "| row | N | training runs | CIDEr-D | CIDEr-D of the training runs | CIDEr-D minus twice's | gap |" in markdown
-    )
+    heads = "| row | N | training runs | CIDEr-D | CIDEr-D of the training runs | CIDEr-D minus twice's | gap |"
+    assert heads in markdown
+    assert markdown.startswith("# Two | rows\n\nWhat it is.\n\n| row |")
+    assert "\n- a note\n\n## How this was measured\n\n- clips: N = 2\n- command: `a 'b c'`\n" in markdown
     assert "| twice | 2 | 2 | 3.500 [0.000, 9.000] | 3.500 (1.500 to 5.500) | - | 0.250 |" in markdown
 
 
