@@ -13,7 +13,6 @@ from reports.page import add_page, write_page
 from reports.published import published
 from reports.table import Cell, Line
 
-CORPORA = ("audiocaps", "clotho")
 ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
     "image": "image only, with prefix",
     "image_without_prefix": "image only, without prefix",
@@ -48,14 +47,14 @@ ORDER = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    for corpus in CORPORA:
+    for corpus in ("audiocaps", "clotho"):
         parser.add_argument(f"--{corpus}", type=Path, help=f"CSV of `python -m reports compare` on {corpus}/test")
     add_page(parser, "runs/dali.md")
 
 
 def run(options: argparse.Namespace) -> None:
     """Read the reports, set the paper's numbers beside them, judge the claims."""
-    files = {corpus: vars(options)[corpus] for corpus in CORPORA}
+    files = {"audiocaps": options.audiocaps, "clotho": options.clotho}
     scores = {corpus: read_report(path) for corpus, path in files.items() if path is not None}
     if not scores:
         raise InputError("expected a report's CSV, found none; give --audiocaps, --clotho or both")

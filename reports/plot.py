@@ -48,11 +48,9 @@ def run(options: argparse.Namespace) -> None:
 
 def draw(scores: Mapping[str, Mapping[str, Sequence[float]]], label: str, path: Path) -> None:
     """A panel for each metric: a dot for each run, a line through the means of each number."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3 * len(scores), 3), layout="constrained")
-    FigureCanvasAgg(figure)
     for panel, (key, rows) in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores.items()):
         numbers = [float(name) for name in rows]
         for number, values in zip(numbers, rows.values()):

@@ -18,7 +18,7 @@ from reports.rows import METAVAR, add_rows, parse_rows, read_runs, read_scores
 from reports.table import Cell, Spread, titles
 
 COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # those of Table 2
-TO_GET_A = "run test with callbacks.audibility_score and a --model.classifier"
+TO_GET_A = "run test with a --model.classifier"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +57,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def the_papers(values: Sequence[float]) -> list[str]:
-    """What the paper has for these values of lambda_2."""
+    """What the paper reports for these values of lambda_2."""
     rows = published("audibility_guidance", "audiocaps")
     known = [f"{value:g}" for value in values if f"{value:g}" in rows]
     shown = {key: ", ".join(f"{rows[name][key]:.1%}" for name in known) for key in ("audibility", "cider")}
-    if not known:
-        return []
-    return [f"the paper's lambda_2 = {', '.join(known)} on AudioCaps: A {shown['audibility']}, CIDEr {shown['cider']}"]
+    note = f"the paper on AudioCaps, lambda_2 = {', '.join(known)}: A {shown['audibility']}; CIDEr {shown['cider']}"
+    return [note] if known else []
 
 
 def read_values(names: Sequence[str]) -> list[float]:
@@ -102,29 +101,22 @@ def by_training(
         f"Spearman's rank correlation of A with lambda_2, run by run: {', '.join(f'{x:.3f}' for x in rises)};"
         f" A rises from 0 by at most {', '.join(f'{x:.3f}' for x in gains)}"
     )
-    starts = np.cumsum([0, *counts])
-    samples, zero = cider_d.resampled(weights), starts[values.index(0.0)]
+    scores, samples = cider_d.scores, cider_d.resampled(weights)  # (R,), (B, R)
+    runs = np.arange(sum(counts)).reshape(len(values), -1)  # the systems of each lambda_2, in the order of R
     notes = [first]
-    for value, start in zip(values, starts):
+    for value, own in zip(values, runs):
         if value:
-            gaps = [
-                estimate(
-                    float(cider_d.scores[start + k] - cider_d.scores[zero + k]),
-                    samples[:, start + k] - samples[:, zero + k],
-                )
-                for k in range(counts[0])
-            ]
+            pairs = list(zip(own, runs[values.index(0.0)]))
+            gaps = [estimate(float(scores[a] - scores[b]), samples[:, a] - samples[:, b]) for a, b in pairs]
             notes.append(f"{TITLES['cider_d']}, {value:g} minus 0, run by run: {', '.join(map(str, gaps))}")
     return notes
 
 
 def draw(values: list[float], audibility: Sequence[Sequence[float]], cider_d: list[Cell], path: Path) -> None:
     """Against lambda_2: A of each training run and its mean, CIDEr-D with its interval."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
     left = figure.subplots()
     right = left.twinx()
     for value, each in zip(values, audibility):

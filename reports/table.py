@@ -69,7 +69,8 @@ def make_lines(
 
     def resampled(key: str, name: str) -> np.ndarray:
         found = samples[key][:, parts[name]]  # (B, K)
-        return (np.take_along_axis(found, draws[name], 1) if name in draws else found).mean(1)  # (B,)
+        drawn = np.take_along_axis(found, draws[name], 1) if name in draws else found
+        return np.asarray(drawn.mean(1))  # (B,)
 
     compared = [key for key in COMPARED if key in metrics]
     several = any(draw.shape[1] > 1 for draw in draws.values())
