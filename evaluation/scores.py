@@ -70,7 +70,7 @@ class Scores:
         table.add_column(f"{self.num_clips} clips", justify="right")
         for name, value in self.values.items():
             table.add_row(
-                TITLES[name],
+                TITLES.get(name, name),
                 f"{value:.3f}" if value is not None else escape(f"not computed: {self.not_computed[name]}"),
             )
         return table
