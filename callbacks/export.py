@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.contracts import ExportingStage
+from earshot import __version__
 from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
 
@@ -111,11 +112,12 @@ def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any
 
 def surroundings() -> dict[str, Any]:
     """The command, the commit where there is one, and the versions."""
-    ask = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    ask = ["git", "--git-dir", str(Path(__file__).parents[1] / ".git"), "rev-parse", "HEAD"]  # none where installed
     git = subprocess.run(ask, capture_output=True, text=True, check=False)
     return {
         "command": shlex.join([*program(Path(sys.argv[0])), *sys.argv[1:]]),
         "commit": git.stdout.strip() if git.returncode == 0 else None,
+        "earshot": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
