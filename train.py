@@ -37,11 +37,11 @@ def main(args: Sequence[str] | None = None) -> None:
     command = next((arg for arg in args if arg in COMMANDS), None)
     if asked and command is None:
         print(overview(program))
-        return
+        raise SystemExit(0)
     options = command_options(program, command or "COMMAND") if asked else None
     if options is not None and not any(arg.startswith(("--config", "-c", "--model", "--data")) for arg in args):
         options.print_help()
-        return
+        raise SystemExit(0)
     from lightning.pytorch import LightningDataModule, LightningModule
 
     from callbacks.command_line import Parser, SaveConfig, TrainCLI

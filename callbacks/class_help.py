@@ -1,7 +1,9 @@
 """Help on the arguments of the classes that a configuration names."""
 
 import argparse
+from inspect import ismethod
 from pkgutil import resolve_name
+from typing import TypeGuard
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -20,9 +22,9 @@ def add_class_help(parser: argparse.ArgumentParser, key: str, value: object) -> 
         value = value[-1]  # the one whose settings `--key.name` changes
     if not names_a_class(value) or value.class_path.startswith(LIBRARIES):
         return
-    settings = vars(value.get("init_args") or Namespace())
+    settings: Namespace = value.get("init_args") or Namespace()
     made_by = resolve_name(value.class_path)  # a class, or a class method such as from_pretrained
-    described = made_by if isinstance(made_by, type) else made_by.__self__
+    described = made_by.__self__ if ismethod(made_by) else made_by
     summary = " ".join((described.__doc__ or "").split("\n\n")[0].split())
     group = parser.add_argument_group(f"{key}, {value.class_path}", summary.replace("%", "%%"))
     arguments = ArgumentParser(add_help=False)
@@ -31,24 +33,26 @@ def add_class_help(parser: argparse.ArgumentParser, key: str, value: object) -> 
     for action in arguments._actions:
         if action.option_strings == [f"--{action.dest}"] and action.default is not argparse.SUPPRESS:
             name = action.dest.removeprefix(f"{key}.")
-            default = shown(value.init_args.get(name, action.default) if settings else action.default)
-            text = f"{(action.help or '').strip()} (default: {default})".strip().replace("%", "%%")
+            default = shown(settings.get(name, action.default))
+            text = f"{action.help or ''} (default: {default})".strip().replace("%", "%%")
             group.add_argument(f"--{action.dest}", metavar=action.metavar or name.split(".")[-1].upper(), help=text)
-    for name, inner in settings.items():
+    for name, inner in vars(settings).items():
         add_class_help(parser, f"{key}.{name}", inner)
 
 
-def names_a_class(value: object) -> bool:
+def names_a_class(value: object) -> TypeGuard[Namespace]:
     """Whether a value of a configuration has a class_path."""
     return isinstance(value, Namespace) and "class_path" in value
 
 
 def shown(value: object) -> str:
-    """A value as a YAML has it; of a class its name, of a function that the code gives nothing but that."""
+    """A value as in a YAML, without the settings of a class, and without the code of a function."""
     if isinstance(value, list):
         return f"[{', '.join(map(shown, value))}]"
     if names_a_class(value):
         return str(value.class_path)
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "the class's own" if callable(value) else str(value)
