@@ -1,8 +1,8 @@
-"""Captions of test and predict: gathered over the ranks, written as they come, scored once."""
+"""Captions of test and predict: gathered from all ranks, written batch by batch, scored once."""
 
 import csv
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeGuard
 
 import lightning as L
 import torch.distributed
@@ -16,17 +16,18 @@ from evaluation.word_scores import read_vocabulary
 
 
 class CaptionEvaluation(L.Callback):
-    """Takes the `CaptionRows` that `test_step` and `predict_step` return.
+    """Writes and scores the `CaptionRows` that `test_step` and `predict_step` return.
 
-    captions.csv in the run folder grows by every batch, so that a kill loses little. At the end of test the
-    captions of all ranks, each clip once, are scored together on rank 0: the scores go to the terminal, to
-    scores.json, to the loggers (as test/cider_d ...) and, with the captions, to a W&B table.
-    Every rank must run the same number of batches; a filler batch returns empty lists. A stage whose steps return
-    anything else is left alone.
+    captions.csv in the run folder grows with every batch, so that a killed run loses little. At the end of test, rank 0
+    scores the captions of all ranks together, each clip once. The scores go to the terminal, to scores.json and to the
+    loggers (as test/cider_d ...), the captions to a W&B table as well. What the stage itself logged as `test/<name>`,
+    such as metric A of audibility guidance, stands in scores.json beside them.
+    Every rank must run the same number of batches; a filler batch returns empty lists. Steps that return anything else
+    are ignored.
 
     Args:
-        vocabulary: JSON file of event and visual words (`evaluation.word_scores`); adds the scores by words.
-        java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out even where they could be had.
+        vocabulary: JSON file of event words and visual words (`evaluation.word_scores`); adds the scores by words.
+        java: False leaves out METEOR, SPICE, SPIDEr and the PTB tokenizer even where Java is installed.
         shown: how many captions the terminal shows.
     """
 
@@ -50,7 +51,7 @@ class CaptionEvaluation(L.Callback):
         if trainer.is_global_zero and self.file is None:
             self._open(trainer)
         kept = {key: value for key, value in outputs.items() if key in CaptionRows.__required_keys__}  # no embeddings
-        batches = gathered(trainer, kept)
+        batches: list[CaptionRows] = gathered(trainer, kept)
         if self.file is None:
             return
         new = empty_rows()
@@ -70,7 +71,7 @@ class CaptionEvaluation(L.Callback):
             self.file = None
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
     ) -> None:
         """Take the captions of a batch; a clip without references stops the test at once."""
         if are_captions(outputs):
@@ -84,9 +85,10 @@ class CaptionEvaluation(L.Callback):
         self._close()
         folder = run_folder(trainer)
         scores = score_rows(self.rows, folder, self.vocabulary, self.java)
+        numbers = {f"test/{name}": value for name, value in scores.values.items() if value is not None}
+        scores.values.update(logged_by_stage(trainer))
         write_captions(folder / FILE_NAME, self.rows, scores.cider_d.tolist())
         scores_file = scores.write(folder)
-        numbers = {f"test/{name}": value for name, value in scores.values.items() if value is not None}
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "test/num_clips": scores.num_clips}, step=trainer.global_step)
             logger.save()
@@ -100,14 +102,14 @@ class CaptionEvaluation(L.Callback):
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
 
     def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
     ) -> None:
         """Take the captions of a batch."""
         if are_captions(outputs):
             self._collect(trainer, outputs)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show where the captions are, and the first of them."""
+        """Show where the captions are, and the first few of them."""
         if self.file is not None:
             self._close()
             console = Console()
@@ -119,12 +121,18 @@ class CaptionEvaluation(L.Callback):
             )
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave what was captioned so far on disk."""
+        """Close the file; the captions so far are in it."""
         self._close()
 
 
-def gathered(trainer: L.Trainer, outputs: Any) -> list[Any]:
-    """What each rank gives, on rank 0, and nothing but None elsewhere; every rank must call it."""
+def logged_by_stage(trainer: L.Trainer) -> dict[str, float]:
+    """What the stage logged as test/<name>, over all clips of all ranks."""
+    found = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+    return {name.removeprefix("test/"): float(value) for name, value in found.items()}
+
+
+def gathered(trainer: L.Trainer, outputs: object) -> list[Any]:
+    """The outputs of every rank, on rank 0, and only None elsewhere; all ranks must call this together."""
     if trainer.world_size == 1:
         return [outputs]
     batches: list[Any] = [None] * trainer.world_size
@@ -132,13 +140,13 @@ def gathered(trainer: L.Trainer, outputs: Any) -> list[Any]:
     return batches
 
 
-def are_captions(outputs: Any) -> bool:
+def are_captions(outputs: object) -> TypeGuard[CaptionRows]:
     """Whether a step returned `CaptionRows`."""
     return isinstance(outputs, dict) and CaptionRows.__required_keys__ <= outputs.keys()
 
 
 def run_folder(trainer: L.Trainer) -> Path:
-    """The CSV logger's folder, or the trainer's root without one; asked for on rank 0 only."""
+    """The CSV logger's folder, or the trainer's root folder where there is no such logger; for rank 0 only."""
     folders = [logger.log_dir for logger in trainer.loggers if isinstance(logger, CSVLogger)]
     return Path(folders[0] if folders else trainer.default_root_dir)
 

@@ -1,4 +1,4 @@
-"""A table of captions that grows as `predict` runs, on every rank, and goes on after a kill: pseudo-captions."""
+"""A table of pseudo-captions that grows as `predict` runs on all ranks, and is resumed after a kill."""
 
 import hashlib
 import json
@@ -11,21 +11,20 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.caption_evaluation import are_captions, run_folder
-from callbacks.export import Export, surroundings
+from callbacks.export import NOTES, Export, export_of, surroundings
 from datamodules.clips import CaptionRows
-from datamodules.shards import index_digest
-from evaluation.captions_file import FILE_NAME, empty_rows, write_captions
-
-SETTINGS = ("llava", "prefix", "audio_projector", "inputs", "question", "generation")  # of a stage that captions
+from datamodules.contracts import CaptioningStage, ExportingStage, PredictSource, datamodule_of, expect
+from earshot.atomic import write_text
+from evaluation.captions_file import FILE_NAME, write_captions
 
 
 class CaptionTable(L.Callback):
-    """Write exports/<run_name>/captions.csv: of each clip of the predict split its caption, references and labels.
+    """Write exports/<run_name>/captions.csv: the caption, references and labels of each clip in the predict split.
 
-    Each rank appends a line a clip to a file of its own in exports/<run_name>/parts-<made by>/, and the disk has it
-    before the next batch begins. The same command again skips the clips that are there. What the captions are made
-    by (weights, prefix, question, decoding, split) names the folder: with another, one begins anew. The table
-    itself is written at the end, by clip id, at one blow.
+    Each rank appends one line per clip to its own file in exports/<run_name>/parts-<digest>/, and syncs it to disk
+    before the next batch begins. The same command skips the clips that are there already. The digest covers everything
+    that decides the captions (weights, prefix, question, decoding, split): when any of it changes, captioning starts
+    from the beginning. The table itself is written once all clips are captioned, sorted by clip id.
     """
 
     def __init__(self) -> None:
@@ -34,20 +33,20 @@ class CaptionTable(L.Callback):
         self.file: TextIO | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Before any clip is read: see what is done, and have the datamodule leave it out."""
+        """Before any clip is read, find those that have a caption and have the datamodule leave them out."""
         if stage != "predict":
             return
-        export = next(callback for callback in trainer.callbacks if isinstance(callback, Export))  # type: ignore[attr-defined]
+        export = export_of(trainer)
         self.folder = export.folder
         self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
         self.parts = self.folder / f"parts-{self.made_by}"
         done = read_parts(self.parts)
-        trainer.datamodule.skip = frozenset(done)  # type: ignore[attr-defined]
+        datamodule_of(trainer, PredictSource).leave_out(done.keys())
         if done:
-            rank_zero_info(f"{len(done)} clips have their caption in {self.parts}/ already")
+            rank_zero_info(f"{self.parts}/ has the captions of {len(done)} clips already")
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the rank's file behind its last whole line."""
+        """Open the file of this rank, and cut off a line that a killed run left unfinished."""
         self.parts.mkdir(parents=True, exist_ok=True)
         path = self.parts / f"rank-{trainer.global_rank}.jsonl"
         with open(path, "ab") as file:
@@ -55,11 +54,11 @@ class CaptionTable(L.Callback):
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open until the end)
 
     def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
     ) -> None:
         """Append the batch."""
         assert self.file is not None and are_captions(outputs), "CaptionTable is for stages that return CaptionRows"
-        lines = zip(*(outputs[key] for key in CaptionRows.__annotations__))
+        lines = zip(outputs["clip_ids"], outputs["captions"], outputs["references"], outputs["labels"])
         self.file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -71,24 +70,22 @@ class CaptionTable(L.Callback):
         if not trainer.is_global_zero:
             return
         found = read_parts(self.parts)
-        clips = sum(shard.num_samples for shard in trainer.datamodule.shards["predict"])  # type: ignore[attr-defined]
+        clips = datamodule_of(trainer, PredictSource).num_predict_clips()
         if len(found) < clips:  # a limit was set
-            rank_zero_info(f"{len(found)} of {clips} clips have a caption in {self.parts}/; the table waits for all")
+            rank_zero_info(f"{self.parts}/ has the captions of {len(found)} of {clips} clips; the table waits for all")
             return
-        rows = empty_rows()
-        for clip_id in sorted(found):
-            for key, value in zip(CaptionRows.__annotations__, found[clip_id]):
-                rows[key].append(value)  # type: ignore[literal-required]
+        ids, captions, references, labels = zip(*(found[clip_id] for clip_id in sorted(found)))
+        rows = CaptionRows(clip_ids=[*ids], captions=[*captions], references=[*references], labels=[*labels])
         write_captions(self.folder / FILE_NAME, rows)
         note = {"made_by": self.made_by, "run_folder": str(run_folder(trainer)), **surroundings()}
-        (self.folder / "provenance.json").write_text(json.dumps(note, indent=2) + "\n")
+        write_text(self.folder / "provenance.json", json.dumps(note, indent=2) + "\n")
         for other in self.folder.glob("parts-*"):
             if other != self.parts:  # of an earlier table
                 shutil.rmtree(other)
-        rank_zero_info(f"{len(found)} of {clips} clips have a caption in {self.folder / FILE_NAME}")
+        rank_zero_info(f"{self.folder / FILE_NAME} has the captions of {clips} clips")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """What was captioned is on disk."""
+        """Close the file; what was captioned is on disk."""
         self._close()
 
     def _close(self) -> None:
@@ -97,31 +94,36 @@ class CaptionTable(L.Callback):
             self.file = None
 
 
-def made_by(trainer: L.Trainer, stage: Any, export: Export) -> str:
-    """A short digest of what decides the captions; of LLaVA only the name."""
-    digest = hashlib.sha256(json.dumps([str(getattr(stage, name, None)) for name in SETTINGS]).encode())
-    digest.update(index_digest(trainer.datamodule.shards["predict"]).encode())  # type: ignore[attr-defined]
-    encoder = getattr(stage, "audio_encoder", None)
-    if encoder is not None and not (export.load or trainer.ckpt_path):  # those bring weights, whose files count below
-        for tensor in getattr(encoder, "network", encoder).state_dict().values():
-            digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    folders = [getattr(stage, "prefix", None), getattr(stage, "audio_projector", None), export.load and export.source]
-    files = [Path(trainer.ckpt_path)] if trainer.ckpt_path else []
-    for folder in folders:
-        if isinstance(folder, str | Path):
-            files += sorted(Path(folder).glob("*.safetensors"))
-    for path in files:
-        digest.update(path.read_bytes())
+def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str:
+    """A short digest of everything that decides the captions, weights that are loaded later included.
+
+    Raises:
+        InputError: the stage or the datamodule does not say what decides its captions.
+    """
+    loaded: list[Path] = []
+    if trainer.ckpt_path:
+        loaded = [Path(trainer.ckpt_path)]
+    elif export.load and isinstance(stage, ExportingStage):
+        loaded = [path for path in sorted(export.source.rglob("*")) if path.is_file() and path.name not in NOTES]
+    digest = hashlib.sha256()
+    for part in (
+        expect(CaptioningStage, stage, "the stage whose captions callbacks.caption_table writes").captions_made_by(),
+        datamodule_of(trainer, PredictSource).predict_digest(),
+    ):
+        digest.update(json.dumps(part, sort_keys=True).encode())
+    for path in loaded:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
 
 
 def whole_lines(data: bytes) -> bytes:
-    """Without the line that a kill broke off."""
+    """The data up to its last line break: a killed run may leave an unfinished line."""
     return data[: data.rfind(b"\n") + 1]
 
 
 def read_parts(folder: Path) -> dict[str, list[Any]]:
-    """The rows that all ranks have written, by clip id."""
+    """The rows that all ranks have written, by clip id, each in the order of `CaptionRows`."""
     rows = {}
     for path in sorted(folder.glob("rank-*.jsonl")):
         for line in whole_lines(path.read_bytes()).splitlines():

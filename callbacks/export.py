@@ -1,10 +1,10 @@
-"""What a stage learnt, handed over: exports/<run_name>/, written by fit, used by test and predict."""
+"""Exports of what a stage learnt: fit writes exports/<run_name>/, and test, predict and later stages load it."""
 
 import json
 import math
 import os
 import platform
-import shutil
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,26 +13,31 @@ from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
+from datamodules.contracts import ExportingStage
+from earshot import __version__
+from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
 
 PACKAGES = ("torch", "lightning", "transformers")
+CARD, PROVENANCE = NOTES = ("README.md", "provenance.json")  # about the weights in an export
 
 
 class Export(L.Callback):
     """At the end of fit, the weights with the lowest validation loss become exports/<run_name>/.
 
-    `validate`, `test` and `predict` start from that folder unless --ckpt_path says otherwise. The stage says
-    how: `export(folder)` fills an empty folder, `load_export(folder)` takes the weights from one. Nothing
-    happens for a stage without these, nor in a `fast_dev_run`.
+    `validate`, `test` and `predict` start from that folder unless --ckpt_path says otherwise. The stage writes and
+    reads the weights (`datamodules.contracts.ExportingStage`); a model card (README.md) and provenance.json come
+    beside them. Stages without weights to hand over are left alone, and a `fast_dev_run` exports nothing.
 
     Args:
-        run_name: names the folder; train.py links it to the run's.
-        root: parent of the exports.
-        load: False leaves validate, test and predict the weights that the YAML names, as pretrained.
-        source: another run's export for these to start from.
+        run_name: names the folder; train.py sets it to the run's.
+        root: the folder that holds all exports.
+        load: False makes validate, test and predict start from the pretrained weights that the YAML names.
+        source: the export of another run for them to start from.
     """
 
     def __init__(self, run_name: str, root: str = "exports", load: bool = True, source: str | None = None) -> None:
@@ -41,55 +46,52 @@ class Export(L.Callback):
         self.source = self.folder if source is None else Path(source)
 
     def require_source(self, pl_module: L.LightningModule) -> None:
-        """Say when there is nothing to start from; train.py asks before anything is loaded.
+        """Check that there is an export to start from, before anything is loaded.
 
         Raises:
             InputError: the stage starts from an export, and there is none.
         """
-        if self.load and hasattr(pl_module, "load_export") and not self.source.is_dir():
+        if self.load and isinstance(pl_module, ExportingStage) and not self.source.is_dir():
             raise InputError(
                 f"expected {self.source}/, found nothing; run: {command_that_makes(self.source)}, "
                 "or start from --ckpt_path, or with --export.load false from the pretrained weights"
             )
 
-    def _load(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def _load(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         fitting = trainer.state.fn == "fit"
-        if self.load and not fitting and trainer.ckpt_path is None and hasattr(pl_module, "load_export"):
+        if self.load and not fitting and trainer.ckpt_path is None and isinstance(pl_module, ExportingStage):
             self.require_source(pl_module)
             pl_module.load_export(self.source)
             rank_zero_info(f"Weights of {self.source}/")
 
-    # not in `setup`: the stage's own, which may build what is loaded, runs after the callbacks', and ckpt_path is not
-    # known there yet
+    # not in `setup`: the stage's own `setup`, which may build what is loaded, runs after it, and the trainer does not
+    # know ckpt_path yet
     on_validation_start = on_test_start = on_predict_start = _load
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the folder on rank 0, after the strategy has handed the module back."""
-        if hasattr(pl_module, "export") and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if isinstance(pl_module, ExportingStage) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             run_folder = trainer.log_dir  # asked on all ranks: it is broadcast
             if trainer.is_global_zero:
-                self._write(trainer, pl_module, run_folder)
+                provenance = {"run_folder": run_folder, **load_best(trainer, pl_module), **surroundings()}
+                with atomic_folder(self.folder) as folder:
+                    pl_module.export(folder)
+                    (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n")
+                    card = model_card(self.folder.name, type(pl_module), provenance, folder)
+                    (folder / CARD).write_text(
+                        card, encoding="utf-8"
+                    )  # in place of the form that peft or the hub wrote
+                rank_zero_info(f"Exported to {self.folder}/")
             trainer.strategy.barrier("export")
 
-    def _write(self, trainer: L.Trainer, pl_module: Any, run_folder: str | None) -> None:
-        origin = load_best(trainer, pl_module)
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        new, old = (self.folder.with_name(f".{self.folder.name}.{kind}") for kind in ("new", "old"))
-        shutil.rmtree(new, ignore_errors=True)  # left by a kill
-        new.mkdir()
-        pl_module.export(new)
-        provenance = {"run_folder": run_folder, **origin, **surroundings()}
-        (new / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-        shutil.rmtree(old, ignore_errors=True)
-        if self.folder.exists():
-            self.folder.rename(old)  # a folder can only be renamed over an empty one
-        new.rename(self.folder)
-        shutil.rmtree(old, ignore_errors=True)
-        rank_zero_info(f"Exported to {self.folder}/")
+
+def export_of(trainer: L.Trainer) -> Export:
+    """The export of the trainer's run."""
+    return next(callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export))
 
 
 def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-    """Give the module the weights of the best checkpoint, where there is one; where its weights are from."""
+    """Load the best checkpoint into the module, where there is one, and return where its weights come from."""
     monitoring = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
     for callback in monitoring:
         path = Path(callback.best_model_path)
@@ -110,11 +112,38 @@ def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any
 
 def surroundings() -> dict[str, Any]:
     """The command, the commit where there is one, and the versions."""
-    ask = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    ask = ["git", "--git-dir", str(Path(__file__).parents[1] / ".git"), "rev-parse", "HEAD"]  # none where installed
     git = subprocess.run(ask, capture_output=True, text=True, check=False)
     return {
-        "command": " ".join(sys.argv),
+        "command": shlex.join([*program(Path(sys.argv[0])), *sys.argv[1:]]),
         "commit": git.stdout.strip() if git.returncode == 0 else None,
+        "earshot": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
+
+
+def program(path: Path) -> list[str]:
+    """How the running program is called: `earshot`, `python train.py` or `python -m earshot`."""
+    if path.name == "__main__.py":
+        return ["python", "-m", path.parent.name]
+    return ["python", path.name] if path.suffix == ".py" else [path.name]
+
+
+def model_card(name: str, stage: type, provenance: dict[str, Any], folder: Path) -> str:
+    """The README.md of an export: the stage, the command, the weights in `folder`, and what they come from."""
+    summary = " ".join((stage.__doc__ or "").split("\n\n")[0].split())
+    files = "".join(
+        f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in sorted(folder.glob("*.safetensors"))
+    )
+    known = {key: value for key, value in provenance.items() if value is not None and key != "command"}
+    facts = "".join(f"| {key} | {value} |\n" for key, value in known.items())
+    config = Path(provenance["run_folder"] or ".") / "config.yaml"
+    settings = yaml.safe_load(config.read_text()) if config.is_file() else {}
+    settings = {key: settings[key] for key in ("model", "data") if key in settings}
+    return (
+        f"# {name}\n\nWeights of the stage `{stage.__module__}.{stage.__qualname__}` of earshot. {summary}\n\n"
+        f"## Weights\n\n{files}\n## Where they come from\n\n```\n{provenance['command']}\n```\n\n"
+        f"| | |\n|---|---|\n{facts}\n"
+        f"## What they were trained with\n\n```yaml\n{yaml.safe_dump(settings, sort_keys=False)}```\n"
+    )

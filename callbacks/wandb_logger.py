@@ -1,4 +1,4 @@
-"""Weights & Biases that needs no account, stays in the run folder and never stops a run."""
+"""Weights & Biases without an account, inside the run folder, and never a reason for a run to stop."""
 
 import os
 import secrets
@@ -14,18 +14,20 @@ from lightning.pytorch import loggers
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.sdk.lib import wbauth
 
+from earshot.atomic import write_text
+
 
 class WandbLogger(loggers.WandbLogger):
-    """Online when a key is found (WANDB_API_KEY or `wandb login`), else offline with one line that says so.
+    """Lightning's logger, online where W&B finds a key (WANDB_API_KEY or `wandb login`), otherwise offline.
 
-    The W&B run's id is kept in the run folder, so that a resumed run is the same W&B run. Of its other
-    folders, those of staged media and of the cache move into the run folder; the one of settings stays, with
-    what `wandb login` put there. Whatever fails is told once and ends W&B, not the run: metrics.csv goes on.
+    The id of the W&B run is kept in the run folder, so that a resumed run continues the same W&B run. W&B's folders for
+    staged media and its cache move into the run folder too. The first error is reported in one line and switches W&B
+    off; the run goes on, with its metrics in metrics.csv.
 
     Args:
         save_dir: the run folder; train.py fills it in.
         project: the W&B project.
-        name: shown in W&B; by default the run folder's, as in `dali_ot/fit-1`.
+        name: shown in W&B; by default that of the run folder, as in `dali_ot/fit-1`.
         tags: shown in W&B.
     """
 
@@ -51,32 +53,30 @@ class WandbLogger(loggers.WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, on rank 0; offline where online fails, and doing nothing where that fails too."""
+        """The W&B run, on rank 0; offline where online fails, and one that does nothing where that fails too."""
         if self._experiment is None:
             try:
-                self._start(None)
+                self._start()
             except Exception as error:
                 tell(f"cannot start, trying offline: {first_line(error)}")
                 try:
                     wandb.teardown()  # its service holds on to the id of the run that did not start
-                    self._start("offline")
+                    self._start(offline=True)
                 except Exception as offline_error:
                     self._stop(offline_error)
         return self._experiment
 
-    def _start(self, mode: str | None) -> None:
+    def _start(self, offline: bool = False) -> None:
         if os.environ.get("WANDB_MODE") == "disabled":
             return self._disable()
         folder = Path(self.save_dir or ".").absolute() / "wandb"
-        for variable, part in (("WANDB_DATA_DIR", "data"), ("WANDB_CACHE_DIR", "cache")):
-            os.environ[variable] = str(folder / part)
+        for part in ("data", "cache"):
+            os.environ[f"WANDB_{part.upper()}_DIR"] = str(folder / part)
             (folder / part).mkdir(parents=True, exist_ok=True)
-        mode = mode or choose_mode()
+        mode = "offline" if offline else choose_mode()  # W&B writes to its folders when it is asked for a key
         id_file = folder / "run_id.txt"
         if not id_file.exists():
-            id_file.write_text(secrets.token_hex(4))
-        if wandb.run is not None:
-            wandb.finish()  # of a run that this process left open: Lightning would log into it
+            write_text(id_file, secrets.token_hex(4))
         self._wandb_init.update(id=id_file.read_text(), mode=mode)
         run = super().experiment
         if mode == "offline":
@@ -96,7 +96,7 @@ class WandbLogger(loggers.WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log numbers, and all media that Lightning's log_table, log_image and others hand on to here."""
+        """Log numbers, and the media that log_table and log_image pass on to this method."""
         try:
             super().log_metrics(metrics, step)
         except Exception as error:
@@ -126,12 +126,12 @@ def tell(text: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What W&B's message begins with; it explains at length."""
+    """The first line of W&B's long message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def choose_mode() -> str:
-    """WANDB_MODE where it is set; otherwise `online` with a key and `offline` without one."""
+    """The mode of WANDB_MODE where it is set; otherwise `online` with a key and `offline` without one."""
     mode = os.environ.get("WANDB_MODE", "online").replace("dryrun", "offline")
     if mode != "online":
         return mode

@@ -1,6 +1,7 @@
 """Clips of packed splits for Lightning: asks the stage what it wants of each and reads no more than that."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,18 @@ class ClipDataModule(L.LightningDataModule):
     def predict_dataloader(self) -> EvalLoader:
         """The predict split, but for the clips in `skip`."""
         return self._eval_loader("predict", "predict", self.skip)
+
+    def num_predict_clips(self) -> int:
+        """See `datamodules.contracts.PredictSource`."""
+        return sum(shard.num_samples for shard in self.shards["predict"])
+
+    def predict_digest(self) -> str:
+        """See `datamodules.contracts.PredictSource`."""
+        return index_digest(self.shards["predict"])
+
+    def leave_out(self, clip_ids: Collection[str]) -> None:
+        """See `datamodules.contracts.PredictSource`."""
+        self.skip = frozenset(clip_ids)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the order of the clips; the position in it is the trainer's own count of batches."""

@@ -1,4 +1,4 @@
-"""The one exception for bad input; commands print it as one line and exit with code 2."""
+"""The exception for input that cannot be used; commands print it as one line and exit with code 2."""
 
 import errno
 import re
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # by the machine, whoever asks
+from earshot.paths import resource
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # permissions, and a full disk
 
 
 class InputError(Exception):
@@ -15,14 +17,14 @@ class InputError(Exception):
 
 
 def require_folder(name: str, what: str) -> None:
-    """Refuse the path of a folder that is not there, before the network is asked for it as if it were a hub id.
+    """Check that a local folder exists, before the network is asked for its name as if it were a hub id.
 
     Args:
-        name: a folder or a hub id; a folder's begins with /, ./, ../ or exports/, or with a folder that is here.
-        what: that is expected there.
+        name: a folder or a hub id. It is a folder when it begins with /, ./, ../ or exports/, or with an existing one.
+        what: what is expected in the folder.
 
     Raises:
-        InputError: a folder's name, and no such folder.
+        InputError: the name is a folder's, and there is no such folder.
     """
     first = Path(name).parts[:1]
     local = name.startswith(("/", "./", "../", "exports/")) or (len(Path(name).parts) > 1 and Path(*first).is_dir())
@@ -33,18 +35,9 @@ def require_folder(name: str, what: str) -> None:
 
 
 def command_that_makes(export: str | Path) -> str:
-    """The command that fills exports/<run_name>: the first line of the YAML in configs/ that has this run_name.
-
-    Names that end in _seed<k> are those of `make dali`, whose targets they are.
-    """
+    """The command that fills exports/<run_name>: the first line of the YAML in configs/ that has this run_name."""
     run_name = Path(export).name
-    if re.fullmatch(r"audibility_seed\d+", run_name):
-        return "make audibility SEEDS=8"
-    if re.search(r"_seed\d+$", run_name):
-        return (
-            f"make exports/{run_name}/{'captions.csv' if run_name.startswith('pseudo') else 'provenance.json'} SEEDS=8"
-        )
-    for path in sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml")):
+    for path in sorted(resource("configs").rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         if re.search(rf"^run_name: {re.escape(run_name)}$", text, re.MULTILINE) and text.startswith("# python"):
             return text.splitlines()[0].removeprefix("# ")
@@ -53,7 +46,7 @@ def command_that_makes(export: str | Path) -> str:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an InputError inside the block, or a full or forbidden disk, into one line on stderr and exit code 2."""
+    """Print an InputError raised in the block, or a refusal by the disk, as one line on stderr; exit with code 2."""
     try:
         yield
     except InputError as error:

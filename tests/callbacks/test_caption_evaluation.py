@@ -105,6 +105,19 @@ def test_test_writes_scores_and_captions(
         assert text in printed
 
 
+def test_what_the_stage_logs_stands_beside_the_scores(
+    tmp_path: Path, by_hand: CaptionRows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Measuring(Captioner):
+        def test_step(self, batch: list[int], batch_idx: int) -> CaptionRows:
+            self.log("test/audibility", float(batch_idx), batch_size=len(batch))
+            return super().test_step(batch, batch_idx)
+
+    trainer(tmp_path, CaptionEvaluation(java=False)).test(Measuring(by_hand), loader([[0, 1, 2], [3]]))
+    assert json.loads((tmp_path / "scores.json").read_text())["audibility"] == pytest.approx(1 / 4)
+    assert "│ A " in capsys.readouterr().out
+
+
 def test_two_ranks_score_each_clip_once(tmp_path: Path, by_hand: CaptionRows, recorded: dict) -> None:
     # Clips 2 and 7 come to both ranks, 0 twice to one; the last batch of rank 1 is a filler.
     batches = [[[0, 2, 4], [6, 8, 0], [10, 7]], [[1, 3, 5], [2, 7, 9, 11], [-1]]]

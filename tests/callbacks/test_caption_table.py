@@ -7,13 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pytest
 import yaml
 from conftest import REPOSITORY, arguments
 
-from callbacks.caption_table import read_parts
+from callbacks.caption_table import made_by, read_parts
+from callbacks.export import Export
+from earshot.errors import InputError
+from lightning_modules.networks.llava.captioner import LlavaCaptioner
+from tests.toys import ExportingStage, ToyData
 from train import main
 
 
@@ -22,7 +30,7 @@ def overlay(in_tmp_path: Path) -> Path:
     """Weights that are there without training, few clips, and time to kill."""
     path = in_tmp_path / "overlay.yaml"
     content = {
-        "model": {"init_args": {"prefix": "assets/miniature/prefix", "inputs": "audio"}},
+        "model": {"init_args": {"captioner": {"init_args": {"prefix": "assets/miniature/prefix", "inputs": "audio"}}}},
         "data": {"init_args": {"predict": "audiocaps/test", "eval_batch_size": 3}},
         "export": {"load": False, "source": None},
         "trainer": {"callbacks+": [{"class_path": "slow_callback.Slow"}]},
@@ -108,6 +116,69 @@ def test_the_same_command_again_adds_nothing_and_another_begins_anew(
     (anew,) = in_tmp_path.glob(f"exports/{name}/parts-*")
     assert anew != parts
     assert table(name).keys() == first.keys() and table(name) != first
+
+
+class Says(ExportingStage):
+    """A stage that says what its captions are made by."""
+
+    made_by = {"question": "What can you hear ?"}
+
+    def captions_made_by(self) -> dict[str, Any]:
+        return self.made_by
+
+
+class Clips(ToyData):
+    """Data that say which clips there are."""
+
+    digest = "clips"
+
+    def num_predict_clips(self) -> int:
+        return 1
+
+    def predict_digest(self) -> str:
+        return self.digest
+
+    def leave_out(self, clip_ids: Collection[str]) -> None:
+        pass
+
+
+def digest(stage: L.LightningModule, data: L.LightningDataModule | None = None, **options: Any) -> str:
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.datamodule = Clips() if data is None else data  # type: ignore[attr-defined]
+    return made_by(trainer, stage, Export("toy", **options))
+
+
+def test_all_that_decides_captions_names_their_folder(in_tmp_path: Path) -> None:
+    source = in_tmp_path / "exports" / "toy"
+    source.mkdir(parents=True)
+    (source / "model.safetensors").write_bytes(b"weights")
+    first = digest(Says())
+    assert digest(Says()) == first
+    (source / "README.md").write_text("about the weights")
+    assert digest(Says()) == first
+    other, clips = Says(), Clips()
+    other.made_by = {"question": "What can you see ?"}
+    clips.digest = "others"
+    (in_tmp_path / "other").mkdir()
+    (in_tmp_path / "other" / "model.safetensors").write_bytes(b"of another run")
+    found = [digest(other), digest(Says(), clips), digest(Says(), load=False), digest(Says(), source="other")]
+    (source / "model.safetensors").write_bytes(b"other weights")
+    assert len({first, *found, digest(Says())}) == 6
+
+
+def test_a_stage_that_no_longer_says_what_its_captions_are_made_by_is_refused(in_tmp_path: Path) -> None:
+    class Renamed(ExportingStage):
+        what_captions_are_made_by = Says.captions_made_by
+
+    with pytest.raises(InputError, match="expected a stage whose test and predict steps return.*found Renamed"):
+        digest(Renamed())
+    with pytest.raises(InputError, match="as the datamodule, found ToyData"):
+        digest(Says(), ToyData())
+
+
+def test_llava_says_all_that_decides_its_captions() -> None:
+    """A new or renamed argument of the captioner is part of what captions are made by."""
+    assert signature(LlavaCaptioner).parameters.keys() == LlavaCaptioner("llava", inputs="image").made_by().keys()
 
 
 def test_missing_inputs_name_their_command(

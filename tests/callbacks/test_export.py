@@ -1,4 +1,7 @@
 import json
+import os
+import socket
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -57,6 +60,31 @@ def test_the_best_weights_not_the_last() -> None:
     assert provenance["torch"] == torch.__version__.split("+")[0]
 
 
+def test_a_model_card_in_place_of_the_form_that_a_library_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WithForm(ExportingStage):
+        """Learns a line."""
+
+        def export(self, folder: Path) -> None:
+            super().export(folder)
+            (folder / "README.md").write_text("[More Information Needed]")
+
+    monkeypatch.setattr(sys, "argv", ["/somewhere/train.py", "fit", "--run_name", "a toy"])
+    Path("runs/toy/fit-1").mkdir(parents=True)
+    Path("runs/toy/fit-1/config.yaml").write_text("model: {class_path: Line}\ntrainer: {max_epochs: 1}\n")
+    fit(WithForm(), best(), max_epochs=1)
+    card = Path("exports/toy/README.md").read_text()
+    said = (
+        "# toy",
+        "WithForm",
+        "Learns a line.",
+        "python train.py fit --run_name 'a toy'",
+        "model.safetensors",
+        "best.ckpt",
+    )
+    assert all(text in card for text in (*said, "class_path: Line"))
+    assert "More Information" not in card and "max_epochs" not in card.split("```yaml")[1]
+
+
 def test_without_a_checkpoint_the_final_weights() -> None:
     stage = ExportingStage()
     fit(stage, enable_checkpointing=False)
@@ -67,9 +95,10 @@ def test_without_a_checkpoint_the_final_weights() -> None:
 def test_a_new_export_replaces_all_of_the_old() -> None:
     Path("exports/toy").mkdir(parents=True)
     Path("exports/toy/stale.bin").touch()
-    Path("exports/.toy.new").mkdir()  # of a run that was killed here
+    Path(f"exports/.toy.{socket.gethostname()}-{os.getpid()}.partial").mkdir()  # of a run that was killed here
     fit(ExportingStage(), max_epochs=1)
-    assert {path.name for path in Path("exports/toy").iterdir()} == {"model.safetensors", "provenance.json"}
+    left = {path.name for path in Path("exports/toy").iterdir()}
+    assert left == {"model.safetensors", "provenance.json", "README.md"}
     assert [path.name for path in Path("exports").iterdir()] == ["toy"]
 
 

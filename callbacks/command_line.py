@@ -1,0 +1,162 @@
+"""The command line of training: LightningCLI with run folders, exports, and short help and errors."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from callbacks.caption_evaluation import CaptionEvaluation
+from callbacks.class_help import add_class_help
+from callbacks.export import Export
+from callbacks.run_folder import open_run
+from callbacks.wandb_logger import WandbLogger
+from earshot.errors import InputError
+from earshot.paths import resource
+
+STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
+
+
+class Parser(LightningArgumentParser):
+    """Says in one line what is wrong with a command or a YAML, where jsonargparse fills a screen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)  # refuse names that are nearly right
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise InputError, or inside a nested parser the error that the outer parser expects."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise InputError(f"{one_line(message)}; see: {self.prog.replace(' [options]', '')} --help") from ex
+
+
+def one_line(message: str) -> str:
+    """The first attempt in each of jsonargparse's nested lists of attempts: it is about the type that was meant."""
+    kept: list[str] = []
+    bullets: list[int] = []
+    for line in message.splitlines():
+        text, indent = line.strip(), len(line) - len(line.lstrip())
+        if text.startswith("- "):
+            if indent in bullets:
+                break
+            bullets.append(indent)
+        if not text.startswith(("Does not validate", "Subtypes:", "Errors:", "Given value")):
+            kept.append(text.removeprefix("- "))
+    given = message.splitlines()[-1].strip().removeprefix("Given value: ")
+    if message.splitlines()[-1] != given and given.isalnum():
+        kept.append(f"(found {given})")
+    return " ".join(" ".join(kept).split())
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the configuration as config.yaml in the run folder, and in W&B."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Called on rank 0."""
+        config = yaml.safe_load(self.parser.dump(self.config))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(config)
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI with run names, run folders and exports.
+
+    Args:
+        options: the command's own arguments, described; with it, the help is printed and nothing is run.
+        kwargs: as for LightningCLI.
+    """
+
+    def __init__(self, *args: Any, options: argparse.ArgumentParser | None = None, **kwargs: Any) -> None:
+        self.options = options
+        super().__init__(*args, **kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add `run_name`, the export of that name, and the evaluation of captions."""
+        parser.add_argument("--run_name", type=str, default="", help="names the folders in runs/ and exports/")
+        parser.add_argument(
+            "--run_suffix",
+            type=str,
+            default="",
+            help="added to the names of the folders of test and predict in runs/, not to that of the export",
+        )
+        parser.add_lightning_class_args(Export, "export")
+        parser.link_arguments("run_name", "export.run_name")
+        parser.add_lightning_class_args(CaptionEvaluation, "evaluation")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, without Lightning's warning about given `args`; print the help where it was asked for."""
+        assert args is None or isinstance(args, list)
+        self.config = parser.parse_args(args)
+        if self.options is not None:
+            for key in ("model", "data"):
+                add_class_help(self.options, key, self.config[self.config.subcommand].get(key))
+            self.options.print_help()
+            raise SystemExit(0)
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the YAML: Lightning would put a checkpoint's hyperparameters in its place."""
+
+    def before_instantiate_classes(self) -> None:
+        """Tell the trainer and the loggers where the run lives, and what to start from."""
+        assert self.subcommand is not None
+        config = self.config[self.subcommand] = found(self.config[self.subcommand])
+        folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
+        trainer = config.trainer
+        config.ckpt_path = checkpoint and str(checkpoint)
+        if self.subcommand == "predict":
+            config.return_predictions = False  # nobody takes them: callbacks write them
+        trainer.default_root_dir = str(folder)
+        if trainer.enable_progress_bar is None:
+            trainer.enable_progress_bar = sys.stdout.isatty()  # elsewhere, callbacks.progress_lines
+        for logger in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]:
+            if isinstance(logger, Namespace):
+                logger.init_args.save_dir = str(folder)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Refuse commands that the stage has no step for, and those that have nothing to start from."""
+        able = [name for name, step in STEPS.items() if is_overridden(step, self.model, LightningModule)]
+        if subcommand not in able:
+            stage = type(self.model).__name__
+            raise InputError(
+                f"expected {' or '.join(able)}, which {stage} does, found {subcommand}; correct the command"
+            )
+        config = self.config_init[subcommand]
+        if subcommand != "fit" and config.ckpt_path is None:
+            config.export.require_source(self.model)
+        super()._run_subcommand(subcommand)
+
+    def instantiate_classes(self) -> None:
+        """Raise the error that a constructor raised, without jsonargparse's account of its attempts."""
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:  # a GPU where there is none, say
+            raise InputError(" ".join(str(error).split())) from error
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError | OSError):
+                cause = cause.__cause__
+            if isinstance(cause, OSError):  # a path in the YAML that cannot be read
+                raise InputError(str(cause).strip().splitlines()[0]) from error
+            raise cause or error from None
+
+
+def found(value: Any) -> Any:
+    """The configuration with each path in assets/ or configs/ as `earshot.paths.resource` finds it."""
+    if isinstance(value, Namespace):
+        for name, inner in vars(value).items():
+            setattr(value, name, found(inner))
+    elif isinstance(value, list | tuple):
+        return type(value)(map(found, value))
+    elif isinstance(value, dict):
+        return {name: found(inner) for name, inner in value.items()}
+    elif isinstance(value, str | Path) and str(value).startswith(("assets/", "configs/")):
+        return type(value)(resource(str(value)))
+    return value
