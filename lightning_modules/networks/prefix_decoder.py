@@ -1,8 +1,5 @@
 """WSAC's decoder: a caption from one embedding, by prefix language modelling (section 2, Eq. 1)."""
 
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
@@ -11,8 +8,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from earshot.errors import InputError
 
+CARD = """---
+{{ card_data }}
+---
+WSAC's decoder, which captions CLAP embeddings: `lightning_modules.networks.prefix_decoder.PrefixDecoder` loads it.
+"""
 
-class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
+
+class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
     """A mapping network of two layers makes the prefix of a Transformer that is trained from scratch.
 
     The prefix predicts `bos`, and a caption ends with `eos`.
@@ -110,9 +113,3 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
             word = model.transformer.wte(token[:, None])  # (B, 1, width)
             inputs, cache = (word, out.past_key_values) if use_cache else (torch.cat((inputs, word), 1), None)
         return tokens
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Write config.json and model.safetensors, without the mixin's stub of a model card."""
-        result = super().save_pretrained(save_directory, **kwargs)
-        (Path(save_directory) / "README.md").unlink(missing_ok=True)
-        return result

@@ -14,7 +14,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from earshot.errors import InputError, require_folder
+from earshot.errors import InputError
+from lightning_modules.networks.pretrained import pretrained
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -118,20 +119,13 @@ class SequenceClassifier(nn.Module):
         Raises:
             InputError: there is no such model.
         """
-        name = str(pretrained_model_name_or_path)
-        require_folder(name, "a classifier of sentences")
-        try:
+        with pretrained(pretrained_model_name_or_path, "a classifier of sentences") as name:
             config = AutoConfig.from_pretrained(name)
             if labels is not None:
                 config.num_labels = len(labels)
                 config.id2label, config.label2id = names_of(labels)
             model = AutoModelForSequenceClassification.from_pretrained(name, config=config)
             tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split()).split(". ")[0][:200]
-            raise InputError(
-                f"expected a classifier of sentences in {name!r}, found none ({reason}); check the folder or hub id"
-            ) from error
         return cls(model, tokenizer, max_tokens)
 
     @classmethod
