@@ -96,11 +96,6 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
                 nn.init.zeros_(module.bias)
 
     @property
-    def num_tokens(self) -> int:
-        """N, the tokens of a clip."""
-        return self.pos_embed_a.shape[1]
-
-    @property
     def max_seconds(self) -> float:
         """The longest audio that is encoded whole, from the start of the first window to the end of the last.
 

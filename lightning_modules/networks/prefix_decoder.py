@@ -82,8 +82,8 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             embeddings: (B, D).
             tokens: (B, L), from `bos` to `eos`, then padding.
         """
-        words = self.language_model.transformer.wte(tokens[:, :-1])  # (B, L - 1, width)
-        inputs = torch.cat((self.prefix(embeddings), words), 1)
+        embedded = self.language_model.transformer.wte(tokens[:, :-1])  # (B, L - 1, width)
+        inputs = torch.cat((self.prefix(embeddings), embedded), 1)
         # causal attention never reaches the padding, which is at the end: no mask is needed
         states = self.language_model.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state
         logits = self.language_model.lm_head(states[:, self.prefix_length - 1 :])  # (B, L, vocabulary)
@@ -91,13 +91,12 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
 
     @torch.inference_mode()
-    def generate(self, embeddings: Tensor, max_new_tokens: int | None = None, use_cache: bool = True) -> Tensor:
+    def generate(self, embeddings: Tensor, max_new_tokens: int | None = None) -> Tensor:
         """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`.
 
         Args:
             embeddings: (B, D).
             max_new_tokens: longest caption, at most `max_tokens`, which None takes.
-            use_cache: False computes every step anew, for comparison.
         """
         longest = min(max_new_tokens or self.max_tokens, self.max_tokens)
         model, config = self.language_model, self.language_model.config
@@ -105,11 +104,10 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         tokens = torch.empty(len(inputs), 0, dtype=torch.long, device=inputs.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
         while tokens.shape[1] < longest and not ended.all():
-            out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=use_cache)
+            out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
             token = model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)  # (B,)
             token = token.masked_fill(ended, config.pad_token_id)
             ended |= token == config.eos_token_id
             tokens = torch.cat((tokens, token[:, None]), 1)
-            word = model.transformer.wte(token[:, None])  # (B, 1, width)
-            inputs, cache = (word, out.past_key_values) if use_cache else (torch.cat((inputs, word), 1), None)
+            inputs, cache = model.transformer.wte(token[:, None]), out.past_key_values  # (B, 1, width)
         return tokens

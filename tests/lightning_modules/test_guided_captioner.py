@@ -23,7 +23,7 @@ LABELS = ["inaudible", "audible"]
 def classifier(in_tmp_path: Path) -> str:
     torch.manual_seed(0)
     made = SequenceClassifier.from_scratch(LABELS, depth=1, width=32, num_heads=2, vocab_size=60)
-    made.take_words(made.learn_words(["Audio of a bell rings and a dog barks on the grass that is red"]))
+    made.use_tokenizer(made.learn_tokenizer(["Audio of a bell rings and a dog barks on the grass that is red"]))
     made.save_pretrained(in_tmp_path / "exports/audibility")
     return "exports/audibility"
 

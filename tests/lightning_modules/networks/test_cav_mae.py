@@ -142,7 +142,7 @@ def test_a_full_size_checkpoint_gives_the_written_forward(kind, prefix, tmp_path
     sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in encoder.named_children()}
     assert sum(p.numel() for p in encoder.parameters()) == 86_434_816
     assert sum(p.numel() for p in encoder.parameters()) - sizes["projection"] == 85_647_360
-    assert encoder.num_tokens == 512
+    assert encoder.pos_embed_a.shape == (1, 512, 768)
 
     features = torch.randn(1, 1024, 128, generator=torch.Generator().manual_seed(1))
     expected = F.linear(written_forward(weights, features, 12, 12), *encoder.projection.parameters())
@@ -281,7 +281,7 @@ def folder(tmp_path) -> Path:
 
 def test_save_pretrained_round_trip(folder, tmp_path):
     encoder = CavMaeEncoder.from_pretrained(folder)
-    assert (encoder.num_tokens, encoder.mean, encoder.training) == (128, -4.0, False)
+    assert (encoder.pos_embed_a.shape[1], encoder.mean, encoder.training) == (128, -4.0, False)
     encoder.save_pretrained(tmp_path / "again")
     again = CavMaeEncoder.from_pretrained(str(tmp_path / "again"))
     features = torch.randn(1, 256, 128)
@@ -304,7 +304,7 @@ def test_the_hub_is_asked_when_its_prefix_is_written(folder, monkeypatch):
         return str(folder / filename)
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
-    assert CavMaeEncoder.from_pretrained("hf://owner/name").num_tokens == 128
+    assert CavMaeEncoder.from_pretrained("hf://owner/name").pos_embed_a.shape[1] == 128
     assert set(asked) == {"owner/name"}
 
 
