@@ -1,8 +1,8 @@
-"""python -m benchmarks.attention_weights runs/dali_attentive_ot: does attentive OT weigh what sounds?
+"""python -m benchmarks.attention_weights runs/dali_attentive_ot: does attentive OT give things that sound more weight?
 
-AUROC of the weights of a picture's 64 tokens, those of things that sound against the rest, on clips of the miniature
-that are in no split; one AUROC a clip, their mean, and a 95% bootstrap interval over the clips. Beside it the AUROC
-against the ground and against silent things alone. A figure of some pictures with their weights goes into that folder.
+On clips of the miniature that are in no split, the weights of an image's 64 tokens are compared by AUROC: tokens of
+things that sound against all others, against the ground, and against silent things. Each AUROC is the mean over the
+clips, with a 95% bootstrap interval. A figure of some images with their weights goes into the folder.
 """
 
 import argparse
@@ -31,9 +31,9 @@ GROUND, SILENT, SOUNDING = 0, 1, 2
 
 
 def clip_of(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sound (T,), picture (64, 64, 3), and what each of its tokens shows, (64,)."""
+    """Waveform (T,), image (64, 64, 3), and what each of its tokens shows, (64,)."""
     clip = world.make_clip(world.generator(0, "attention", index, "clip"), world.AUDIOCAPS)
-    sound = world.sound(clip, world.AUDIOCAPS, world.generator(0, "attention", index, "sound"))
+    waveform = world.sound(clip, world.AUDIOCAPS, world.generator(0, "attention", index, "sound"))
     rng = world.generator(0, "attention", index, "picture")
     placed = world.layout(clip, rng)
     shown = np.full((PATCHES, PATCHES), GROUND)
@@ -41,7 +41,7 @@ def clip_of(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     sounding = {event.name for event in clip.events}
     for name, _, row, column in placed:
         shown[row : row + side, column : column + side] = SOUNDING if name in sounding else SILENT
-    return sound, sprites.draw(clip.scene, placed, rng), shown.ravel()
+    return waveform, sprites.draw(clip.scene, placed, rng), shown.ravel()
 
 
 def load(run: Path) -> tuple[AttentiveOptimalTransport, CavMaeEncoder, ImageEncoder]:
@@ -58,33 +58,35 @@ def load(run: Path) -> tuple[AttentiveOptimalTransport, CavMaeEncoder, ImageEnco
         raise InputError(f"expected a run of attentive optimal transport, found {criterion['class_path']} in {config}")
     settings = {key: value for key, value in criterion["init_args"].items() if key != "solver"}
     attentive = AttentiveOptimalTransport(**settings).eval()
-    encoder = CavMaeEncoder.from_pretrained(stage["audio_encoder"]["init_args"]["pretrained_model_name_or_path"]).eval()
+    captioner = stage["captioner"]["init_args"]
+    pretrained = captioner["audio_encoder"]["init_args"]["pretrained_model_name_or_path"]
+    encoder = CavMaeEncoder.from_pretrained(pretrained).eval()
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     for name, module in (("criterion", attentive), ("audio_encoder", encoder)):
         module.load_state_dict(
             {key.removeprefix(f"{name}."): v for key, v in state.items() if key.startswith(f"{name}.")}
         )
-    return attentive, encoder, ImageEncoder.from_pretrained(stage["llava"])
+    return attentive, encoder, ImageEncoder.from_pretrained(captioner["llava"])
 
 
 @torch.no_grad()
-def weigh(run: Path, sounds: np.ndarray, pictures: np.ndarray) -> Tensor:
+def weigh(run: Path, waveforms: np.ndarray, images: np.ndarray) -> Tensor:
     """Weights of the image tokens, (clips, 64)."""
     criterion, encoder, image_encoder = load(run)
-    waveforms, images = torch.from_numpy(sounds), torch.from_numpy(pictures).permute(0, 3, 1, 2)
-    lengths = torch.full((len(waveforms),), waveforms.shape[1])
+    audio, pixels = torch.from_numpy(waveforms), torch.from_numpy(images).permute(0, 3, 1, 2)
+    lengths = torch.full((len(audio),), audio.shape[1])
     parts = []
-    for part in torch.arange(len(waveforms)).split(50):
-        audio = encoder(encoder.features(waveforms[part], lengths[part]))
-        parts.append(criterion.weights(audio, image_encoder(images[part]))[1])
+    for part in torch.arange(len(audio)).split(50):
+        audio_tokens = encoder(encoder.features(audio[part], lengths[part]))
+        parts.append(criterion.weights(audio_tokens, image_encoder(pixels[part]))[1])
     return torch.cat(parts)
 
 
-def draw(path: Path, pictures: np.ndarray, weights: Tensor) -> None:
-    """Pictures above, their weights below: white is twice the uniform weight, black is none."""
-    figure, axes = plt.subplots(2, len(pictures), squeeze=False, figsize=(1.6 * len(pictures), 3.4))
-    for (above, below), picture, weight in zip(axes.T, pictures, weights, strict=True):
-        above.imshow(picture)
+def draw(path: Path, images: np.ndarray, weights: Tensor) -> None:
+    """Images above, their weights below: white is twice the uniform weight, black is none."""
+    figure, axes = plt.subplots(2, len(images), squeeze=False, figsize=(1.6 * len(images), 3.4))
+    for (above, below), image, weight in zip(axes.T, images, weights, strict=True):
+        above.imshow(image)
         below.imshow(weight.view(PATCHES, PATCHES) * PATCHES**2, cmap="gray", vmin=0, vmax=2)
         above.axis("off")
         below.axis("off")
@@ -99,8 +101,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=300, help="clips of the miniature (%(default)s)")
     options = parser.parse_args(args)
     with one_line_errors():
-        sounds, pictures, shown = (np.stack(part) for part in zip(*map(clip_of, range(options.clips)), strict=True))
-        weights = weigh(options.run, sounds, pictures)
+        waveforms, images, shown = (np.stack(part) for part in zip(*map(clip_of, range(options.clips)), strict=True))
+        weights = weigh(options.run, waveforms, images)
         for title, others in (("the rest", (GROUND, SILENT)), ("the ground", (GROUND,)), ("silent things", (SILENT,))):
             areas = []
             for weight, tokens in zip(weights, torch.from_numpy(shown)):
@@ -111,7 +113,7 @@ def main(args: Sequence[str] | None = None) -> None:
             found = estimate(float(np.mean(areas)), samples)
             print(f"AUROC of things that sound against {title}: {found} (N = {len(areas)})")
         figure = options.run / "attention_weights.png"
-        draw(figure, pictures[:8], weights[:8])
+        draw(figure, images[:8], weights[:8])
         print(f"figure: {figure}")
 
 

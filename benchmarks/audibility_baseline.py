@@ -42,13 +42,13 @@ def compare(options: argparse.Namespace) -> None:
     read = {label: read_lines(options.root / name) for label, name in zip(("inaudible", "audible"), options.files)}
     parts = split(distinct(read), {"test": 0.15, "val": 0.1}, options.split_seed)
     texts, labels = parts["test"]
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    line = LogisticRegression(C=10.0, max_iter=1000)
-    line.fit(words.fit_transform(parts["train"][0]), parts["train"][1])
-    found = {"TF-IDF": line.predict_proba(words.transform(texts))[:, 1]}
-    judge = SequenceClassifier.from_pretrained(options.classifier).eval()
+    tf_idf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    regression = LogisticRegression(C=10.0, max_iter=1000)
+    regression.fit(tf_idf.fit_transform(parts["train"][0]), parts["train"][1])
+    found = {"TF-IDF": regression.predict_proba(tf_idf.transform(texts))[:, 1]}
+    classifier = SequenceClassifier.from_pretrained(options.classifier).eval()
     asked = [prompted(text) for text in texts]
-    chunks = [judge.probability(asked[i : i + 256], "audible") for i in range(0, len(asked), 256)]
+    chunks = [classifier.probability(asked[i : i + 256], "audible") for i in range(0, len(asked), 256)]
     found["classifier"] = torch.cat(chunks).numpy()
     rng = np.random.default_rng(0)
     samples = rng.integers(len(labels), size=(1000, len(labels)))

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from datamodules.prepare.captions_table import read_captions
-from lightning_modules.clap_prefix_decoder import TEXTS_AT_ONCE
 from lightning_modules.embeddings.cache import cached, write_cache
+from lightning_modules.embeddings.store import TEXTS_AT_ONCE
 from lightning_modules.networks.clap.cnn14 import Cnn14
 from lightning_modules.networks.clap.encoder import NO_PUNCTUATION, ClapEncoder
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
@@ -27,8 +27,8 @@ from lightning_modules.networks.prefix_decoder import PrefixDecoder
 BATCH = 64
 
 
-def tokenizer(texts: list[str]) -> BertTokenizer:
-    """One token a word, with as many rows as BERT has; the real one makes slightly longer sequences."""
+def made_tokenizer(texts: list[str]) -> BertTokenizer:
+    """A tokenizer with one token a word and BERT's vocabulary size; the real one makes slightly longer sequences."""
     words = sorted({word for text in texts for word in text.lower().translate(NO_PUNCTUATION).split()})
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", *words][:30522]
     vocabulary += [f"[unused{i}]" for i in range(30522 - len(vocabulary))]
@@ -51,9 +51,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     texts = [text for group in read_captions(options.captions).values() for text in group]
-    words = tokenizer(texts)
-    clap = ClapEncoder(Cnn14((8, 8, 8, 8, 8, 8)), BertModel(BertConfig(), add_pooling_layer=False), words).eval()
-    decoder = PrefixDecoder(1024, len(words), 2, 3, 0).train()
+    tokenizer = made_tokenizer(texts)
+    clap = ClapEncoder(Cnn14((8, 8, 8, 8, 8, 8)), BertModel(BertConfig(), add_pooling_layer=False), tokenizer).eval()
+    decoder = PrefixDecoder(1024, len(tokenizer), 2, 3, 0).train()
     optimizer = torch.optim.Adam(decoder.parameters(), lr=2e-5)
     rng = np.random.default_rng(0)
     batches = [rng.choice(len(texts), BATCH, replace=False) for _ in range(options.steps + 1)]
@@ -65,7 +65,8 @@ def main() -> None:
         assert memory is not None
 
         def step(rows: np.ndarray, embed: Callable[[np.ndarray], Tensor]) -> None:
-            tokens = words([texts[i] for i in rows], padding=True, truncation=True, max_length=22, return_tensors="pt")
+            some = [texts[i] for i in rows]
+            tokens = tokenizer(some, padding=True, truncation=True, max_length=22, return_tensors="pt")
             with torch.no_grad():
                 embeddings = embed(rows)
             optimizer.zero_grad()

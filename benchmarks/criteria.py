@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.plain import criteria as plain_criteria
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.cauchy_schwarz import CauchySchwarz
 from lightning_modules.losses.contrastive import Contrastive
@@ -30,7 +31,6 @@ from lightning_modules.losses.mmd import MMD
 from lightning_modules.losses.optimal_transport import OptimalTransport
 from lightning_modules.losses.token_distances import squared_distances
 from lightning_modules.losses.transport import uniform_weights
-from tests import plain_criteria
 
 CLIPS, NUM_AUDIO, NUM_IMAGE, WIDTH = 8, 512, 576, 1024
 REPETITIONS = 5

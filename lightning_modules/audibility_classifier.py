@@ -48,7 +48,7 @@ class AudibilityClassifier(L.LightningModule):
         self.positive_label = positive
         self.prompt = prompt
         self._take(classifier.train())
-        self.words = ""  # the tokenizer that fit learnt; none where the classifier came with one
+        self.learnt_tokenizer = ""  # as JSON; empty where the classifier came with a tokenizer
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.val_scores, self.test_scores = _scores("val/"), _scores("test/")
@@ -59,7 +59,7 @@ class AudibilityClassifier(L.LightningModule):
         self.positive = classifier.label_index(self.positive_label)
 
     def setup(self, stage: str) -> None:
-        """Check the names of the classes; a classifier from scratch learns its words from the training sentences."""
+        """Check the names of the classes; a classifier from scratch gets a tokenizer from the training sentences."""
         data = datamodule_of(self.trainer, SentenceSource)
         if (found := list(data.labels)) != self.classifier.labels:
             raise InputError(
@@ -67,11 +67,12 @@ class AudibilityClassifier(L.LightningModule):
                 "name the same classes, in the same order, in the data and the classifier"
             )
         if self.classifier.tokenizer is None and stage == "fit":
-            words = ""
+            learnt = ""
             if self.trainer.is_global_zero:
-                words = self.classifier.learn_words([prompted(text, self.prompt) for text in data.sentences("train")])
-            self.words = self.trainer.strategy.broadcast(words)
-            self.classifier.take_words(self.words)
+                texts = [prompted(text, self.prompt) for text in data.sentences("train")]
+                learnt = self.classifier.learn_tokenizer(texts)
+            self.learnt_tokenizer = self.trainer.strategy.broadcast(learnt)
+            self.classifier.use_tokenizer(self.learnt_tokenizer)
 
     def forward(self, texts: list[str]) -> Tensor:
         """Logits (B, classes) of B sentences without the prompt."""
@@ -110,14 +111,14 @@ class AudibilityClassifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the words that were learnt beside the weights."""
-        checkpoint["words"] = self.words
+        """Keep the learnt tokenizer beside the weights."""
+        checkpoint["tokenizer"] = self.learnt_tokenizer
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the words that were learnt."""
-        self.words = checkpoint["words"]
-        if self.words:
-            self.classifier.take_words(self.words)
+        """Use the learnt tokenizer."""
+        self.learnt_tokenizer = checkpoint["tokenizer"]
+        if self.learnt_tokenizer:
+            self.classifier.use_tokenizer(self.learnt_tokenizer)
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder with `id2label`, and the prompt in its configuration."""

@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from earshot.errors import InputError
+from lightning_modules.networks.digests import weights_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.llava.audio_projector import load_audio_projector, save_audio_projector
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -88,16 +89,15 @@ class AudiovisualDistillation(L.LightningModule):
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions with their references."""
+        """Captions, with references where the clips have them."""
         return batch.rows(self.captioner.network.caption(batch))
 
-    def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions."""
-        return batch.rows(self.captioner.network.caption(batch))
+    predict_step = test_step
 
     def captions_made_by(self) -> dict[str, Any]:
-        """See `datamodules.contracts.CaptioningStage`; the audio projector is the export's."""
-        return self.captioner.network.made_by()
+        """See `datamodules.contracts.CaptioningStage`."""
+        tuned = self.audio_projector and weights_digest(self.audio_projector.state_dict())
+        return self.captioner.network.made_by() | {"audio_projector": tuned}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The audio projector alone; the rate is set anew at every step."""

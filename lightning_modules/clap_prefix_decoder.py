@@ -3,14 +3,13 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam
 from torchmetrics import MeanMetric
 
@@ -19,9 +18,11 @@ from datamodules.contracts import CaptionSource, datamodule_of
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
 from lightning_modules.embeddings.store import EmbeddingStore
+from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.schedules.warmup_step import WarmupStep
+from lightning_modules.strategies.chain import StrategyChain
 
 TRAINED_WITH = "trained_with.json"
 
@@ -91,8 +92,7 @@ class ClapPrefixDecoder(L.LightningModule):
                 f"least 1, found {max_caption_tokens} and {max_new_tokens}; correct them"
             )
         self.clap = Frozen(clap)
-        self.strategies = training_strategies or []
-        self.training_strategies = nn.ModuleList(cast(list[nn.Module], self.strategies))  # so that they are moved
+        self.training_strategies = StrategyChain(training_strategies or [])
         self.inference_strategy = inference_strategy
         self.supervised = supervised
         self.caption_from = caption_from
@@ -101,11 +101,11 @@ class ClapPrefixDecoder(L.LightningModule):
         self.cache = Path(cache)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        tokenizer = clap.tokenizer
+        self.tokenizer = clap.tokenizer
         self.decoder = PrefixDecoder(
-            clap.embedding_dim, len(tokenizer), tokenizer.cls_token_id, tokenizer.sep_token_id,
-            tokenizer.pad_token_id, width, depth, num_heads, prefix_length, max(max_new_tokens, max_caption_tokens),
-            dropout,
+            clap.embedding_dim, len(self.tokenizer), self.tokenizer.cls_token_id, self.tokenizer.sep_token_id,
+            self.tokenizer.pad_token_id, width, depth, num_heads, prefix_length,
+            max(max_new_tokens, max_caption_tokens), dropout,
         )  # fmt: skip
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
         self.val_loss = MeanMetric()
@@ -118,7 +118,7 @@ class ClapPrefixDecoder(L.LightningModule):
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
         if stage == "fit":
-            return {split for s in self.strategies for split in s.caption_splits | s.audio_splits}
+            return self.training_strategies.splits
         if stage in ("test", "predict") and self.inference_strategy is not None and self._data.train is not None:
             return {self._data.train}
         return set()
@@ -133,10 +133,9 @@ class ClapPrefixDecoder(L.LightningModule):
         splits = {"fit": {"train": data.train, "val": data.val}, "validate": {"val": data.val}}.get(stage, {})
         for name, split in splits.items():
             if split is not None:
-                self.sources[name] = self._source(store, split)
+                self.sources[name] = store.of_captions(split, audio=self.supervised)
         if stage == "fit":
-            for training_strategy in self.strategies:
-                training_strategy.prepare(store.captions, store.audio)
+            self.training_strategies.prepare(store.captions, store.audio)
         if stage in ("test", "predict") and self.inference_strategy is not None:
             if data.train is None:
                 raise InputError("expected training captions to search in, found none; set data.init_args.train")
@@ -146,46 +145,24 @@ class ClapPrefixDecoder(L.LightningModule):
     def _data(self) -> CaptionSource:
         return datamodule_of(self.trainer, CaptionSource)
 
-    def _source(self, store: EmbeddingStore, split: str) -> tuple[Tensor, Tensor]:
-        """Embeddings to train on, and the row in them of each caption."""
-        if not self.supervised:
-            embeddings = store.captions(split).embeddings
-            return embeddings, torch.arange(len(embeddings))
-        audio = store.audio(split)
-        rows = {clip_id: row for row, clip_id in enumerate(audio.clip_ids)}
-        return audio.embeddings, torch.tensor([rows[clip_id] for clip_id in self._data.captions_of(split).clip_ids])
-
-    @torch.no_grad()
-    def embed_audio(self, batch: ClipBatch) -> Tensor:
-        """(B, D)."""
-        assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
-        return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
-
-    def as_trained(self, text_embeddings: Tensor) -> Tensor:
-        """Text embeddings (B, D) as the decoder gets them in training."""
-        for strategy in self.strategies:
-            text_embeddings = strategy(text_embeddings)
-        return text_embeddings
-
     @torch.no_grad()
     def text_embeddings(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """B texts to their embeddings (B, D), and to these as the decoder gets them in training."""
         plain = self.clap.network.embed_text(texts)
-        self.training_strategies.train()
-        trained = self.as_trained(plain)
+        trained = self.training_strategies.train()(plain)
         self.training_strategies.train(self.training)
         return plain, trained
 
     def tokens(self, captions: list[str]) -> Tensor:
         """Captions as tokens (B, L), padded; a caption that is cut keeps its end token."""
-        encoded = self.clap.network.tokenizer(
+        encoded = self.tokenizer(
             captions, padding=True, truncation=True, max_length=self.max_caption_tokens, return_tensors="pt"
         )
         return encoded["input_ids"].to(self.device)
 
     def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
         embeddings, row_of = self.sources[name]
-        wanted = self.as_trained(embeddings[row_of[batch.rows.cpu()]].to(self.device))
+        wanted = self.training_strategies(embeddings[row_of[batch.rows.cpu()]].to(self.device))
         tokens = self.tokens(batch.captions)
         return self.decoder(wanted, tokens), tokens
 
@@ -199,14 +176,16 @@ class ClapPrefixDecoder(L.LightningModule):
         """The same on held-out captions, a mean over all tokens of all ranks; the best weights are chosen by it."""
         if batch.captions:
             loss, tokens = self._loss("val", batch)
-            self.val_loss.update(loss, weight=(tokens != self.clap.network.tokenizer.pad_token_id).sum())
+            self.val_loss.update(loss, weight=(tokens != self.tokenizer.pad_token_id).sum())
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.captions))
 
-    def caption(self, batch: ClipBatch) -> CaptionRows:
-        """Captions of a batch, beside its ids, references, labels and embeddings."""
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
+        """Captions, with references where the clips have them, and the embeddings that they are decoded from."""
         if not batch.clip_ids:
             return batch.rows([])
-        audio = self.embed_audio(batch)
+        assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
+        with torch.no_grad():
+            audio = self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
         decoded = audio
         if self.caption_from == "reference":
             if mute := [clip_id for clip_id, references in zip(batch.clip_ids, batch.captions) if not references]:
@@ -215,21 +194,28 @@ class ClapPrefixDecoder(L.LightningModule):
                     "the clips with captions, or leave strategy/reference.yaml out"
                 )
             first = [references[0] for references in batch.captions]
-            decoded = self.as_trained(self.clap.network.embed_text(first))
+            decoded = self.training_strategies(self.clap.network.embed_text(first))
         elif self.inference_strategy is not None:
-            decoded = self.as_trained(self.inference_strategy(audio))
+            decoded = self.training_strategies(self.inference_strategy(audio))
         tokens = self.decoder.generate(decoded, self.max_new_tokens)
-        texts = self.clap.network.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         rows = batch.rows([text.strip() for text in texts])
         return EmbeddedCaptionRows(**rows, audio=audio.cpu(), decoded=decoded.cpu())
 
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions with their references."""
-        return self.caption(batch)
+    predict_step = test_step
 
-    def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions."""
-        return self.caption(batch)
+    def captions_made_by(self) -> dict[str, Any]:
+        """See `datamodules.contracts.CaptioningStage`."""
+        found = self.inference_strategy
+        return {
+            "clap": self._clap_digests,
+            "decoder": module_digest(self.decoder),
+            "training_strategies": module_digest(self.training_strategies),
+            "inference_strategy": found and module_digest(found),
+            "memory": self._data.captions_of(self._data.train).digest if found and self._data.train else None,
+            "caption_from": self.caption_from,
+            "max_new_tokens": self.max_new_tokens,
+        }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Of the decoder alone."""
@@ -240,9 +226,7 @@ class ClapPrefixDecoder(L.LightningModule):
         """Write the decoder as a Hugging Face folder, what it was trained with, and what each strategy knows."""
         self.decoder.save_pretrained(folder)
         (folder / TRAINED_WITH).write_text(json.dumps(self._trained_with(), indent=2) + "\n")
-        for strategy, name in zip(self.strategies, self._strategies()):
-            state = {key: value.contiguous() for key, value in strategy.state_dict().items()}
-            save_file(state, folder / f"{name}.safetensors")
+        self.training_strategies.save(folder)
 
     def load_export(self, folder: Path) -> None:
         """Take the decoder of a folder that `export` wrote, if it was trained as this run is set.
@@ -264,9 +248,8 @@ class ClapPrefixDecoder(L.LightningModule):
                 f"expected max_new_tokens of at most {self.decoder.max_tokens}, as in fit, found "
                 f"{self.max_new_tokens}; lower it, or train with more"
             )
-        for strategy, name in zip(self.strategies, self._strategies()):
-            strategy.load_state_dict(load_file(folder / f"{name}.safetensors"))
-            strategy.to(self.device)
+        self.training_strategies.load(folder)
+        self.training_strategies.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""
@@ -287,7 +270,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def _trained_with(self) -> dict[str, Any]:
         return {
-            "strategies": self._strategies(),
+            "strategies": self.training_strategies.names,
             "supervised": self.supervised,
             "clap": {part: digest[:16] for part, digest in self._clap_digests.items()},
         }
@@ -296,7 +279,3 @@ class ClapPrefixDecoder(L.LightningModule):
     def _clap_digests(self) -> dict[str, str]:
         """Of the towers, which stay as they are: every checkpoint names them, and hashing them takes seconds."""
         return {part: self.clap.network.fingerprint(part) for part in ("text", "audio")}
-
-    def _strategies(self) -> list[str]:
-        names = (type(strategy).__name__ for strategy in self.strategies)
-        return ["".join(f"_{c.lower()}" if c.isupper() else c for c in name)[1:] for name in names]

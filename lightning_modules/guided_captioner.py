@@ -11,12 +11,14 @@ from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
-from earshot.errors import InputError, require_folder
+from earshot.errors import InputError
 from lightning_modules.contracts import Guidance, Matcher
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
+from lightning_modules.networks.digests import files_digest, module_digest
 from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
 
@@ -103,11 +105,12 @@ class GuidedCaptioner(L.LightningModule):
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
-        settings = {name: value for name, value in vars(self.guidance).items() if isinstance(value, int | float | str)}
         return {
-            "guidance": {"class": type(self.guidance).__name__, **settings},
-            "language_model": self.language_model,
-            "classifier": self.classifier,
+            "guidance": module_digest(self.guidance),
+            "matcher": module_digest(self.matcher.network),
+            "language_model": [self.language_model, files_digest(self.language_model)],
+            "classifier": self.classifier and [self.classifier, files_digest(self.classifier)],
+            "positive": self.positive,
         }
 
 
@@ -124,11 +127,5 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     Raises:
         InputError: there is none of that name.
     """
-    require_folder(name, "a causal language model")
-    try:
-        return AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).split(". ")[0][:200]
-        raise InputError(
-            f"expected a causal language model in {name!r}, found none ({reason}); check the folder or hub id"
-        ) from error
+    with pretrained(name, "a causal language model") as found:
+        return AutoModelForCausalLM.from_pretrained(found), AutoTokenizer.from_pretrained(found)

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from earshot.errors import InputError
+from lightning_modules.networks.digests import weights_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.soft_prefix import load_prefix, save_prefix, soft_tokens, trainable_prefix
@@ -95,16 +96,15 @@ class LlavaPrefixTuning(L.LightningModule):
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions with their references."""
+        """Captions, with references where the clips have them."""
         return batch.rows(self.captioner.network.caption(batch))
 
-    def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions."""
-        return batch.rows(self.captioner.network.caption(batch))
+    predict_step = test_step
 
     def captions_made_by(self) -> dict[str, Any]:
-        """See `datamodules.contracts.CaptioningStage`; the soft tokens are the export's."""
-        return self.captioner.network.made_by()
+        """See `datamodules.contracts.CaptioningStage`."""
+        tuned = None if self.prefix is None else weights_digest({"prefix": self.prefix})
+        return self.captioner.network.made_by() | {"prefix": tuned, "num_tokens": self.num_tokens}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The soft tokens alone; the rate is set anew at every step."""

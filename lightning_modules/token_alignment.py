@@ -93,12 +93,10 @@ class TokenAlignment(L.LightningModule):
         self.log_dict(self.val_scores, prog_bar=True, batch_size=clips)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions with their references."""
+        """Captions, with references where the clips have them."""
         return batch.rows(self.captioner.network.caption(batch))
 
-    def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions."""
-        return batch.rows(self.captioner.network.caption(batch))
+    predict_step = test_step
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

@@ -6,6 +6,7 @@ cross-entropy to it changes the language model's keys and values. Both terms act
 fluency term (Eq. 3) is KL(p || p_0), which differs from the paper's cross-entropy by the entropy of p.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -97,13 +98,14 @@ class AudibilityGuidance(nn.Module):
         self.first_end_factor = first_end_factor
         self.end_factor = end_factor
         self.num_beams = num_beams
-        wrong = [f"{name} of at least 1" for name in ("max_new_tokens", "num_candidates", "num_beams")
-                 if getattr(self, name) < 1]  # fmt: skip
-        wrong += [f"{name} above 0" for name in ("temperature", "forbidden_factor", "first_end_factor", "end_factor")
-                  if not getattr(self, name) > 0]  # fmt: skip
-        wrong += [f"{name} of at least 0" for name in
-                  ("num_steps", "step_size", "norm_exponent", "lambda_0", "lambda_1", "lambda_2")
-                  if not getattr(self, name) >= 0]  # fmt: skip
+        counts = {"max_new_tokens": max_new_tokens, "num_candidates": num_candidates, "num_beams": num_beams}
+        factors = {"temperature": temperature, "forbidden_factor": forbidden_factor,
+                   "first_end_factor": first_end_factor, "end_factor": end_factor}  # fmt: skip
+        weights = {"num_steps": num_steps, "step_size": step_size, "norm_exponent": norm_exponent,
+                   "lambda_0": lambda_0, "lambda_1": lambda_1, "lambda_2": lambda_2}  # fmt: skip
+        wrong = [f"{name} of at least 1" for name, value in counts.items() if value < 1]
+        wrong += [f"{name} above 0" for name, value in factors.items() if not value > 0]
+        wrong += [f"{name} of at least 0" for name, value in weights.items() if not value >= 0]
         wrong += ["fusion from 0 to 1"] * (not 0 <= fusion <= 1) + ["a prompt"] * (not prompt.strip())
         if wrong:
             raise InputError(f"expected {', '.join(wrong)} in guidance, found other values; correct them")
@@ -158,14 +160,20 @@ class AudibilityGuidance(nn.Module):
             kv_cache = stack_kv_cache(cache)  # one token longer
             unguided = logits.log_softmax(-1)  # (R, V)
         if self.num_steps:
-            scores = _Scores(self, lm, rows, match, audible, audio[rows.clips])
+            scores = self.candidate_scores(lm, rows.tokens, match, audible, audio[rows.clips])
             shift = self._shift(lm, rows, unguided, scores)
             with torch.no_grad():
                 logits, _ = lm.step(last, rows.kv_cache + shift)
         guided = self.bias(logits, forbidden, end, position).log_softmax(-1)
         return (self.fusion * guided + (1 - self.fusion) * unguided).log_softmax(-1), kv_cache
 
-    def _shift(self, lm: CausalLm, rows: _Rows, unguided: Tensor, scores: "_Scores") -> Tensor:
+    def candidate_scores(
+        self, lm: CausalLm, tokens: Tensor, match: TextFunction, audible: TextFunction | None, audio: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """What scores the candidates (R, K) for the token after `tokens` (R, L), given the audio embeddings (R, D)."""
+        return CandidateScores(self.lambda_2, lm, tokens, match, audible, audio)
+
+    def _shift(self, lm: CausalLm, rows: _Rows, unguided: Tensor, scores: Callable[[Tensor], Tensor]) -> Tensor:
         """Gradient steps on Eq. 4; (layers, 2, R, heads, L - 1, width of a head)."""
         shift = torch.zeros_like(rows.kv_cache)
         for _ in range(self.num_steps):
@@ -222,16 +230,25 @@ class AudibilityGuidance(nn.Module):
         return [texts[clip * width + best] for clip, best in enumerate(cosine.argmax(1).tolist())]
 
 
-class _Scores:
-    """Scores of candidates at one position; each is computed once for all gradient steps."""
+class CandidateScores:
+    """Scores of candidates at one position; each is computed once for all gradient steps.
+
+    Args:
+        lambda_2: weight of the classifier's probability.
+        lm: decodes tokens.
+        tokens: (R, L), the prompt included.
+        match: texts to embeddings.
+        audible: texts to the probability that they are audible.
+        audio: embeddings (R, D).
+    """
 
     def __init__(
-        self, guidance: AudibilityGuidance, lm: CausalLm, rows: _Rows, match: TextFunction,
-        audible: TextFunction | None, audio: Tensor,
+        self, lambda_2: float, lm: CausalLm, tokens: Tensor, match: TextFunction, audible: TextFunction | None,
+        audio: Tensor,
     ) -> None:  # fmt: skip
-        self.lambda_2 = guidance.lambda_2
+        self.lambda_2 = lambda_2
         self.lm, self.match, self.audible, self.audio = lm, match, audible, audio
-        self.said = rows.tokens[:, 1:].tolist()  # with the prompt
+        self.said = tokens[:, 1:].tolist()  # with the prompt
         vocabulary = lm.model.config.vocab_size
         self.values = torch.zeros(len(audio), vocabulary, device=audio.device)
         self.known = torch.zeros_like(self.values, dtype=torch.bool)

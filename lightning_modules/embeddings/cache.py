@@ -1,14 +1,12 @@
 """Embeddings on disk, computed once: memory-mapped, and shared by the ranks of a machine."""
 
-import os
-import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from earshot.atomic import atomic_path
 from earshot.errors import InputError
 
 CHUNK = 2**24  # bytes
@@ -57,45 +55,21 @@ def shared_cache(
 def write_cache(path: Path, shape: tuple[int, int], pieces: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Write embeddings (N, D) from pieces, each with row numbers (C,) and their embeddings (C, D).
 
-    The file gets its name once it is complete. Files that killed processes of this machine left are removed.
-
     Raises:
         InputError: the folder cannot be written, or has no room.
     """
-    host = f"{path.name}.partial-{socket.gethostname()}-"
-    partial = path.with_name(f"{host}{os.getpid()}")
+    size = 4 * shape[0] * shape[1]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for old in path.parent.glob(f"{host}*"):
-            number = old.name.removeprefix(host)
-            if number.isdigit() and not is_running(int(number)):
-                old.unlink(missing_ok=True)
-        with open(partial, "wb") as file:
-            for start in range(0, 4 * shape[0] * shape[1], CHUNK):  # a full disk would end a mapping by a signal
-                file.write(bytes(min(CHUNK, 4 * shape[0] * shape[1] - start)))
+        with atomic_path(path) as partial:
+            with open(partial, "wb") as file:
+                for start in range(0, size, CHUNK):  # a full disk would end a mapping by a signal
+                    file.write(bytes(min(CHUNK, size - start)))
+            table = torch.from_file(str(partial), shared=True, size=size // 4, dtype=torch.float32).view(shape)
+            for rows, embeddings in pieces:
+                table[rows] = embeddings.float().cpu()
+            del table
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise InputError(
-            f"expected room for {4e-6 * shape[0] * shape[1]:.1f} MB of embeddings in {path.parent}, found: "
-            f"{error.strerror}; give another folder as model.cache"
+            f"expected room for {1e-6 * size:.1f} MB of embeddings in {path.parent}, found: {error.strerror}; give "
+            "another folder as model.cache"
         ) from None
-    try:
-        table = torch.from_file(str(partial), shared=True, size=shape[0] * shape[1], dtype=torch.float32).view(shape)
-        for rows, embeddings in pieces:
-            table[rows] = embeddings.float().cpu()
-        del table
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def is_running(pid: int) -> bool:
-    """Whether this machine has a process of that number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True

@@ -76,6 +76,15 @@ class EmbeddingStore:
         digest = captions.digest + self.data.sounds_digest(split)
         return Embedded(self._cached("audio", digest, len(clip_ids), pieces), clip_ids)
 
+    def of_captions(self, split: str, audio: bool) -> tuple[Tensor, Tensor]:
+        """Embeddings, and the row in them of each caption of a split: its own, or with `audio` that of its clip."""
+        if not audio:
+            embeddings = self.captions(split).embeddings
+            return embeddings, torch.arange(len(embeddings))
+        embeddings, clip_ids = self.audio(split)
+        rows = {clip_id: row for row, clip_id in enumerate(clip_ids)}
+        return embeddings, torch.tensor([rows[clip_id] for clip_id in self.data.captions_of(split).clip_ids])
+
     @torch.no_grad()
     def _cached(self, part: str, digest: str, count: int, pieces: Pieces) -> Tensor:
         key = hashlib.sha256(f"{digest} {self.digests[part]}".encode()).hexdigest()[:24]

@@ -4,20 +4,18 @@ Source: Contrastive Audio-Visual Masked Autoencoder (Gong et al., ICLR 2023); in
 (section 3.1). Submodules are named as in the authors' checkpoints.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from earshot.errors import InputError, command_that_makes
+from earshot.errors import InputError
+from lightning_modules.networks.authors_checkpoint import check_tensors, read_checkpoint, tensors_in
 from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
+from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.vit import Block
 
 
@@ -34,7 +32,14 @@ class PatchEmbedding(nn.Module):
         return self.proj(spectrogram).flatten(2).transpose(1, 2)
 
 
-class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
+CARD = """---
+{{ card_data }}
+---
+CAV-MAE's audio encoder, aligned with image tokens: `lightning_modules.networks.cav_mae.CavMaeEncoder` loads it.
+"""
+
+
+class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
     """CAV-MAE's audio tokens, mapped linearly to the width of the image tokens they are aligned with.
 
     Args:
@@ -42,7 +47,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
         num_frames: frames of 10 ms that a clip is padded or cut to; a multiple of `patch_size`.
         patch_size: side of a square patch.
         width: of the Transformer; a multiple of 4 and of `num_heads`.
-        depth: blocks, the last of which is the one that CAV-MAE shares between sound and picture.
+        depth: blocks; the last is the one that CAV-MAE shares between audio and images.
         num_heads: attention heads.
         mlp_ratio: hidden width of a block's MLP over `width`.
         output_dim: D, the width of the tokens that `forward` returns.
@@ -91,13 +96,8 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
                 nn.init.zeros_(module.bias)
 
     @property
-    def num_tokens(self) -> int:
-        """N, the tokens of a clip."""
-        return self.pos_embed_a.shape[1]
-
-    @property
     def max_seconds(self) -> float:
-        """The longest sound that is heard whole, from the first window's start to the last one's end.
+        """The longest audio that is encoded whole, from the start of the first window to the end of the last.
 
         (num_frames - 1) * 10 ms + 25 ms: 10.255 s for 1024 frames.
         """
@@ -154,7 +154,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
     def from_checkpoint(cls, path: str | Path, **arguments: Any) -> "CavMaeEncoder":
         """Load the audio branch out of the authors' CAVMAE, CAVMAEFT or CAVMAEFTAudio file.
 
-        The picture branch, the decoder and the heads are not read; `projection` stays as initialised.
+        The image branch, the decoder and the heads are not read; `projection` stays as initialised.
 
         Args:
             path: a file that `torch.save` wrote, keys with or without `module.`.
@@ -164,44 +164,15 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
             InputError: no such file, not a checkpoint, or a key missing or of the wrong shape.
         """
         encoder = cls(**arguments)
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-            found = {key.removeprefix("module."): value for key, value in checkpoint.items() if torch.is_tensor(value)}
-        except FileNotFoundError:
-            raise InputError(f"expected a CAV-MAE checkpoint, found no file {str(path)!r}; check the path") from None
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as error:
-            reason = shorten(str(error), 200)
-            raise InputError(
-                f"expected a CAV-MAE state dict in {str(path)!r}, found something else ({reason}); "
-                "download the authors' file again"
-            ) from error
-
         expected = {_authors_key(key): value for key, value in encoder.state_dict().items()}
         expected = {key: value for key, value in expected.items() if not key.startswith("projection.")}
-        problems = [
-            f"{key} {'missing' if key not in found else tuple(found[key].shape)} (want {tuple(value.shape)})"
-            for key, value in expected.items()
-            if key not in found or found[key].shape != value.shape
-        ]
-        if problems:
-            raise InputError(
-                f"expected CAV-MAE's audio keys in {str(path)!r}, found {len(problems)} of {len(expected)} "
-                f"missing or of the wrong shape: {shorten('; '.join(problems), 2000)}; "
-                "use another checkpoint or other sizes"
-            )
+        tensors = tensors_in(read_checkpoint(path, "a CAV-MAE state dict"))
+        found = {key: value for key, value in tensors.items() if key in expected}
+        check_tensors(found, expected, path, "CAV-MAE's audio branch")
         with torch.no_grad():
             for key, value in expected.items():
                 value.copy_(found[key])  # the state dict's tensors share memory with the encoder's
         return encoder
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Write config.json and model.safetensors, as the hub's mixin does, without its stub of a model card."""
-        card = Path(save_directory) / "README.md"
-        had_card = card.exists()
-        result = super().save_pretrained(save_directory, **kwargs)
-        if not had_card:
-            card.unlink(missing_ok=True)
-        return result
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "CavMaeEncoder":
@@ -215,29 +186,15 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin):
         Raises:
             InputError: no such folder, or one that does not hold such an encoder.
         """
-        name = str(pretrained_model_name_or_path)
-        if not name.startswith("hf://"):
-            missing = [file for file in ("config.json", "model.safetensors") if not (Path(name) / file).is_file()]
-            if missing:
-                raise InputError(
-                    f"expected a CAV-MAE encoder's folder at {name!r}, found no {' and no '.join(missing)} "
-                    f"there; check the path, make it ({command_that_makes(name)}), or write hf://owner/name for a "
-                    "model on the Hugging Face Hub"
-                )
-        try:
-            return super().from_pretrained(name.removeprefix("hf://"), strict=True, **kwargs)
-        except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-            raise InputError(
-                f"expected a CAV-MAE encoder in {name!r}, found something else "
-                f"({shorten(str(error), 1000)}); name a folder that the encoder's save_pretrained wrote"
-            ) from error
+        with pretrained(pretrained_model_name_or_path, "a CAV-MAE encoder", hub_ids="") as name:
+            return super().from_pretrained(name, strict=True, **kwargs)
 
 
 def _authors_key(key: str) -> str:
     """Name of our parameter in the authors' file.
 
-    Their shared block holds three pairs of norms: norm1 and norm2 for both media together, *_v for pictures,
-    *_a for sound. Ours holds sound's alone, under the plain names.
+    Their shared block holds three pairs of norms: norm1 and norm2 for both media together, *_v for images,
+    *_a for audio. Ours holds those for audio alone, under the plain names.
     """
     for norm in ("norm1", "norm2"):
         key = key.replace(f"blocks_u.0.{norm}.", f"blocks_u.0.{norm}_a.")

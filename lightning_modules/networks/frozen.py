@@ -1,11 +1,13 @@
 """A holder for a network that a stage uses and does not train."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
-T = TypeVar("T")
+from lightning_modules.contracts import Module
+
+T = TypeVar("T", bound=Module)
 
 
 class Frozen(nn.Module, Generic[T]):
@@ -20,7 +22,7 @@ class Frozen(nn.Module, Generic[T]):
 
     def __init__(self, network: T) -> None:
         super().__init__()
-        cast(nn.Module, network).eval().requires_grad_(False)
+        network.eval().requires_grad_(False)
         self._held = (network,)  # a tuple, so that it is not registered
 
     @property
@@ -29,9 +31,5 @@ class Frozen(nn.Module, Generic[T]):
         return self._held[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen[T]":
-        cast(nn.Module, self.network)._apply(fn, recurse)
+        self.network._apply(fn, recurse)
         return self
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the network."""
-        return cast(nn.Module, self.network)(*args, **kwargs)

@@ -1,8 +1,5 @@
 """WSAC's decoder: a caption from one embedding, by prefix language modelling (section 2, Eq. 1)."""
 
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
@@ -11,8 +8,14 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from earshot.errors import InputError
 
+CARD = """---
+{{ card_data }}
+---
+WSAC's decoder, which captions CLAP embeddings: `lightning_modules.networks.prefix_decoder.PrefixDecoder` loads it.
+"""
 
-class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
+
+class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
     """A mapping network of two layers makes the prefix of a Transformer that is trained from scratch.
 
     The prefix predicts `bos`, and a caption ends with `eos`.
@@ -79,8 +82,8 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
             embeddings: (B, D).
             tokens: (B, L), from `bos` to `eos`, then padding.
         """
-        words = self.language_model.transformer.wte(tokens[:, :-1])  # (B, L - 1, width)
-        inputs = torch.cat((self.prefix(embeddings), words), 1)
+        embedded = self.language_model.transformer.wte(tokens[:, :-1])  # (B, L - 1, width)
+        inputs = torch.cat((self.prefix(embeddings), embedded), 1)
         # causal attention never reaches the padding, which is at the end: no mask is needed
         states = self.language_model.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state
         logits = self.language_model.lm_head(states[:, self.prefix_length - 1 :])  # (B, L, vocabulary)
@@ -88,13 +91,12 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
 
     @torch.inference_mode()
-    def generate(self, embeddings: Tensor, max_new_tokens: int | None = None, use_cache: bool = True) -> Tensor:
+    def generate(self, embeddings: Tensor, max_new_tokens: int | None = None) -> Tensor:
         """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`.
 
         Args:
             embeddings: (B, D).
             max_new_tokens: longest caption, at most `max_tokens`, which None takes.
-            use_cache: False computes every step anew, for comparison.
         """
         longest = min(max_new_tokens or self.max_tokens, self.max_tokens)
         model, config = self.language_model, self.language_model.config
@@ -102,17 +104,10 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin):
         tokens = torch.empty(len(inputs), 0, dtype=torch.long, device=inputs.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
         while tokens.shape[1] < longest and not ended.all():
-            out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=use_cache)
+            out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
             token = model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)  # (B,)
             token = token.masked_fill(ended, config.pad_token_id)
             ended |= token == config.eos_token_id
             tokens = torch.cat((tokens, token[:, None]), 1)
-            word = model.transformer.wte(token[:, None])  # (B, 1, width)
-            inputs, cache = (word, out.past_key_values) if use_cache else (torch.cat((inputs, word), 1), None)
+            inputs, cache = model.transformer.wte(token[:, None]), out.past_key_values  # (B, 1, width)
         return tokens
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Write config.json and model.safetensors, without the mixin's stub of a model card."""
-        result = super().save_pretrained(save_directory, **kwargs)
-        (Path(save_directory) / "README.md").unlink(missing_ok=True)
-        return result

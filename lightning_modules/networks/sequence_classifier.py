@@ -14,7 +14,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from earshot.errors import InputError, require_folder
+from earshot.errors import InputError
+from lightning_modules.networks.pretrained import pretrained
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -24,7 +25,7 @@ class SequenceClassifier(nn.Module):
 
     Args:
         model: a transformers sequence classifier; its `id2label` names the classes.
-        tokenizer: of the model; None until `learn_words`.
+        tokenizer: of the model; None until `use_tokenizer`.
         max_tokens: longer sentences are cut.
     """
 
@@ -59,12 +60,9 @@ class SequenceClassifier(nn.Module):
             )
         return self.labels.index(label)
 
-    def encode(self, texts: list[str], length: int | None = None) -> dict[str, Tensor]:
-        """Token ids and mask, (B, L) each, trimmed to the longest, or padded to `length`."""
-        encoded = self.tokenizer(
-            texts, padding="max_length" if length else True, truncation=True, max_length=length or self.max_tokens,
-            return_tensors="pt",
-        )  # fmt: skip
+    def encode(self, texts: list[str]) -> dict[str, Tensor]:
+        """Token ids and mask, (B, L) each, padded to the longest text."""
+        encoded = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         device = next(self.model.parameters()).device
         return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
 
@@ -76,25 +74,25 @@ class SequenceClassifier(nn.Module):
         """The probability of a class for each of B sentences, (B,) float32."""
         return self(texts).float().softmax(-1)[:, self.label_index(label)]
 
-    def learn_words(self, texts: list[str]) -> str:
-        """Make the tokenizer, byte pairs of the words in `texts`; its JSON, for `take_words`.
+    def learn_tokenizer(self, texts: list[str]) -> str:
+        """Train a byte-pair tokenizer on `texts`; returns its JSON, for `use_tokenizer`.
 
-        Not DistilBERT's WordPiece: its trainer gives equally frequent pieces another order in each process.
+        It is not DistilBERT's WordPiece, whose trainer orders equally frequent pieces differently in each process.
         """
-        words = Tokenizer(models.BPE(unk_token="[UNK]"))
-        words.normalizer = normalizers.BertNormalizer(lowercase=True)
-        words.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
-        words.decoder = decoders.Metaspace()
+        learnt = Tokenizer(models.BPE(unk_token="[UNK]"))
+        learnt.normalizer = normalizers.BertNormalizer(lowercase=True)
+        learnt.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+        learnt.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(
             vocab_size=self.model.config.vocab_size, special_tokens=list(SPECIAL), show_progress=False
         )
-        words.train_from_iterator(texts, trainer)
-        ends = [(token, words.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-        words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-        return words.to_str()
+        learnt.train_from_iterator(texts, trainer)
+        ends = [(token, learnt.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+        learnt.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+        return learnt.to_str()
 
-    def take_words(self, tokenizer: str) -> None:
-        """Use a tokenizer that `learn_words` made."""
+    def use_tokenizer(self, tokenizer: str) -> None:
+        """Use a tokenizer that `learn_tokenizer` made."""
         pad, unk, cls, sep, mask = SPECIAL
         self.tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer.from_str(tokenizer), pad_token=pad, unk_token=unk, cls_token=cls, sep_token=sep,
@@ -118,20 +116,13 @@ class SequenceClassifier(nn.Module):
         Raises:
             InputError: there is no such model.
         """
-        name = str(pretrained_model_name_or_path)
-        require_folder(name, "a classifier of sentences")
-        try:
+        with pretrained(pretrained_model_name_or_path, "a classifier of sentences") as name:
             config = AutoConfig.from_pretrained(name)
             if labels is not None:
                 config.num_labels = len(labels)
                 config.id2label, config.label2id = names_of(labels)
             model = AutoModelForSequenceClassification.from_pretrained(name, config=config)
             tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split()).split(". ")[0][:200]
-            raise InputError(
-                f"expected a classifier of sentences in {name!r}, found none ({reason}); check the folder or hub id"
-            ) from error
         return cls(model, tokenizer, max_tokens)
 
     @classmethod
@@ -145,7 +136,7 @@ class SequenceClassifier(nn.Module):
         dropout: float = 0.1,
         max_tokens: int = 64,
     ) -> "SequenceClassifier":
-        """A DistilBERT with random weights; its words are learnt from the sentences at the start of fit."""
+        """A DistilBERT with random weights; fit trains its tokenizer on the training sentences before it begins."""
         id2label, label2id = names_of(labels)
         config = DistilBertConfig(
             vocab_size=vocab_size, max_position_embeddings=max(max_tokens, 128), n_layers=depth, dim=width,

@@ -94,7 +94,7 @@ def test_an_empty_file_is_told(sentences: Path, capsys: pytest.CaptureFixture[st
 
 def test_an_export_with_the_classes_the_other_way_round(sentences: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = SequenceClassifier.from_scratch(["audible", "inaudible"], depth=1, width=32, num_heads=2, vocab_size=60)
-    made.take_words(made.learn_words(["Audio of a dog is heard"]))
+    made.use_tokenizer(made.learn_tokenizer(["Audio of a dog is heard"]))
     made.save_pretrained("exports/turned")
     with pytest.raises(SystemExit) as ended:
         command("test", "--export.source", "exports/turned")

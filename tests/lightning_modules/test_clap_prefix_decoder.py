@@ -342,8 +342,9 @@ def test_a_caption_that_is_cut_keeps_its_end() -> None:
 def test_supervised_trains_on_the_sound_of_the_captions_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     sounds = Embedded(torch.arange(6.0).view(3, 2), ["b", "a", "c"])
     data = SimpleNamespace(captions_of=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
-    monkeypatch.setattr(ClapPrefixDecoder, "_data", data)
-    embeddings, row_of = stage(supervised=True)._source(SimpleNamespace(audio=lambda split: sounds), "x")
+    monkeypatch.setattr(EmbeddingStore, "audio", lambda self, split: sounds)
+    store = EmbeddingStore(None, {}, data, Path(), True, lambda x: x)
+    embeddings, row_of = store.of_captions("x", audio=True)
     assert embeddings[row_of].tolist() == [[2, 3], [0, 1], [0, 1], [4, 5]]
     with pytest.raises(InputError, match="found both"):
         stage(supervised=True, training_strategies=[NoiseInjection()])
@@ -379,8 +380,9 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
     module.inference_strategy.remember(memory)
     decoded: list[torch.Tensor] = []
     module.decoder.generate = lambda x, longest: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
-    module.embed_audio = lambda batch: memory[[3, 0]]  # type: ignore[method-assign]
-    module.caption(ClipBatch(["a", "b"], True, None, None, None, [["x"], ["y"]], [[], []]))
+    module.clap.network.embed_audio = lambda waveforms, num_samples: memory[[3, 0]]
+    audio = torch.zeros(2, 10, dtype=torch.int16), torch.full((2,), 10)
+    module.test_step(ClipBatch(["a", "b"], True, *audio, None, [["x"], ["y"]], [[], []]), 0)
     torch.testing.assert_close(decoded[0], memory[[3, 0]] + 0.5)
 
 

@@ -1,5 +1,6 @@
 """Guided captioning through the real command, on a few clips of the miniature."""
 
+import csv
 import inspect
 import json
 from pathlib import Path
@@ -23,7 +24,7 @@ LABELS = ["inaudible", "audible"]
 def classifier(in_tmp_path: Path) -> str:
     torch.manual_seed(0)
     made = SequenceClassifier.from_scratch(LABELS, depth=1, width=32, num_heads=2, vocab_size=60)
-    made.take_words(made.learn_words(["Audio of a bell rings and a dog barks on the grass that is red"]))
+    made.use_tokenizer(made.learn_tokenizer(["Audio of a bell rings and a dog barks on the grass that is red"]))
     made.save_pretrained(in_tmp_path / "exports/audibility")
     return "exports/audibility"
 
@@ -45,7 +46,9 @@ def test_guided(classifier: str, world_root: Path, capsys: pytest.CaptureFixture
         expected = judge.probability([f"{PROMPT} {caption}" for caption in rows["captions"]], "audible").mean()
     assert scores["audibility"] == pytest.approx(float(expected), abs=1e-6) and scores["num_clips"] == 40
     assert not any(caption.lower().startswith("audio") for caption in rows["captions"])
-    assert "cider_d" in scores
+    with open("runs/guided/test-1/captions.csv") as file:
+        by_clip = [float(row["cider_d"]) for row in csv.DictReader(file)]
+    assert scores["cider_d"] == pytest.approx(sum(by_clip) / 40, abs=1e-5)
     two = ("--trainer.devices", "2", "--trainer.strategy", "ddp_fork", "--data.eval_batch_size", "7")
     command("test", "guided", world_root, "--model.guidance.init_args.max_new_tokens", "4", *two)
     again = read_captions(Path("runs/guided/test-2"))

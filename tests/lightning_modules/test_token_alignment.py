@@ -13,12 +13,17 @@ import pytest
 import torch
 import yaml
 from conftest import MINIATURE, REPOSITORY, arguments
+from tiny_encoder import TinyEncoder
 from transformers import LlamaModel
 
+from datamodules.clip_loader import EvalLoader
+from datamodules.clips import ClipFormat
+from datamodules.shards import read_index
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.optimal_transport import OptimalTransport
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
+from lightning_modules.networks.llava.language_model import LlavaLanguageModel
 from lightning_modules.token_alignment import TokenAlignment
 from train import main
 
@@ -52,6 +57,26 @@ def test_fit_then_every_other_command(in_tmp_path: Path, world_root: Path, monke
     main(["predict", *arguments(world_root)])
     with open("runs/dali_ot/predict-1/captions.csv") as file:
         assert {row["clip_id"] for row in csv.DictReader(file)} == {row["clip_id"] for row in rows}
+
+
+def test_an_encoder_of_another_class(in_tmp_path: Path, world_root: Path) -> None:
+    """Any class that keeps the contract is aligned, exported, and captions from its export."""
+    tiny = ("--model.captioner.audio_encoder", "tiny_encoder.TinyEncoder", "--run_name", "tiny")
+    short = ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
+    main(["fit", *arguments(world_root, *tiny, *short)])
+    trained = torch.load("runs/tiny/fit-1/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    exported = TinyEncoder.from_pretrained("exports/tiny")
+    assert {f"audio_encoder.{name}" for name in exported.state_dict()} == set(trained)
+    assert torch.equal(exported.linear.weight, trained["audio_encoder.linear.weight"])
+    main(["test", *arguments(world_root, *tiny)])
+    with open("runs/tiny/test-1/captions.csv") as file:
+        found = {row["clip_id"]: row["caption"] for row in csv.DictReader(file)}
+    language_model = LlavaLanguageModel.from_pretrained(MINIATURE / "llava", MINIATURE / "prefix")
+    shards = read_index(world_root / "first-40/audiocaps/test")
+    batch = next(iter(EvalLoader(shards, ClipFormat(8000, 2.0), 5)))
+    with torch.no_grad():
+        expected = language_model.generate(exported(exported.features(batch.waveforms, batch.num_samples)), None)
+    assert len(found) == 40 and [found[clip_id] for clip_id in batch.clip_ids] == expected
 
 
 def losses(folder: Path) -> dict[int, str]:

@@ -1,19 +1,17 @@
 """The file format of WavCaps' CLAP (Mei et al., 2023): a dictionary of `model`, `optimizer`, `config` and `epoch`."""
 
-import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from earshot.errors import InputError
+from lightning_modules.networks.authors_checkpoint import check_tensors, read_checkpoint, tensors_in
 from lightning_modules.networks.clap.htsat import Htsat, transformers_state
 
+WHAT = "WavCaps' CLAP"
 AUDIO = "audio_encoder.audio_enc."
 TEXT = "text_encoder.text_encoder."
 LEFT_OUT = ("temp", AUDIO + "audio_feats_extractor.", TEXT + "embeddings.position_ids")  # fixed, or not for embeddings
@@ -26,18 +24,11 @@ def read_authors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: no such file, or another kind of file.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        tensors = {name.removeprefix("module."): value for name, value in checkpoint["model"].items()}
-    except FileNotFoundError:
-        raise InputError(f"expected a CLAP checkpoint, found no file {str(path)!r}; check the path") from None
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"expected WavCaps' CLAP in {str(path)!r}, found something else ({shorten(str(error), 200)}); "
-            "download the authors' file again"
-        ) from error
+    checkpoint = read_checkpoint(path, WHAT)
+    if not isinstance(state := checkpoint.get("model"), dict):
+        raise InputError(f"expected {WHAT} in {str(path)!r}, found no `model`; download the authors' file again")
     report_training_data(checkpoint.get("config"), path)
-    return tensors
+    return tensors_in(state)
 
 
 def report_training_data(config: Any, path: str | Path) -> None:
@@ -81,16 +72,7 @@ def load_authors(encoder: nn.Module, found: dict[str, Tensor], path: str | Path)
     ours = {f"audio_encoder.{name}": value for name, value in audio.items()}
     ours |= {name.replace(TEXT, "text_encoder."): value for name, value in found.items()}
     expected = encoder.state_dict()
-    problems = [
-        f"{name} {'missing' if name not in ours else tuple(ours[name].shape)} (want {tuple(value.shape)})"
-        for name, value in expected.items()
-        if not name.endswith(("num_batches_tracked", "relative_position_index"))  # fixed, or a counter
-        and (name not in ours or ours[name].shape != value.shape)
-    ]
-    problems += [f"{name} left over" for name in ours.keys() - expected.keys()]
-    if problems:
-        raise InputError(
-            f"expected the names of WavCaps' CLAP in {str(path)!r}, found {len(problems)} missing, left over or of the "
-            f"wrong shape: {shorten('; '.join(sorted(problems)), 1500)}; use another checkpoint"
-        )
+    fixed = ("num_batches_tracked", "relative_position_index")  # counters and constants, which may be missing
+    required = {name: value for name, value in expected.items() if name in ours or not name.endswith(fixed)}
+    check_tensors(ours, required, path, WHAT)
     encoder.load_state_dict(ours, strict=False)

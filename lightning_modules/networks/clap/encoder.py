@@ -6,23 +6,22 @@ folder or hub id), and small ones with CNN14 (`from_pretrained`, the folder that
 
 import hashlib
 import json
-import re
 import string
 from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, ClapModel
 from transformers.models.clap.feature_extraction_clap import ClapFeatureExtractor
 
-from earshot.errors import InputError
 from lightning_modules.networks.clap.checkpoint import load_authors, read_authors
 from lightning_modules.networks.clap.cnn14 import Cnn14
 from lightning_modules.networks.clap.htsat import Htsat
+from lightning_modules.networks.digests import tokenizer_json
 from lightning_modules.networks.front_ends.log_mel import LogMel
+from lightning_modules.networks.pretrained import pretrained
 
 DECISIVE = ("num_attention_heads", "hidden_act", "layer_norm_eps")  # what the weights of a text tower do not tell
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -101,9 +100,7 @@ class ClapEncoder(nn.Module):
         """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
         digest = hashlib.sha256(f"{part} {self.max_text_tokens} {self.clean_text} {self.sampling_rate}".encode())
         if part == "text":
-            words = json.loads(self.tokenizer.backend_tokenizer.to_str())
-            words |= {"truncation": None, "padding": None}  # these are of its last call
-            digest.update(json.dumps(words).encode())
+            digest.update(tokenizer_json(self.tokenizer).encode())
             digest.update(repr([getattr(self.text_encoder.config, name, None) for name in DECISIVE]).encode())
         else:
             log_mel = self.audio_encoder.log_mel
@@ -133,7 +130,8 @@ class ClapEncoder(nn.Module):
         found = read_authors(path)
         audio = Htsat() if any("patch_embed" in name for name in found) else Cnn14()
         bert = BertModel(BertConfig(), add_pooling_layer=False)
-        encoder = cls(audio, bert, load_tokenizer(tokenizer), clean_text=clean_text)
+        with pretrained(tokenizer, "BERT's tokenizer") as name:
+            encoder = cls(audio, bert, AutoTokenizer.from_pretrained(name), clean_text=clean_text)
         load_authors(encoder, found, path)
         return encoder.eval()
 
@@ -148,23 +146,12 @@ class ClapEncoder(nn.Module):
         Raises:
             InputError: no such folder, or one that does not hold a CLAP.
         """
-        name = str(pretrained_model_name_or_path)
-        hub = re.fullmatch(r"hf://(.+)|(laion/[\w.-]+)", name)
-        if not (Path(name) / "config.json").is_file() and not hub:
-            raise InputError(f"expected a CLAP's folder at {name!r}, found no config.json there; check the path")
-        folder = name if (Path(name) / "config.json").is_file() or not hub else hub[1] or hub[2]
-        try:
-            if (Path(folder) / "text_config.json").is_file():
-                return cls._from_folder(Path(folder))
-            kind = AutoConfig.from_pretrained(folder).model_type
-            if kind != "clap":
+        with pretrained(pretrained_model_name_or_path, "a CLAP", hub_ids=r"laion/[\w.-]+") as name:
+            if (Path(name) / "text_config.json").is_file():
+                return cls._from_folder(Path(name))
+            if (kind := AutoConfig.from_pretrained(name).model_type) != "clap":
                 raise ValueError(f"a model of the kind {kind}")
-            return cls._from_laion(folder)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:400]
-            raise InputError(
-                f"expected a CLAP in {name!r}, found something else ({reason}); name a folder or hub id of one"
-            ) from error
+            return cls._from_laion(name)
 
     @classmethod
     def _from_laion(cls, name: str) -> "ClapEncoder":
@@ -211,14 +198,3 @@ class ClapEncoder(nn.Module):
 def projection(width: int, embedding_dim: int) -> nn.Sequential:
     """The head of either side, of which both families have the same."""
     return nn.Sequential(nn.Linear(width, embedding_dim), nn.ReLU(), nn.Linear(embedding_dim, embedding_dim))
-
-
-def load_tokenizer(name: str) -> Any:
-    """A tokenizer of a folder or the hub."""
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"expected a text tower's tokenizer in {name!r}, found none ({str(error).splitlines()[0]}); name a folder "
-            "that holds it, or its hub id where there is a network"
-        ) from error

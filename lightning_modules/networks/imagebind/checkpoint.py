@@ -1,15 +1,12 @@
 """The authors' file of ImageBind, `imagebind_huge.pth`, read for its audio and text towers."""
 
-import pickle
 from pathlib import Path
-from textwrap import shorten
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from earshot.errors import InputError
+from lightning_modules.networks.authors_checkpoint import check_tensors, read_checkpoint, tensors_in
 
+WHAT = "ImageBind's audio and text towers"
 NAMES = {  # theirs: ours
     "modality_preprocessors.audio.cls_token": "audio.cls_token",
     "modality_preprocessors.audio.rgbt_stem.proj.weight": "audio.proj.weight",
@@ -40,17 +37,9 @@ def read_towers(path: str | Path) -> tuple[dict[str, dict[str, int]], dict[str, 
     """Sizes of the towers, "audio" and "text", by their names in the classes, and the weights by ours.
 
     Raises:
-        InputError: no such file, another kind of file, or a name missing, left over or of the wrong shape.
+        InputError: no such file, another kind of file, or a tensor missing or left over.
     """
-    try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = shorten(str(error), 200)
-        raise InputError(
-            f"expected ImageBind's weights in {str(path)!r}, found: {reason}; fetch its authors'"
-        ) from None
-    if not isinstance(found, dict):
-        raise InputError(f"expected ImageBind's weights in {str(path)!r}, found a {type(found).__name__}; name another")
+    found = tensors_in(read_checkpoint(path, WHAT))
     theirs = {name: value for name, value in found.items() if name.split(".")[1:2] in (["audio"], ["text"])}
     theirs = {name: value for name, value in theirs.items() if not name.startswith(LEFT_OUT)}
     depths = {
@@ -59,36 +48,13 @@ def read_towers(path: str | Path) -> tuple[dict[str, dict[str, int]], dict[str, 
     }
     names = dict(NAMES)
     for tower, depth in depths.items():
-        for i in range(depth):
+        for i in range(max(1, depth)):
             inner = BLOCK | (BIAS if tower == "audio" else {})
             for name, ours in inner.items():
                 names[f"modality_trunks.{tower}.blocks.{i}.{name}"] = f"{tower}.blocks.{i}.{ours}"
-    problems = [f"{name} missing" for name in names.keys() - theirs.keys()]
-    problems += [f"{name} left over" for name in theirs.keys() - names.keys()]
-    problems += [f"no blocks of {tower}" for tower, depth in depths.items() if not depth]
-    if problems:
-        raise unlike(path, problems)
+    check_tensors(theirs, dict.fromkeys(names), path, WHAT)
     state = {ours: theirs[name] for name, ours in names.items()}
     return sizes_of(state, depths), state
-
-
-def check_shapes(state: dict[str, Tensor], expected: dict[str, Tensor], path: str | Path) -> None:
-    """Raise an InputError where a weight has not the shape that its tower gives it."""
-    problems = [
-        f"{name} is {tuple(state[name].shape)} (want {tuple(value.shape)})"
-        for name, value in expected.items()
-        if state[name].shape != value.shape
-    ]
-    if problems:
-        raise unlike(path, problems)
-
-
-def unlike(path: str | Path, problems: list[str]) -> InputError:
-    """What to raise for a file with these problems."""
-    return InputError(
-        f"expected the names of ImageBind's audio and text towers in {str(path)!r}, found {len(problems)} missing, "
-        f"left over or of the wrong shape: {shorten('; '.join(sorted(problems)), 800)}; use imagebind_huge.pth"
-    )
 
 
 def sizes_of(state: dict[str, Tensor], depths: dict[str, int]) -> dict[str, dict[str, int]]:

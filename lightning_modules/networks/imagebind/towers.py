@@ -10,10 +10,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import AutoTokenizer
 
-from lightning_modules.networks.clap.encoder import load_tokenizer
+from lightning_modules.networks.authors_checkpoint import check_tensors
 from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
-from lightning_modules.networks.imagebind.checkpoint import check_shapes, read_towers
+from lightning_modules.networks.imagebind.checkpoint import WHAT, read_towers
+from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.vit import Attention, Block
 
 LICENCE = "ImageBind's weights are licensed CC BY-NC-SA 4.0: for non-commercial use, shared alike, with attribution"
@@ -105,7 +107,6 @@ class TextTower(nn.Module):
             block.attn = CausalAttention(width, width // HEAD_WIDTH)
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.head = nn.Linear(width, embedding_dim, bias=False)
-        self.positions = 0  # encoded since the start, for those who count
 
     def states(
         self, ids: Tensor, past: list[tuple[Tensor, Tensor]] | None = None, past_lengths: Tensor | None = None
@@ -117,7 +118,6 @@ class TextTower(nn.Module):
             past: of each layer, keys and values of tokens before, padded at the end.
             past_lengths: (B,), how many of them are no padding.
         """
-        self.positions += ids.numel()
         place = torch.arange(ids.shape[1], device=ids.device)
         mask = (place[:, None] >= place)[None, None]  # (1, 1, L, L)
         if past is not None:
@@ -242,8 +242,9 @@ class ImageBind(nn.Module):
         sizes, state = read_towers(path)
         with torch.device("meta"):  # no memory, and no random numbers, for what is overwritten
             audio, text = AudioTower(**sizes["audio"]), TextTower(**sizes["text"])
-        encoder = cls(audio, text, load_tokenizer(tokenizer), last_clip_at_end=last_clip_at_end)
-        check_shapes(state, encoder.state_dict(), path)
+        with pretrained(tokenizer, "CLIP's tokenizer") as name:
+            encoder = cls(audio, text, AutoTokenizer.from_pretrained(name), last_clip_at_end=last_clip_at_end)
+        check_tensors(state, encoder.state_dict(), path, WHAT)
         encoder.load_state_dict(state, assign=True)
         print(LICENCE, flush=True)
         return encoder.eval()

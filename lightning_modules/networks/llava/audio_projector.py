@@ -1,14 +1,13 @@
-"""The map of audio tokens to the language model, once it is another than that of the image tokens (DALI, stage 2)."""
+"""The projector that maps audio tokens to the language model after distillation (DALI, stage 2)."""
 
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from earshot.errors import InputError, command_that_makes
+from lightning_modules.networks.pretrained import pretrained
 
 WEIGHTS = "model.safetensors"
 
@@ -26,11 +25,6 @@ def load_audio_projector(folder: str | Path, config: LlavaConfig) -> LlavaMultiM
         InputError: nothing there, or of another LLaVA.
     """
     projector = LlavaMultiModalProjector(config)
-    try:
-        projector.load_state_dict(load_file(Path(folder) / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(
-            f"expected an audio projector in {str(folder)!r}, found {str(error).strip().splitlines()[0]}; make it: "
-            f"{command_that_makes(folder)}, or set model.audio_projector to null"
-        ) from error
+    with pretrained(folder, "an audio projector") as name:
+        projector.load_state_dict(load_file(Path(name) / WEIGHTS))
     return projector

@@ -1,8 +1,6 @@
 """DALI's captioner, which the three training stages share: each trains one part of it (section 3)."""
 
-import hashlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 
 from earshot.errors import InputError
 from lightning_modules.contracts import AudioEncoder, Media
+from lightning_modules.networks.digests import files_digest, module_digest
 from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
@@ -115,31 +114,13 @@ class LlavaCaptioner(nn.Module):
         )
 
     def made_by(self) -> dict[str, Any]:
-        """Everything that decides a caption, as JSON: names, settings, and digests of weights other than LLaVA's."""
+        """Everything that decides a caption, as JSON: names, settings and digests; of a model on the hub the name."""
         return {
-            "llava": self.llava,
-            "prefix": self.prefix and files_digest(Path(self.prefix)),
-            "audio_projector": self.audio_projector and files_digest(Path(self.audio_projector)),
-            "audio_encoder": None if self.audio_encoder is None else weights_digest(self.audio_encoder.state_dict()),
+            "llava": [self.llava, files_digest(self.llava)],
+            "prefix": self.prefix and files_digest(self.prefix),
+            "audio_projector": self.audio_projector and files_digest(self.audio_projector),
+            "audio_encoder": self.audio_encoder and module_digest(self.audio_encoder),
             "inputs": self.inputs,
             "question": self.question,
             "generation": asdict(self.generation),
         }
-
-
-def files_digest(folder: Path) -> str:
-    """A digest of the safetensors files in a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
-def weights_digest(weights: dict[str, Tensor]) -> str:
-    """A digest of weights, whatever device and precision they are in."""
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]

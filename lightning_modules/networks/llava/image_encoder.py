@@ -1,4 +1,4 @@
-"""LLaVA's vision tower as far as it is used: pictures to the tokens that an audio encoder is aligned with."""
+"""LLaVA's vision tower up to the layer that is used: images to the tokens that an audio encoder is aligned with."""
 
 from pathlib import Path
 from typing import Self
@@ -9,6 +9,7 @@ from transformers import AutoImageProcessor, CLIPVisionModel
 
 from earshot.errors import InputError
 from lightning_modules.networks.llava.checkpoint import llava_config
+from lightning_modules.networks.pretrained import pretrained
 
 
 class VisionTower(CLIPVisionModel):
@@ -59,16 +60,17 @@ class ImageEncoder(nn.Module):
         config = llava_config(llava)
         vision, layer = config.vision_config, config.vision_feature_layer
         vision.num_hidden_layers = layer if layer >= 0 else vision.num_hidden_layers + 1 + layer
-        tower, info = VisionTower.from_pretrained(
-            llava,
-            config=vision,
-            key_mapping={r"^(model\.)?vision_tower\.(vision_model\.)?": ""},
-            output_loading_info=True,
-        )
+        with pretrained(llava, "a LLaVA checkpoint") as name:
+            tower, info = VisionTower.from_pretrained(
+                name,
+                config=vision,
+                key_mapping={r"^(model\.)?vision_tower\.(vision_model\.)?": ""},
+                output_loading_info=True,
+            )
+            pixels = AutoImageProcessor.from_pretrained(name)
         missing = [key for key in info["missing_keys"] if "post_layernorm" not in key]
         if missing:
-            raise InputError(f"expected a CLIP vision tower in {llava}, found no {missing[0]}; is it a LLaVA folder?")
-        pixels = AutoImageProcessor.from_pretrained(llava)
+            raise InputError(f"expected a CLIP vision tower in {llava}, found no {missing[0]}; name a LLaVA checkpoint")
         return cls(tower, pixels.image_mean, pixels.image_std, config.vision_feature_select_strategy == "full")
 
     @staticmethod

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoProcessor, LlavaForConditionalGeneration
@@ -15,7 +14,8 @@ from earshot.errors import InputError
 from lightning_modules.networks.llava.audio_projector import load_audio_projector
 from lightning_modules.networks.llava.checkpoint import llava_config
 from lightning_modules.networks.llava.generation import Generation
-from lightning_modules.networks.llava.soft_prefix import prefix_ids_of
+from lightning_modules.networks.llava.soft_prefix import prefix_ids_of, with_prefix
+from lightning_modules.networks.pretrained import pretrained
 
 QUESTION = "What sound can be heard in this scene ?"  # DALI, appendix E
 IGNORED = -100  # the label of padding
@@ -59,10 +59,11 @@ class LlavaLanguageModel(nn.Module):
         config = llava_config(llava)
         prefix_ids = [] if prefix is None else prefix_ids_of(prefix)
         projector = None if audio_projector is None else load_audio_projector(audio_projector, config)
-        model = LlavaForConditionalGeneration.from_pretrained(llava)
+        with pretrained(llava, "a LLaVA checkpoint") as name:
+            model, processor = LlavaForConditionalGeneration.from_pretrained(name), AutoProcessor.from_pretrained(name)
         if prefix is not None:
-            model = PeftModel.from_pretrained(model, prefix).merge_and_unload()  # exact: it sets rows of the table
-        return cls(model, AutoProcessor.from_pretrained(llava), prefix_ids, projector)
+            model = with_prefix(model, prefix)
+        return cls(model, processor, prefix_ids, projector)
 
     def _template(self, question: str, answer: str | None = None) -> str:
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]

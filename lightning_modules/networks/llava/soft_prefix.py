@@ -9,7 +9,10 @@ from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dic
 from torch import nn
 from transformers import LlavaForConditionalGeneration
 
-from earshot.errors import InputError, command_that_makes
+from earshot.errors import InputError
+from lightning_modules.networks.pretrained import pretrained
+
+WHAT = "a tuned prefix (a peft adapter of trainable tokens)"
 
 
 def trainable_prefix(llava: LlavaForConditionalGeneration, tokenizer: Any, num_tokens: int) -> PeftModel:
@@ -50,20 +53,22 @@ def prefix_ids_of(folder: str | Path) -> list[int]:
     Raises:
         InputError: nothing there, or an adapter of another kind.
     """
-    try:
-        return list(PeftConfig.from_pretrained(str(folder)).token_indices)
-    except (ValueError, OSError, AttributeError) as error:
-        raise InputError(
-            f"expected a tuned prefix (a peft adapter of trainable tokens) in {str(folder)!r}, found "
-            f"{str(error).splitlines()[0]}; make it: {command_that_makes(folder)}, or set model.prefix "
-            "to another such folder, or to null"
-        ) from error
+    with pretrained(folder, WHAT) as name:
+        return list(PeftConfig.from_pretrained(name).token_indices)
+
+
+def with_prefix(llava: LlavaForConditionalGeneration, folder: str | Path) -> LlavaForConditionalGeneration:
+    """LLaVA with the soft tokens of a tuned prefix in its embedding table; exact, as it sets rows of the table."""
+    with pretrained(folder, WHAT) as name:
+        return PeftModel.from_pretrained(llava, name).merge_and_unload()
 
 
 def save_prefix(model: PeftModel, folder: Path) -> None:
     """Write a standard peft adapter."""
+    card = folder / "README.md"
+    if not card.exists():  # peft would write a form to fill in
+        card.write_text("Soft tokens for LLaVA, tuned by DALI's prefix tuning; `peft.PeftModel` loads them.\n")
     model.save_pretrained(folder, save_embedding_layers=False)  # the table is LLaVA's own
-    (folder / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
 
 
 def load_prefix(model: PeftModel, folder: Path) -> None:

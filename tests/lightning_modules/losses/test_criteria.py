@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import plain_criteria
 import pytest
 import torch
 from made_tokens import tokens
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.plain import criteria as plain_criteria
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.cauchy_schwarz import CauchySchwarz
 from lightning_modules.losses.contrastive import Contrastive

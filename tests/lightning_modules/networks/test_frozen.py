@@ -24,8 +24,8 @@ def test_stays_in_evaluation_mode_without_gradient() -> None:
     owner = Owner().train()
     assert not owner.used.network.training
     x = torch.ones(1, 2)
-    assert torch.equal(owner.used(x), owner.used(x))  # dropout would differ
-    assert not owner.used(x).requires_grad
+    assert torch.equal(owner.used.network(x), owner.used.network(x))  # dropout would differ
+    assert not owner.used.network(x).requires_grad
 
 
 def test_follows_its_owner() -> None:

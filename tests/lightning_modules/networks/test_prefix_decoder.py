@@ -33,14 +33,13 @@ def test_loss_is_the_mean_over_tokens_each_from_those_before(prefix_length: int)
     torch.testing.assert_close(found, torch.stack(nats).mean())
 
 
-def test_greedy_with_cache_is_greedy_without_and_by_hand() -> None:
+def test_greedy_with_a_kv_cache_is_greedy_by_hand() -> None:
     network = decoder()
     with torch.no_grad():
         network.language_model.transformer.wte.weight.mul_(20)  # so that captions differ and some end
         network.mapping[0].weight.mul_(20)
     embeddings = torch.randn(16, 8)
-    cached, plain = network.generate(embeddings), network.generate(embeddings, use_cache=False)
-    assert torch.equal(cached, plain)
+    cached = network.generate(embeddings)
     assert len({tuple(row) for row in cached.tolist()}) > 4
     with torch.no_grad():
         for embedding, row in zip(embeddings, cached.tolist()):
@@ -67,4 +66,4 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     again = PrefixDecoder.from_pretrained(tmp_path).eval()
     embeddings = torch.randn(3, 8)
     assert torch.equal(network.generate(embeddings), again.generate(embeddings))
-    assert not (tmp_path / "README.md").exists()
+    assert "WSAC's decoder" in (tmp_path / "README.md").read_text()

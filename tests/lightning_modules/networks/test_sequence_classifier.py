@@ -12,14 +12,15 @@ TEXTS = ["A bell rings.", "the rock is red, and it stays so", "rain"]
 @pytest.fixture()
 def classifier() -> SequenceClassifier:
     made = SequenceClassifier.from_scratch(["no", "yes"], depth=2, width=32, num_heads=2, vocab_size=80).eval()
-    made.take_words(made.learn_words(TEXTS))
+    made.use_tokenizer(made.learn_tokenizer(TEXTS))
     return made
 
 
 @torch.no_grad()
 def test_trimmed_is_padded(classifier: SequenceClassifier) -> None:
-    padded = classifier.model(**classifier.encode(TEXTS, 77)).logits
-    assert classifier.encode(TEXTS, 77)["input_ids"].shape == (3, 77)
+    tokens = classifier.tokenizer(TEXTS, padding="max_length", max_length=77, return_tensors="pt")
+    assert tokens["input_ids"].shape == (3, 77) and classifier.encode(TEXTS)["input_ids"].shape[1] < 20
+    padded = classifier.model(tokens["input_ids"], tokens["attention_mask"]).logits
     torch.testing.assert_close(classifier(TEXTS), padded, atol=1e-5, rtol=0)
     alone = torch.cat([classifier(TEXTS[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(classifier(TEXTS), alone, atol=1e-5, rtol=0)
@@ -35,7 +36,7 @@ def test_words(classifier: SequenceClassifier) -> None:
 def test_the_same_sentences_give_the_same_tokens(classifier: SequenceClassifier) -> None:
     """Words of equally frequent parts, whose order a hash table would decide."""
     texts = [f"{a}{b}{c}" for a in "abcdefg" for b in "hijklm" for c in "nopqrs"]
-    assert len({classifier.learn_words(texts) for _ in range(4)}) == 1
+    assert len({classifier.learn_tokenizer(texts) for _ in range(4)}) == 1
 
 
 @torch.no_grad()

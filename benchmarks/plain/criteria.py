@@ -1,4 +1,4 @@
-"""What each criterion computes, one clip at a time, by autograd: the truth of its tests, the yardstick of its speed."""
+"""The criteria one clip at a time by autograd, to test the batched ones against and to measure their speed by."""
 
 from collections.abc import Callable
 
@@ -52,10 +52,10 @@ def cauchy_schwarz(audio: Tensor, image: Tensor) -> Tensor:
 
 def contrastive(audio: Tensor, image: Tensor, temperature: float = 0.05) -> Tensor:
     """Loss of B clips."""
-    sounds = [x.mean(0) / x.mean(0).norm() for x in audio]
-    pictures = [y.mean(0) / y.mean(0).norm() for y in image]
+    audio_means = [x.mean(0) / x.mean(0).norm() for x in audio]
+    image_means = [y.mean(0) / y.mean(0).norm() for y in image]
     losses = []
-    for mine, theirs in ((sounds, pictures), (pictures, sounds)):
+    for mine, theirs in ((audio_means, image_means), (image_means, audio_means)):
         for i, query in enumerate(mine):
             similarities = torch.stack([query @ target / temperature for target in theirs])
             losses.append(-similarities[i] + similarities.exp().sum().log())

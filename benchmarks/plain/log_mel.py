@@ -9,6 +9,7 @@ def slaney_hz(mel: np.ndarray) -> np.ndarray:
 
 
 def slaney_filters(rate: int, fft: int, bins: int, low: float, high: float) -> np.ndarray:
+    """Triangular filters (bins, fft / 2 + 1) of equal area."""
     to_mel = lambda hz: hz * 3 / 200 if hz < 1000 else 15 + np.log(hz / 1000) * 27 / np.log(6.4)  # noqa: E731
     edges = slaney_hz(np.linspace(to_mel(low), to_mel(high), bins + 2))
     frequencies = np.arange(fft // 2 + 1) * rate / fft
@@ -21,6 +22,7 @@ def slaney_filters(rate: int, fft: int, bins: int, low: float, high: float) -> n
 
 
 def plain_log_mel(wave: np.ndarray, rate: int, hop: int, high: float = 14000.0) -> np.ndarray:
+    """Waveform (T,) to frames (F, 64) in decibels."""
     padded = np.pad(wave.astype(np.float64), 512, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
     filters = slaney_filters(rate, 1024, 64, 50.0, high)

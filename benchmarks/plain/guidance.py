@@ -1,4 +1,4 @@
-"""Guided decoding of one clip written out slowly: nothing batched, trimmed, shared or remembered."""
+"""Guided decoding of one clip, written plainly: nothing batched, trimmed, shared or cached."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +17,7 @@ def cache_of(model: Any, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def next_logits(model: Any, last: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Logits (V,) of the token after `last`, given keys and values of all before it, layer by layer."""
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(pairs):
         cache.update(keys, values, layer)

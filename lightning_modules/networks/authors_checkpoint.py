@@ -1,0 +1,65 @@
+"""Reads the files in which the authors of a network published its weights; which name is whose stands by family."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from earshot.errors import InputError
+
+
+def read_checkpoint(path: str | Path, what: str) -> dict[str, Any]:
+    """The dictionary in a file that `torch.save` wrote; only weights are unpickled.
+
+    Args:
+        path: of the file.
+        what: the file is expected to hold, for the error.
+
+    Raises:
+        InputError: no such file, or another kind of file.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if not isinstance(found, dict):
+            raise TypeError(f"a {type(found).__name__}")
+    except FileNotFoundError:
+        raise InputError(f"expected {what}, found no file {str(path)!r}; check the path") from None
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"expected {what} in {str(path)!r}, found something else ({shorten(str(error), 200)}); download the "
+            "authors' file again"
+        ) from error
+    return found
+
+
+def tensors_in(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a state dict by name, without the `module.` that DataParallel puts before each name."""
+    return {name.removeprefix("module."): value for name, value in state.items() if torch.is_tensor(value)}
+
+
+def check_tensors(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor | None], path: str | Path, what: str
+) -> None:
+    """Require that `found` has exactly the names of `expected`, with the same shapes; None stands for any shape.
+
+    Raises:
+        InputError: a tensor is missing, left over, or of another shape.
+    """
+    problems = []
+    for name, value in expected.items():
+        wanted = "" if value is None else f" (want {tuple(value.shape)})"
+        if name not in found:
+            problems.append(f"{name} missing{wanted}")
+        elif value is not None and found[name].shape != value.shape:
+            problems.append(f"{name} {tuple(found[name].shape)}{wanted}")
+    problems += [f"{name} left over" for name in sorted(found.keys() - expected.keys())]
+    if problems:
+        raise InputError(
+            f"expected the tensors of {what} in {str(path)!r}, found {len(problems)} of {len(expected)} missing, left "
+            f"over or of another shape: {shorten('; '.join(problems), 2000)}; use another checkpoint or other sizes"
+        )

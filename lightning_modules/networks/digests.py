@@ -1,0 +1,80 @@
+"""Digests of what decides a network's results, so that results on disk are told apart by what made them."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from lightning_modules.contracts import Module
+
+LENGTH = 16  # hexadecimal digits
+
+
+def files_digest(folder: str | Path) -> str | None:
+    """A digest of the files in a folder, none for a hub id; where a run left them and what it logged do not count."""
+    digest = hashlib.sha256()
+    if not Path(folder).is_dir():
+        return None
+    for path in sorted(Path(folder).iterdir()):
+        if path.is_file() and path.suffix != ".md" and path.name != "provenance.json":
+            digest.update(path.name.encode())
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:LENGTH]
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """A digest of weights, whatever device and precision they are in."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().view(-1).numpy().data)
+    return digest.hexdigest()[:LENGTH]
+
+
+def module_digest(module: Module) -> str:
+    """A digest of a module: its class, the settings in its public attributes, those of its submodules, the weights."""
+    digest = hashlib.sha256(weights_digest(module.state_dict()).encode())
+    for name, part in module.named_modules():
+        digest.update(json.dumps([name, *_description(part)], sort_keys=True).encode())
+    return f"{type(module).__name__} {digest.hexdigest()[:LENGTH]}"
+
+
+def tokenizer_json(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Everything that decides how a tokenizer splits a text; truncation and padding are those of its last call."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps(backend | {"truncation": None, "padding": None})
+
+
+def _description(thing: object) -> Iterator[Any]:
+    """The class of an object, and its settings as JSON; modules within a module are described on their own."""
+    yield type(thing).__qualname__
+    for name, value in sorted(vars(thing).items()):
+        if not name.startswith("_") and name != "training" and not isinstance(value, nn.Module):
+            yield name, _as_json(value)
+
+
+def _as_json(value: object) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        return weights_digest({"": value})
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _as_json(asdict(value))
+    if isinstance(value, PreTrainedTokenizerFast):
+        return tokenizer_json(value)
+    if isinstance(value, type) or inspect.isroutine(value):
+        return value.__qualname__
+    return list(_description(value)) if hasattr(value, "__dict__") else repr(value)
