@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.caption_datamodule import CaptionDataModule
-from miniature import Miniature, ensure_split
+from miniature.clips import Miniature
 from miniature.corpora import SPLITS
+from miniature.splits import ensure_split
 
 
 class MiniatureCaptions(CaptionDataModule, Miniature):

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.sentence_datamodule import SentenceDataModule
-from miniature.corpora import write_sentences
+from miniature.splits import write_sentences
+from miniature.vocabulary import without_article
 
 
 class MiniatureSentences(SentenceDataModule):
@@ -30,4 +31,4 @@ class MiniatureSentences(SentenceDataModule):
         """Read, split, and take the articles off."""
         super().setup(stage)
         for part, (texts, classes) in self.parts.items():
-            self.parts[part] = ([text.removeprefix("a ").removeprefix("an ") for text in texts], classes)
+            self.parts[part] = ([without_article(text) for text in texts], classes)

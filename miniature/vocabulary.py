@@ -61,6 +61,11 @@ def a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
+def without_article(text: str) -> str:
+    """The text without the indefinite article it begins with."""
+    return text.removeprefix("a ").removeprefix("an ")
+
+
 def word_list() -> dict[str, dict | list[str]]:
     """The vocabulary in the form that scores of captions by their words read (`evaluation.word_scores`)."""
     heard = {name: (thing.heard.split()[-1], thing.verbs) for name, thing in THINGS.items() if thing.heard}

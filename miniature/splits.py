@@ -1,0 +1,93 @@
+"""The miniature's splits on disk: each is whole or not there, however many processes write it at once."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from datamodules.shards import INDEX, write_shards
+from earshot.atomic import write_text
+from earshot.errors import InputError
+from miniature.corpora import SPLITS, WORLD_VERSION, samples, sentences
+
+NOTE = "made_with.json"
+SAMPLES_PER_SHARD = 100
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock of a process that dies, on any node, is free again."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_name(f".{folder.name}.lock")
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            lock.unlink()  # who waits for the unlinked file finds that out, and locks a new one
+
+
+def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = None) -> None:
+    """Write root/split unless it is there with these settings; a process that writes it already is waited for.
+
+    Args:
+        root: folder of the miniature.
+        split: a key of `SPLITS`.
+        seed: of the world.
+        max_clips: the first clips alone; None writes all.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    folder, partial = root / split, (root / split).with_name(f".{Path(split).name}.partial")
+    note = folder / NOTE
+    count = min(SPLITS[split][1], max_clips or SPLITS[split][1])
+    made_with = {"world": WORLD_VERSION, "seed": seed, "clips": count}
+
+    def is_there() -> bool:
+        return (folder / INDEX).exists() and note.exists() and json.loads(note.read_text()) == made_with
+
+    if is_there():
+        return
+    with alone(folder):
+        if is_there():
+            return
+        if folder.exists() and not note.exists():
+            raise InputError(
+                f"expected the miniature or nothing in {folder}, found other files; give another data root"
+            )
+        print(f"writing {count} clips to {folder}", flush=True)
+        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+        try:
+            write_shards(partial, samples(split, seed, count), SAMPLES_PER_SHARD)
+            write_text(partial / NOTE, json.dumps(made_with))
+            shutil.rmtree(folder, ignore_errors=True)  # was made with other settings
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_sentences(root: Path) -> None:
+    """Write root/sentences/{audible,inaudible}.txt, one sentence a line."""
+    folder = root / "sentences"
+    with alone(folder):
+        for name, lines in zip(("audible", "inaudible"), sentences()):
+            write_text(folder / f"{name}.txt", "\n".join(lines) + "\n")
+
+
+def write_splits(root: Path, names: Sequence[str]) -> None:
+    """Write the named splits (`corpus/part` or `sentences`), all of them when none is named.
+
+    Raises:
+        InputError: a name that is none of the miniature's.
+    """
+    known = [*SPLITS, "sentences"]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"expected splits among {', '.join(known)}, found {unknown[0]}; correct it")
+    for name in names or known:
+        if name == "sentences":
+            write_sentences(root)
+        else:
+            ensure_split(root, name)
