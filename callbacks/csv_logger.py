@@ -1,12 +1,13 @@
 """metrics.csv in the run folder, which survives a kill and a resumed run."""
 
 import csv
-import os
 from pathlib import Path
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import loggers
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from earshot.atomic import atomic_path
 
 
 class MetricsFile(ExperimentWriter):
@@ -26,12 +27,10 @@ class MetricsFile(ExperimentWriter):
             return list(reader.fieldnames or []), list(reader)
 
     def _rewrite(self, fieldnames: list[str], rows: list[dict[str, str]]) -> None:
-        unfinished = f"{self.metrics_file_path}.unfinished"
-        with open(unfinished, "w", newline="") as file:
+        with atomic_path(Path(self.metrics_file_path)) as partial, open(partial, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=fieldnames)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(unfinished, self.metrics_file_path)  # a kill leaves the old rows or the new, never none
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         self._rewrite(fieldnames, self._rows()[1])

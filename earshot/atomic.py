@@ -1,30 +1,81 @@
-"""The one way in which the project puts a file in its place: whole, or not at all."""
+"""How every file and folder of the project is put in its place: whole, or not at all."""
 
 import os
+import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+DAY = 24 * 3600.0
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to, which takes its place when the block ends without an error.
+    """A path beside `path` to write a file to, which takes its place when the block ends without an error.
 
     A reader of `path` finds the old file or the whole new one. A full disk or an exception leaves the old file, and
-    nothing beside it; a killed process may leave `.<name>.<pid>.partial`.
+    nothing beside it. A killed process may leave `.<name>.<host>-<pid>.partial`, which the next write removes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with _partial(path) as partial:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` to fill, which takes its place, as `atomic_path` does with a file."""
+    with _partial(path) as partial:
+        partial.mkdir()
+        yield partial
+        if path.exists():
+            with _partial(path.with_name(f"{path.name}.old")) as old:
+                path.rename(old)  # a folder can only be renamed over an empty one
+                partial.rename(path)
+        else:
+            partial.rename(path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` in UTF-8 by `atomic_path`."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """The name of what is not finished yet; removed at the end, as are those that killed processes left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    host = socket.gethostname()
+    for other in path.parent.glob(f".{path.name}.*.partial"):
+        if _left_behind(other, f".{path.name}.{host}-"):
+            _remove(other)
+    partial = path.with_name(f".{path.name}.{host}-{os.getpid()}.partial")
+    try:
+        yield partial
+    finally:
+        _remove(partial)
+
+
+def _left_behind(partial: Path, prefix: str) -> bool:
+    """Whether the process that wrote it has ended; on another host, whether nothing was written for a day."""
+    pid = partial.name.removeprefix(prefix).removesuffix(".partial")
+    try:
+        if pid.isdecimal():
+            os.kill(int(pid), 0)  # asks whether the process is there
+            return int(pid) == os.getpid()
+        return time.time() - partial.stat().st_mtime > DAY
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's process, or the file has gone meanwhile
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def test_a_kill_while_columns_are_added_loses_nothing(tmp_path: Path, monkeypatc
     def die(*paths: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("callbacks.csv_logger.os.replace", die)
+    monkeypatch.setattr("os.replace", die)
     with pytest.raises(KeyboardInterrupt):
         logger.log_metrics({"val/loss": 2.0}, step=0)
     assert rows(tmp_path) == [{"step": "0", "train/loss": "1.0"}]
