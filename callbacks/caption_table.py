@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from callbacks.caption_evaluation import are_captions, run_folder
 from callbacks.export import Export, surroundings
 from datamodules.clips import CaptionRows
-from datamodules.shards import index_digest
+from datamodules.contracts import PredictSource, datamodule_of
 from evaluation.captions_file import FILE_NAME, empty_rows, write_captions
 
 SETTINGS = ("llava", "prefix", "audio_projector", "inputs", "question", "generation")  # of a stage that captions
@@ -42,7 +42,7 @@ class CaptionTable(L.Callback):
         self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
         self.parts = self.folder / f"parts-{self.made_by}"
         done = read_parts(self.parts)
-        trainer.datamodule.skip = frozenset(done)  # type: ignore[attr-defined]
+        datamodule_of(trainer, PredictSource).leave_out(done.keys())
         if done:
             rank_zero_info(f"{len(done)} clips have their caption in {self.parts}/ already")
 
@@ -71,7 +71,7 @@ class CaptionTable(L.Callback):
         if not trainer.is_global_zero:
             return
         found = read_parts(self.parts)
-        clips = sum(shard.num_samples for shard in trainer.datamodule.shards["predict"])  # type: ignore[attr-defined]
+        clips = datamodule_of(trainer, PredictSource).num_predict_clips()
         if len(found) < clips:  # a limit was set
             rank_zero_info(f"{len(found)} of {clips} clips have a caption in {self.parts}/; the table waits for all")
             return
@@ -100,7 +100,7 @@ class CaptionTable(L.Callback):
 def made_by(trainer: L.Trainer, stage: Any, export: Export) -> str:
     """A short digest of what decides the captions; of LLaVA only the name."""
     digest = hashlib.sha256(json.dumps([str(getattr(stage, name, None)) for name in SETTINGS]).encode())
-    digest.update(index_digest(trainer.datamodule.shards["predict"]).encode())  # type: ignore[attr-defined]
+    digest.update(datamodule_of(trainer, PredictSource).predict_digest().encode())
     encoder = getattr(stage, "audio_encoder", None)
     if encoder is not None and not (export.load or trainer.ckpt_path):  # those bring weights, whose files count below
         for tensor in getattr(encoder, "network", encoder).state_dict().values():

@@ -1,7 +1,6 @@
 """The miniature's splits on disk: each is whole or not there, however many processes write it at once."""
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from datamodules.shards import INDEX, write_shards
-from earshot.atomic import write_text
+from earshot.atomic import atomic_folder, write_text
 from earshot.errors import InputError
 from miniature.corpora import SPLITS, WORLD_VERSION, samples, sentences
 
@@ -17,31 +16,42 @@ NOTE = "made_with.json"
 SAMPLES_PER_SHARD = 100
 
 
+def folder_of(root: str, max_clips: int | None) -> str:
+    """The folder of the splits, which for the first clips alone is one of their own.
+
+    Raises:
+        InputError: no clip at all.
+    """
+    if max_clips is not None and max_clips < 1:
+        raise InputError(f"expected max_clips of at least 1 or null, found {max_clips}; correct it")
+    return root if max_clips is None else f"{root}/first-{max_clips}"
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One process at a time; the lock of a process that dies, on any node, is free again."""
+    """Let one process at a time write `folder`; a process that dies gives up its turn."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(f".{folder.name}.lock")
     with FileLock(lock):
         try:
             yield
         finally:
-            lock.unlink()  # who waits for the unlinked file finds that out, and locks a new one
+            lock.unlink(missing_ok=True)  # a process that waits for this file sees that it is gone and locks a new one
 
 
 def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = None) -> None:
-    """Write root/split unless it is there with these settings; a process that writes it already is waited for.
+    """Write root/split unless it is there with these settings; if another process is writing it, wait for that one.
 
     Args:
         root: folder of the miniature.
         split: a key of `SPLITS`.
         seed: of the world.
-        max_clips: the first clips alone; None writes all.
+        max_clips: write only so many of the split's clips, the first; None writes all.
 
     Raises:
         InputError: the folder holds something else.
     """
-    folder, partial = root / split, (root / split).with_name(f".{Path(split).name}.partial")
+    folder = root / split
     note = folder / NOTE
     count = min(SPLITS[split][1], max_clips or SPLITS[split][1])
     made_with = {"world": WORLD_VERSION, "seed": seed, "clips": count}
@@ -55,18 +65,11 @@ def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = 
         if is_there():
             return
         if folder.exists() and not note.exists():
-            raise InputError(
-                f"expected the miniature or nothing in {folder}, found other files; give another data root"
-            )
+            raise InputError(f"expected the miniature or nothing in {folder}, found other files; give another root")
         print(f"writing {count} clips to {folder}", flush=True)
-        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-        try:
+        with atomic_folder(folder) as partial:
             write_shards(partial, samples(split, seed, count), SAMPLES_PER_SHARD)
             write_text(partial / NOTE, json.dumps(made_with))
-            shutil.rmtree(folder, ignore_errors=True)  # was made with other settings
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_sentences(root: Path) -> None:
