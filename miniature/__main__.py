@@ -12,17 +12,14 @@ def main(args: Sequence[str] | None = None) -> None:
     """The miniature: a procedural audiovisual world to train on without a download."""
     parser = argparse.ArgumentParser(prog="python -m miniature", description=main.__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-
-    text = "Write splits of the world. Training writes the splits that it reads by itself."
-    write = verbs.add_parser("write", help="write splits of the world", description=text)
+    text = "write splits of the world; training writes the splits that it reads by itself"
+    write = verbs.add_parser("write", help=text, description=text)
     write.add_argument("names", nargs="*", metavar="SPLIT", help="such as audiocaps/val or sentences; default: all")
     write.add_argument("--root", type=Path, default=Path("data/miniature"), help="default: %(default)s")
-
-    text = "Make small pretrained models again, with the bytes of those that ship (on the same CPU and versions)."
-    make = verbs.add_parser("make", help="make small pretrained models", description=text)
+    text = "make small pretrained models again, from seed 0: on the same CPU and versions, the same bytes"
+    make = verbs.add_parser("make", help=text, description=text)
     make.add_argument("names", nargs="+", metavar="MODEL", help="llava, cav_mae, prefix, clap, gpt2 or matcher")
     make.add_argument("--root", type=Path, default=Path("assets/miniature"), help="default: %(default)s")
-
     options = parser.parse_args(args)
     with one_line_errors():
         if options.verb == "write":

@@ -14,7 +14,7 @@ class MiniatureCaptions(CaptionDataModule):
 
     Args:
         world_seed: of the world; another seed is another world.
-        max_clips: at most so many clips a split, in a folder of their own, for a quick try; None takes all.
+        max_clips: of each split, for a quick try; they are in a folder of their own. None takes all.
         arguments: of `CaptionDataModule`.
     """
 

@@ -1,4 +1,4 @@
-"""The miniature's clips for Lightning."""
+"""The miniature's clips, to train and to test on."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ class Miniature(ClipDataModule):
 
     Args:
         world_seed: of the world; another seed is another world.
-        max_clips: at most so many clips a split, in a folder of their own, for a quick try; None takes all.
+        max_clips: of each split, for a quick try; they are in a folder of their own. None takes all.
         arguments: of `ClipDataModule`.
     """
 

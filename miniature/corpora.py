@@ -1,6 +1,6 @@
-"""What is in the splits of the miniature.
+"""What is in the miniature's splits.
 
-Every clip is drawn from a generator of its own, seeded by (seed, split, number), so splits share no clip.
+Every clip has a random generator of its own, seeded by (seed, split, number), so splits share no clip.
 """
 
 import io
@@ -29,7 +29,7 @@ SPLITS: dict[str, tuple[Style, int]] = {
     "wavcaps/train": (WAVCAPS, 3000),
     "wavcaps/val": (WAVCAPS, 300),
 }
-WORLD_VERSION = 1  # one more whenever a clip's bytes change: shards of another version are written anew
+WORLD_VERSION = 1  # raise it whenever a clip's bytes change: shards of another version are written again
 NUM_SENTENCES = 2000  # of each kind
 
 
@@ -73,10 +73,10 @@ def samples(split: str, seed: int, count: int) -> Iterator[tuple[str, dict[str, 
 
 
 def sentences(seed: int = 0, count: int = NUM_SENTENCES) -> tuple[list[str], list[str]]:
-    """Audible and inaudible sentences, `count` of each, no sentence twice.
+    """`count` audible and `count` inaudible sentences, all different.
 
-    Bare nouns stand in both kinds, some inaudible sentences hold a participle that sounds, and half of those with an
-    attribute say no scene, so that neither a word nor the lack of one gives a sentence away.
+    Bare nouns occur in both kinds, some inaudible sentences have a participle such as "ringing", and half of those with
+    an attribute name no scene, so that no single word, present or missing, tells which kind a sentence is.
     """
     rng = world.generator(seed, "sentences", 0, "sentences")
     audible: dict[str, None] = {}

@@ -1,8 +1,7 @@
 """The miniature's splits on disk: each is whole or not there, however many processes write it at once."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -27,32 +26,16 @@ def folder_of(root: str, max_clips: int | None) -> str:
     return root if max_clips is None else f"{root}/first-{max_clips}"
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time write `folder`; a process that dies gives up its turn."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_name(f".{folder.name}.lock")
-    with FileLock(lock):
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)  # a process that waits for this file sees that it is gone and locks a new one
-
-
 def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = None) -> None:
-    """Write root/split unless it is there with these settings; if another process is writing it, wait for that one.
+    """Write root/split, or its first clips, unless it is there with these settings.
 
-    Args:
-        root: folder of the miniature.
-        split: a key of `SPLITS`.
-        seed: of the world.
-        max_clips: write only so many of the split's clips, the first; None writes all.
+    Where another process is writing it, wait for that one and use what it wrote.
 
     Raises:
         InputError: the folder holds something else.
     """
     folder = root / split
-    note = folder / NOTE
+    note, lock = folder / NOTE, folder.with_name(f".{folder.name}.lock")
     count = min(SPLITS[split][1], max_clips or SPLITS[split][1])
     made_with = {"world": WORLD_VERSION, "seed": seed, "clips": count}
 
@@ -61,23 +44,22 @@ def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = 
 
     if is_there():
         return
-    with alone(folder):
-        if is_there():
-            return
-        if folder.exists() and not note.exists():
-            raise InputError(f"expected the miniature or nothing in {folder}, found other files; give another root")
-        print(f"writing {count} clips to {folder}", flush=True)
-        with atomic_folder(folder) as partial:
-            write_shards(partial, samples(split, seed, count), SAMPLES_PER_SHARD)
-            write_text(partial / NOTE, json.dumps(made_with))
+    if not note.exists() and folder.exists():
+        raise InputError(f"expected the miniature or nothing in {folder}, found other files; give another root")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        if not is_there():
+            print(f"writing {count} clips to {folder}", flush=True)
+            with atomic_folder(folder) as partial:
+                write_shards(partial, samples(split, seed, count), SAMPLES_PER_SHARD)
+                write_text(partial / NOTE, json.dumps(made_with))
+        lock.unlink()  # a process that waits for this file sees that it is gone and locks a new one
 
 
 def write_sentences(root: Path) -> None:
     """Write root/sentences/{audible,inaudible}.txt, one sentence a line."""
-    folder = root / "sentences"
-    with alone(folder):
-        for name, lines in zip(("audible", "inaudible"), sentences()):
-            write_text(folder / f"{name}.txt", "\n".join(lines) + "\n")
+    for name, lines in zip(("audible", "inaudible"), sentences()):
+        write_text(root / "sentences" / f"{name}.txt", "\n".join(lines) + "\n")
 
 
 def write_splits(root: Path, names: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ with the objects that they are about, so that keywords in a prompt have an effec
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ def make(root: Path) -> dict[str, float]:
 
     def losses() -> Iterator[Tensor]:
         while True:
-            yield token_loss(model, tokenizer, [next(stream) for _ in range(BATCH)])
+            yield token_loss(model, tokenizer, list(islice(stream, BATCH)))
 
     train(list(model.parameters()), losses(), STEPS, 2e-3, "gpt2")
     model.eval().save_pretrained(root / "gpt2")
@@ -105,5 +106,5 @@ def make(root: Path) -> dict[str, float]:
 @torch.no_grad()
 def gpt2_scores(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
     """Perplexity per token on 500 held-out texts."""
-    stream = texts("gpt2 held out")
-    return {"perplexity": math.exp(token_loss(model, tokenizer, [next(stream) for _ in range(500)]).item())}
+    held_out = list(islice(texts("gpt2 held out"), 500))
+    return {"perplexity": math.exp(token_loss(model, tokenizer, held_out).item())}

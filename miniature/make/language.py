@@ -1,6 +1,7 @@
 """The language model of the small LLaVA, trained on what is SEEN and on text about what things sound like."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def train_language(llava: LlavaForConditionalGeneration, processor: LlavaProcess
     tokenizer, stream = processor.tokenizer, clips("language", AUDIOCAPS)
     samples, tokens = [], []
     for _ in range(100):
-        batch = [next(stream) for _ in range(100)]
+        batch = list(islice(stream, 100))
         images = np.stack([world.picture(clip, rng) for clip, rng in batch])
         with torch.no_grad():
             tokens.append(image_tokens(llava.model.vision_tower, images, processor.image_processor).half())
@@ -121,8 +122,7 @@ def answers(
     llava: Any, processor: LlavaProcessor, purpose: str, count: int, question: str, prefix: list[int]
 ) -> tuple[list[world.Clip], list[str]]:
     """Greedy answers of LLaVA, or of an adapter over it, about held-out images, with prefix ids after the image."""
-    tokenizer, stream = processor.tokenizer, clips(purpose, AUDIOCAPS)
-    batch = [next(stream) for _ in range(count)]
+    tokenizer, batch = processor.tokenizer, list(islice(clips(purpose, AUDIOCAPS), count))
     images = np.stack([world.picture(clip, rng) for clip, rng in batch])
     base = (llava.get_base_model() if prefix else llava).model
     media = base.multi_modal_projector(image_tokens(base.vision_tower, images, processor.image_processor))

@@ -1,6 +1,7 @@
 """The prefix: 16 soft tokens after the image, tuned on 16 images with captions of what is HEARD (DALI, section 3.1)."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ from miniature.world import AUDIOCAPS
 def make(root: Path) -> dict[str, float]:
     """Tune the soft tokens of the small LLaVA."""
     processor, llava = make_processor(), LlavaForConditionalGeneration.from_pretrained(made(root, "llava"))
-    stream = clips("prefix", AUDIOCAPS)
-    batch = [next(stream) for _ in range(16)]
+    batch = list(islice(clips("prefix", AUDIOCAPS), 16))
     images = np.stack([world.picture(clip, rng) for clip, rng in batch])
     captions = [world.heard_caption(clip, AUDIOCAPS, rng) for clip, rng in batch]
     tower = llava.model.vision_tower

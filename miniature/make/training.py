@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,9 @@ from miniature import world
 
 def clips(purpose: str, style: world.Style) -> Iterator[tuple[world.Clip, np.random.Generator]]:
     """Endless clips that only `purpose` uses, each with a generator for its image and audio."""
-    index = 0
-    while True:
-        yield (
-            world.make_clip(world.generator(1, purpose, index, "clip"), style),
-            world.generator(1, purpose, index, "media"),
-        )
-        index += 1
+    for index in count():
+        clip = world.make_clip(world.generator(1, purpose, index, "clip"), style)
+        yield clip, world.generator(1, purpose, index, "media")
 
 
 def features_of(features: Callable[[Tensor, Tensor], Any], waveforms: list[np.ndarray]) -> Any:
