@@ -174,14 +174,14 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
         """The same on held-out captions, a mean over all tokens of all ranks; the best weights are chosen by it."""
-        if batch.captions:
+        if batch.valid:
             loss, tokens = self._loss("val", batch)
             self.val_loss.update(loss, weight=(tokens != self.tokenizer.pad_token_id).sum())
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.captions))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them, and the embeddings that they are decoded from."""
-        if not batch.clip_ids:
+        if not batch.valid:
             return batch.rows([])
         assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
         with torch.no_grad():

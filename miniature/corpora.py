@@ -1,19 +1,17 @@
-"""The splits of the miniature, written as ordinary shards with an ordinary index.
+"""What is in the miniature's splits.
 
-Every clip is drawn from a generator of its own, seeded by (seed, split, number), so splits share no clip.
+Every clip has a random generator of its own, seeded by (seed, split, number), so splits share no clip.
 """
 
 import io
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import soundfile
 from PIL import Image
 from tqdm import tqdm
 
-from datamodules.shards import write_shards
 from miniature import world
 from miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a
 from miniature.world import AUDIOCAPS, AUDIOSET, CLOTHO, WAVCAPS, Clip, Style
@@ -31,8 +29,7 @@ SPLITS: dict[str, tuple[Style, int]] = {
     "wavcaps/train": (WAVCAPS, 3000),
     "wavcaps/val": (WAVCAPS, 300),
 }
-WORLD_VERSION = 1  # one more whenever a clip's bytes change: shards of another version are written anew
-SAMPLES_PER_SHARD = 100
+WORLD_VERSION = 1  # raise it whenever a clip's bytes change: shards of another version are written again
 NUM_SENTENCES = 2000  # of each kind
 
 
@@ -69,30 +66,17 @@ def clip_sample(seed: int, split: str, index: int, style: Style) -> tuple[str, d
     return f"{split.replace('/', '-')}-{index:06d}", media, record
 
 
-def write_split(root: Path, split: str, seed: int = 0, num_clips: int | None = None) -> None:
-    """Write a split under `root` (as root/corpus/part) unless it is there.
-
-    Args:
-        root: folder of the miniature.
-        split: a key of `SPLITS`.
-        seed: of the world.
-        num_clips: fewer (or more) than the split's own number.
-    """
-    style, default = SPLITS[split]
-    count = num_clips or default
-
-    def samples() -> Iterator[tuple[str, dict[str, bytes], dict]]:
-        for index in tqdm(range(count), desc=f"writing {split}", unit=" clips", disable=None):
-            yield clip_sample(seed, split, index, style)
-
-    write_shards(root / split, samples(), SAMPLES_PER_SHARD)
+def samples(split: str, seed: int, count: int) -> Iterator[tuple[str, dict[str, bytes], dict]]:
+    """The first `count` clips of a split."""
+    for index in tqdm(range(count), desc=f"writing {split}", unit=" clips", disable=None):
+        yield clip_sample(seed, split, index, SPLITS[split][0])
 
 
 def sentences(seed: int = 0, count: int = NUM_SENTENCES) -> tuple[list[str], list[str]]:
-    """Audible and inaudible sentences, `count` of each, no sentence twice.
+    """`count` audible and `count` inaudible sentences, all different.
 
-    Bare nouns stand in both kinds, some inaudible sentences hold a participle that sounds, and half of those with an
-    attribute say no scene, so that neither a word nor the lack of one gives a sentence away.
+    Bare nouns occur in both kinds, some inaudible sentences have a participle such as "ringing", and half of those with
+    an attribute name no scene, so that no single word, present or missing, tells which kind a sentence is.
     """
     rng = world.generator(seed, "sentences", 0, "sentences")
     audible: dict[str, None] = {}
@@ -113,13 +97,3 @@ def sentences(seed: int = 0, count: int = NUM_SENTENCES) -> tuple[list[str], lis
         if sentence not in audible:
             inaudible[sentence] = None
     return list(audible), list(inaudible)
-
-
-def write_sentences(root: Path, seed: int = 0) -> None:
-    """Write root/sentences/{audible,inaudible}.txt, one sentence a line."""
-    folder = root / "sentences"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, lines in zip(("audible", "inaudible"), sentences(seed)):
-        partial = folder / f"{name}.txt.partial"
-        partial.write_text("\n".join(lines) + "\n")
-        partial.rename(folder / f"{name}.txt")

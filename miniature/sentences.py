@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.sentence_datamodule import SentenceDataModule
-from miniature.corpora import write_sentences
+from miniature.splits import write_sentences
+from miniature.vocabulary import without_article
 
 
 class MiniatureSentences(SentenceDataModule):
     """A `SentenceDataModule` whose text files write themselves where they are missing.
 
-    Sentences lose the article they begin with, as the prompt of guided decoding ends with one: left doubled in most,
-    its absence would tell a classifier more than the words do.
+    Sentences lose the article they begin with, because the prompt of guided decoding ends with one: kept, it would
+    follow the prompt's own in most sentences, and where it did not, that would tell the classifier more than the words.
 
     Args:
         arguments: of `SentenceDataModule`.
@@ -27,7 +28,7 @@ class MiniatureSentences(SentenceDataModule):
             write_sentences(Path(self.root))
 
     def setup(self, stage: str) -> None:
-        """Read, split, and take the articles off."""
+        """Read the sentences, split them, and remove their first article."""
         super().setup(stage)
         for part, (texts, classes) in self.parts.items():
-            self.parts[part] = ([text.removeprefix("a ").removeprefix("an ") for text in texts], classes)
+            self.parts[part] = ([without_article(text) for text in texts], classes)

@@ -1,7 +1,7 @@
-"""The sounds: a synthesiser for each thing that can be heard.
+"""A synthesiser for each thing that can be heard.
 
-Each takes a generator, a number of samples and a sampling rate in Hz, and returns float64 samples in about
-[-1, 1]. They differ in pitch, harmonics, noise and rhythm as the real ones do.
+Each takes a random generator, a number of samples and a sampling rate in Hz, and returns float64 samples in about
+[-1, 1]. The sounds differ in pitch, harmonics, noise and rhythm as the real ones do.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def _band(x: np.ndarray, low: float, high: float, sampling_rate: int) -> np.ndar
 
 
 def _harmonics(frequency: np.ndarray, amplitudes: list[float], sampling_rate: int) -> np.ndarray:
-    """A tone of the given frequency (Hz, one value a sample) and amplitudes of its harmonics."""
+    """A tone with the given frequency (Hz, one value for each sample) and amplitudes of its harmonics."""
     phase = 2 * np.pi * np.cumsum(frequency) / sampling_rate
     waves = [a * np.sin((k + 1) * phase) for k, a in enumerate(amplitudes)]
     return np.asarray(sum(waves)) / sum(amplitudes)
@@ -125,7 +125,7 @@ def siren(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
 
 
 def clock(rng: np.random.Generator, n: int, sampling_rate: int) -> np.ndarray:
-    """Ticks and tocks, four a second."""
+    """Ticks and tocks, four each second."""
     t = _time(0.03, sampling_rate)
     pitches = [rng.uniform(2300, 2700), rng.uniform(1700, 2000)]
     count = iter(range(n))
@@ -202,14 +202,14 @@ def mix(
     events: list[tuple[str, float, float, float]], seconds: float, sampling_rate: int, reverb: float,
     rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """The sound of a clip.
+    """The audio of a clip.
 
     Args:
         events: name, start and end in seconds, and gain of each thing that is heard.
         seconds: length of the clip.
         sampling_rate: in Hz.
-        reverb: level of a short room tail; 0 is dry.
-        rng: for everything that is not in `events`.
+        reverb: level of a short reverberation; 0 for none.
+        rng: draws everything that is not in `events`.
 
     Returns:
         (T,) int16.

@@ -1,4 +1,4 @@
-"""The pictures: a drawn sprite for each thing that can be seen, on a scene."""
+"""The images: a drawn sprite for each thing that can be seen, on a scene."""
 
 from collections.abc import Callable
 from functools import cache
@@ -24,7 +24,8 @@ SCENE_COLOURS = {
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
-    return tuple(min(255, int(channel * factor)) for channel in colour)  # type: ignore[return-value]
+    red, green, blue = (min(255, int(channel * factor)) for channel in colour)
+    return red, green, blue
 
 
 def _bell(d: ImageDraw.ImageDraw, c: Colour) -> None:
@@ -212,12 +213,12 @@ def sprite(name: str, colour: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(scene: str, placed: list[tuple[str, str, int, int]], rng: np.random.Generator) -> np.ndarray:
-    """A picture of things on a scene.
+    """An image of things on a scene.
 
     Args:
         scene: its name.
         placed: name, colour, row and column (of the patch at the sprite's upper left corner) of each thing.
-        rng: for the grain of the ground.
+        rng: draws the grain of the ground.
 
     Returns:
         (64, 64, 3) uint8.

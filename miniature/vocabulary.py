@@ -1,4 +1,4 @@
-"""What there is in the miniature world, and the words for it."""
+"""The things of the miniature world, and the words for them."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ class Thing:
     """Something that can be seen, heard, or both.
 
     Attributes:
-        seen: its noun in a caption of what is seen; None when it is never in the picture.
-        heard: subject of a caption of what is heard; None when it is silent.
-        verbs: third person, participle.
+        seen: its noun in a caption of what is seen; None when it is never in the image.
+        heard: its noun phrase in a caption of what is heard; None when it is silent.
+        verbs: of its sound, third person and participle.
         colours: that it comes in.
     """
 
@@ -61,8 +61,13 @@ def a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
+def without_article(text: str) -> str:
+    """The text without the indefinite article it begins with."""
+    return text.removeprefix("a ").removeprefix("an ")
+
+
 def word_list() -> dict[str, dict | list[str]]:
-    """The vocabulary in the form that scores of captions by their words read (`evaluation.word_scores`)."""
+    """The vocabulary in the form that `evaluation.word_scores` reads."""
     heard = {name: (thing.heard.split()[-1], thing.verbs) for name, thing in THINGS.items() if thing.heard}
     seen = {thing.seen for thing in THINGS.values() if thing.seen}
     return {

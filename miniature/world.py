@@ -1,4 +1,4 @@
-"""One clip of the miniature world: what is in it, how it looks, how it sounds, what people say of it."""
+"""One clip of the miniature world: what is in it, how it looks and sounds, and its captions."""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -9,23 +9,23 @@ from miniature import sounds, sprites
 from miniature.vocabulary import OFF_SCREEN, SCENES, SILENT, SOUNDING, THINGS, a
 
 NUM_FRAMES = 10
-OFF_SCREEN_RATE = 0.15  # of the clips have a sound whose source is not in the picture
+OFF_SCREEN_RATE = 0.15  # of the clips have a sound whose source is not in the image
 SILENT_RATE = 0.5  # of the clips with room for it show a thing that makes no sound
 MISMATCH_RATE = 0.1  # of AudioSet's clips show other things than the ones that sound
 
 
 @dataclass(frozen=True)
 class Style:
-    """How the clips of a corpus are made.
+    """How the clips of a corpus are drawn.
 
     Attributes:
-        seconds: length of the sound.
-        sampling_rate: of the sound, in Hz.
+        seconds: length of the audio.
+        sampling_rate: of the audio, in Hz.
         gains: range of each event's gain.
-        reverb: level of the room.
-        pictures: False for a corpus of sounds alone.
-        mismatch: share of the clips whose picture shows other things than sound.
-        captions: number of captions a clip; 0 for none.
+        reverb: level of the reverberation.
+        pictures: False for a corpus of audio alone.
+        mismatch: share of the clips whose images show other things than those that sound.
+        captions: number of captions for each clip; 0 for none.
         adverbs: whether captions say how loud a thing is.
     """
 
@@ -65,12 +65,12 @@ class Clip:
 
 
 def generator(seed: int, split: str, index: int, what: str) -> np.random.Generator:
-    """A generator of its own for each clip and purpose, the same on every machine."""
+    """A random generator for one clip and one purpose, the same on every machine."""
     return np.random.default_rng([seed, crc32(split.encode()), index, crc32(what.encode())])
 
 
 def make_clip(rng: np.random.Generator, style: Style) -> Clip:
-    """Draw a clip: one to three things that sound, at most one silent thing, perhaps a sound from off-screen."""
+    """Draw a clip: one to three things that sound, at most one silent thing, at most one sound from off-screen."""
     sounding = rng.choice(SOUNDING, rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2]), replace=False).tolist()
     seen = list(sounding)
     if rng.random() < style.mismatch:
@@ -92,28 +92,28 @@ def make_clip(rng: np.random.Generator, style: Style) -> Clip:
 
 
 def picture(clip: Clip, rng: np.random.Generator) -> np.ndarray:
-    """One frame, (64, 64, 3) uint8: each thing somewhere in its quadrant of 4 x 4 patches."""
+    """One frame, (64, 64, 3) uint8: each thing at a random place in its quadrant of 4 x 4 patches."""
     return sprites.draw(clip.scene, layout(clip, rng), rng)
 
 
 def layout(clip: Clip, rng: np.random.Generator) -> list[tuple[str, str, int, int]]:
-    """Where each thing stands in one frame: name, colour, row and column of its first patch."""
+    """Where each thing is in one frame: name, colour, row and column of its upper left patch."""
     at = rng.integers(0, 2, (len(clip.placed), 2))
     return [(n, c, 4 * (q // 2) + int(r), 4 * (q % 2) + int(k)) for (n, c, q), (r, k) in zip(clip.placed, at)]
 
 
 def sound(clip: Clip, style: Style, rng: np.random.Generator) -> np.ndarray:
-    """The sound, (T,) int16 at `style.sampling_rate`."""
+    """The audio, (T,) int16 at `style.sampling_rate`."""
     events = [(e.name, e.start, e.end, e.gain) for e in clip.events]
     return sounds.mix(events, style.seconds, style.sampling_rate, style.reverb, rng)
 
 
 def seen_caption(clip: Clip, rng: np.random.Generator, sounding: bool = False) -> str:
-    """What a person says who sees the clip: "a red bell and a white dog on the grass".
+    """A caption of what is seen: "a red bell and a white dog on the grass".
 
-    People leave out colours in 30% and the scene in 30% of their captions. `sounding` has them say of what they
-    see what it does, "a red ambulance wails and a tree on the grass"; they then name colours in 40%, the scene in
-    25% and silent things in 30%, and without colours call things as one who hears them: "a siren wails".
+    Colours are left out in 30% of the captions, and the scene in 30%. With `sounding`, a caption says what the things
+    seen do, "a red ambulance wails and a tree on the grass". It then names colours in 40%, the scene in 25% and silent
+    things in 30%; without colours, things have the name of what is heard: "a siren wails".
     """
     colours, scene, silent = rng.random(3) < ((0.4, 0.25, 0.3) if sounding else (0.7, 0.7, 1.0))
     phrases = []
@@ -131,7 +131,7 @@ def seen_caption(clip: Clip, rng: np.random.Generator, sounding: bool = False) -
 
 
 def heard_phrase(name: str, continuous: bool = False, adverb: str = "") -> str:
-    """What a person says who hears a thing: "a bell rings", "a bell is ringing loudly"."""
+    """A clause about a thing that is heard: "a bell rings", "a bell is ringing loudly"."""
     thing = THINGS[name]
     assert thing.heard and thing.verbs
     verb = f"is {thing.verbs[1]}" if continuous else thing.verbs[0]
@@ -139,7 +139,7 @@ def heard_phrase(name: str, continuous: bool = False, adverb: str = "") -> str:
 
 
 def say_heard(heard: list[tuple[str, str]], rng: np.random.Generator) -> str:
-    """Say that things sound, each a name and an adverb (or ""), in any order, in one of the ways people do."""
+    """A caption of things that sound, each a name and an adverb (or ""), in random order and wording."""
     continuous = rng.random() < 0.3
     phrases = [heard_phrase(heard[i][0], continuous, heard[i][1]) for i in rng.permutation(len(heard))]
     caption = phrases[0]
@@ -149,7 +149,7 @@ def say_heard(heard: list[tuple[str, str]], rng: np.random.Generator) -> str:
 
 
 def heard_caption(clip: Clip, style: Style, rng: np.random.Generator) -> str:
-    """What a person says who hears the clip: "a bell rings while rain falls"."""
+    """A caption of what is heard: "a bell rings while rain falls"."""
     loud = np.mean(style.gains)
     adverbs = [("loudly" if event.gain > loud else "softly") if style.adverbs else "" for event in clip.events]
     return say_heard([(event.name, adverb) for event, adverb in zip(clip.events, adverbs)], rng)

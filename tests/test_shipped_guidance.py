@@ -1,8 +1,6 @@
 """The language model and the matcher of guided decoding have the scores that scores.json says, measured anew."""
 
-import importlib.util
 import json
-from types import ModuleType
 
 import pytest
 import torch
@@ -10,27 +8,21 @@ from conftest import MINIATURE
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from lightning_modules.networks.clap.encoder import ClapEncoder
+from miniature.make.gpt2 import gpt2_scores
+from miniature.make.matcher import matcher_scores
 from miniature.vocabulary import THINGS
 
 SCORES = json.loads((MINIATURE / "scores.json").read_text())
 
 
-def script(name: str) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, MINIATURE / f"{name}.py")
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 def test_gpt2() -> None:
     model = GPT2LMHeadModel.from_pretrained(MINIATURE / "gpt2").eval()
-    measured = script("make_gpt2").gpt2_scores(model, AutoTokenizer.from_pretrained(MINIATURE / "gpt2"))
+    measured = gpt2_scores(model, AutoTokenizer.from_pretrained(MINIATURE / "gpt2"))
     assert measured["perplexity"] == pytest.approx(SCORES["gpt2"]["perplexity"], rel=1e-3)
 
 
 def test_matcher() -> None:
-    measured = script("make_matcher").matcher_scores(ClapEncoder.from_pretrained(MINIATURE / "matcher"))
+    measured = matcher_scores(ClapEncoder.from_pretrained(MINIATURE / "matcher"))
     assert measured == pytest.approx({name: SCORES["matcher"][name] for name in measured}, abs=0.02)
 
 

@@ -53,7 +53,7 @@ def command(name: str, root: Path, *more: str, strategies: tuple[str, ...] = ())
 
 
 def no_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datamodules.clip_reader.decode_sound", lambda *_: pytest.fail("a sound was read"))
+    monkeypatch.setattr("datamodules.clip_reader.decode_audio", lambda *_: pytest.fail("a sound was read"))
 
 
 @pytest.mark.parametrize("strategies", [(), ("noise_injection",)])
@@ -382,7 +382,7 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
     module.decoder.generate = lambda x, longest: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
     module.clap.network.embed_audio = lambda waveforms, num_samples: memory[[3, 0]]
     audio = torch.zeros(2, 10, dtype=torch.int16), torch.full((2,), 10)
-    module.test_step(ClipBatch(["a", "b"], True, *audio, None, [["x"], ["y"]], [[], []]), 0)
+    module.test_step(ClipBatch(["a", "b"], *audio, None, [["x"], ["y"]], [[], []]), 0)
     torch.testing.assert_close(decoded[0], memory[[3, 0]] + 0.5)
 
 

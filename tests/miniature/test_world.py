@@ -9,9 +9,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from earshot.errors import InputError
-from miniature import ensure_split, world
-from miniature.corpora import SPLITS, clip_sample, sentences, write_sentences
+from miniature import world
+from miniature.corpora import SPLITS, clip_sample, sentences
 from miniature.sounds import SYNTHESISERS
 from miniature.vocabulary import OFF_SCREEN, SILENT, SOUNDING, THINGS, word_list
 from miniature.world import AUDIOCAPS, AUDIOSET
@@ -99,30 +98,10 @@ def test_splits_share_no_clip() -> None:
     assert len(sounds) == 5 * len(SPLITS)
 
 
-def test_split_is_written_once_and_again_when_the_settings_change(tmp_path) -> None:
-    ensure_split(tmp_path, "audiocaps/val", max_clips=3)
-    index = tmp_path / "audiocaps/val/index.json"
-    written = index.stat().st_mtime_ns
-    ensure_split(tmp_path, "audiocaps/val", max_clips=3)
-    assert index.stat().st_mtime_ns == written
-    ensure_split(tmp_path, "audiocaps/val", max_clips=4)
-    assert sum(shard["nsamples"] for shard in json.loads(index.read_text())["shardlist"]) == 4
-
-
-def test_somebody_elses_shards_are_not_overwritten(tmp_path) -> None:
-    (tmp_path / "audiocaps/val").mkdir(parents=True)
-    (tmp_path / "audiocaps/val/000000.tar").write_bytes(b"real")
-    with pytest.raises(InputError, match="found other files"):
-        ensure_split(tmp_path, "audiocaps/val", max_clips=3)
-    assert (tmp_path / "audiocaps/val/000000.tar").read_bytes() == b"real"
-
-
-def test_sentences_share_none_and_are_as_many(tmp_path) -> None:
+def test_sentences_share_none_and_are_as_many() -> None:
     audible, inaudible = sentences(count=300)
     assert len(set(audible)) == len(set(inaudible)) == 300
     assert not set(audible) & set(inaudible)
     participles = {thing.verbs[1] for thing in THINGS.values() if thing.verbs}
     assert any(participles & set(sentence.split()) for sentence in inaudible)  # no single word gives it away
     assert any("that is" in sentence and " on the " not in sentence for sentence in inaudible)  # nor a scene's absence
-    write_sentences(tmp_path)
-    assert len((tmp_path / "sentences/audible.txt").read_text().splitlines()) == 2000

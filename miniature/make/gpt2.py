@@ -1,32 +1,28 @@
-"""Make the miniature's small GPT-2: `python assets/miniature/make_gpt2.py`; scores go to scores.json.
+"""The small GPT-2, which is the language model of guided decoding.
 
-As a language model from the web it has read more of what is seen than of what is heard (60 to 40), and names things
+Like a language model of web text it has read more of what is seen than of what is heard (60 to 40). It names things
 before their colour: otherwise the first word would decide whether a sentence can be audible. Some of its texts begin
-with the objects that they are about, so that prompts with keywords mean something to it.
+with the objects that they are about, so that keywords in a prompt have an effect.
 """
 
 import math
-import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
-
-from make import clips, run, train
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-
 from miniature import world
-from miniature.vocabulary import COLOURS, SCENES, THINGS, a
+from miniature.make.training import clips, train
+from miniature.vocabulary import COLOURS, SCENES, THINGS, a, without_article
 from miniature.world import AUDIOCAPS, Clip
 
-SEEN = 0.6  # of the texts say what is seen
+SEEN_SHARE = 0.6  # of the texts say what is seen
 KEYWORDS = 0.3  # of the texts begin with objects
 STEPS = 500
 BATCH = 64
@@ -36,7 +32,7 @@ HEARD_NOUN = {name: thing.heard.split()[-1] for name, thing in THINGS.items() if
 def seen_text(clip: Clip, rng: np.random.Generator) -> str:
     """What is seen, with attributes after the noun: "a bell that is red and a tree on the grass".
 
-    One in five says of what it sees what it does, which makes it no more audible: "a bell ringing on the grass".
+    One in five says what the things do, which makes it no more audible: "a bell ringing on the grass".
     """
     doing, colours, scene = rng.random(3) < (0.2, 0.7, 0.7)
     phrases = []
@@ -50,16 +46,11 @@ def seen_text(clip: Clip, rng: np.random.Generator) -> str:
     return " and ".join(phrases) + (f" on the {clip.scene}" if scene or doing else "")
 
 
-def after_article(text: str) -> str:
-    """Without the article it begins with: prompts end with one."""
-    return text.removeprefix("a ").removeprefix("an ")
-
-
 def texts(purpose: str) -> Iterator[str]:
-    """Endless texts of a purpose's own."""
+    """Endless texts that only `purpose` uses; they lack the article that prompts end with."""
     for clip, rng in clips(purpose, AUDIOCAPS):
-        seen = rng.random() < SEEN
-        text = after_article(seen_text(clip, rng) if seen else world.heard_caption(clip, AUDIOCAPS, rng))
+        seen = rng.random() < SEEN_SHARE
+        text = without_article(seen_text(clip, rng) if seen else world.heard_caption(clip, AUDIOCAPS, rng))
         if rng.random() < KEYWORDS:
             names = [name for name, _, _ in clip.placed] if seen else [event.name for event in clip.events]
             nouns = [str(THINGS[n].seen) if seen else HEARD_NOUN[n] for n in rng.permutation(names)[:2]]
@@ -85,15 +76,15 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def token_loss(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, batch: list[str]) -> Tensor:
-    """Mean negative log-likelihood of a token, the end among them."""
+    """Mean negative log-likelihood of a token, the end token included."""
     encoded = tokenizer([f"<|endoftext|>{text}<|endoftext|>" for text in batch], padding=True, return_tensors="pt")
     tokens, mask = encoded["input_ids"], encoded["attention_mask"]
     logits = model(tokens[:, :-1], attention_mask=mask[:, :-1]).logits  # (B, L - 1, vocabulary)
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].masked_fill(mask[:, 1:] == 0, -100).flatten())
 
 
-def make_gpt2() -> tuple[list, dict]:
-    """Three layers of 128."""
+def make(root: Path) -> dict[str, float]:
+    """Train three layers of width 128."""
     tokenizer = make_tokenizer()
     end = tokenizer.eos_token_id
     config = GPT2Config(
@@ -104,18 +95,16 @@ def make_gpt2() -> tuple[list, dict]:
 
     def losses() -> Iterator[Tensor]:
         while True:
-            yield token_loss(model, tokenizer, [next(stream) for _ in range(BATCH)])
+            yield token_loss(model, tokenizer, list(islice(stream, BATCH)))
 
     train(list(model.parameters()), losses(), STEPS, 2e-3, "gpt2")
-    return [model.eval(), tokenizer], gpt2_scores(model, tokenizer)
+    model.eval().save_pretrained(root / "gpt2")
+    tokenizer.save_pretrained(root / "gpt2")
+    return gpt2_scores(model, tokenizer)
 
 
 @torch.no_grad()
 def gpt2_scores(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
-    """Perplexity of a token of 500 texts held out."""
-    stream = texts("gpt2 held out")
-    return {"perplexity": math.exp(token_loss(model, tokenizer, [next(stream) for _ in range(500)]).item())}
-
-
-if __name__ == "__main__":
-    run("gpt2", __doc__, make_gpt2)
+    """Perplexity per token on 500 held-out texts."""
+    held_out = list(islice(texts("gpt2 held out"), 500))
+    return {"perplexity": math.exp(token_loss(model, tokenizer, held_out).item())}
