@@ -9,11 +9,11 @@ import ot
 import pytest
 import torch
 from conftest import REPOSITORY
+
 from docs.examples.best_of_samples import BestOfSamples
 from docs.examples.distinct import distinct
 from docs.examples.nearest_mean import NearestMean
 from docs.examples.sliced_wasserstein import SlicedWasserstein
-
 from evaluation.captions_file import read_captions
 from lightning_modules.contracts import Criterion, Guidance, InferenceStrategy
 from lightning_modules.strategies.nearest_neighbour import NearestNeighbour
@@ -43,6 +43,7 @@ def scores_of(run: str) -> dict[str, float]:
     return json.loads(Path(f"runs/{run}/test-1/scores.json").read_text())
 
 
+# --8<-- [start:criterion]
 def test_sliced_wasserstein_is_the_distance_in_one_dimension() -> None:
     """POT's exact solver on each slice; also with more points on one side than on the other."""
     criterion: Criterion = SlicedWasserstein(num_projections=5).eval()
@@ -58,6 +59,9 @@ def test_sliced_wasserstein_is_the_distance_in_one_dimension() -> None:
     assert float(measures["largest_slice"]) == pytest.approx(exact.amax(1).mean().item(), rel=1e-5)
     loss.backward()
     assert audio.grad is not None and audio.grad.abs().sum() > 0
+
+
+# --8<-- [end:criterion]
 
 
 def test_sliced_wasserstein_trains(in_tmp_path: Path, world_root: Path) -> None:

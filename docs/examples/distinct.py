@@ -5,8 +5,6 @@ from typing import Any
 import lightning as L
 from torch import distributed
 
-from evaluation.caption_metrics import words
-
 
 class Distinct(L.Callback):
     """Logs test/distinct_<n>, the share of n-grams in all captions that occur for the first time.
@@ -43,6 +41,6 @@ class Distinct(L.Callback):
 
 def distinct(captions: list[str], n: int) -> float:
     """The share of distinct n-grams among all n-grams; 0 where there is none."""
-    tokens = [words(caption) for caption in captions]
-    ngrams = [text[start : start + n] for text in tokens for start in range(len(text) - n + 1)]
+    texts = [tuple(caption.lower().split()) for caption in captions]
+    ngrams = [text[start : start + n] for text in texts for start in range(len(text) - n + 1)]
     return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
