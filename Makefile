@@ -114,3 +114,7 @@ metrics: install  ## fetch what METEOR and SPICE need (Java does the rest)
 clean:  ## remove the environment and caches; runs, exports and data stay
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: docs
+docs: install  ## the documentation, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
