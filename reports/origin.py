@@ -13,6 +13,7 @@ import yaml
 
 HEADING = "## How this was measured"
 PACKAGES = ("torch", "transformers", "lightning", "earshot")
+SEEDS = "seeds (of the fit whose export was tested, else of the test)"
 
 
 def origin(command: Sequence[str]) -> list[str]:
@@ -28,8 +29,8 @@ def seeds(rows: Mapping[str, Sequence[Path]]) -> str:
     """The seeds of the training runs whose captions files are compared."""
     found = {name: ", ".join(map(_training_seed, paths)) for name, paths in rows.items()}
     if len(set(found.values())) == 1:
-        return f"seeds of the training runs, in every row: {next(iter(found.values()))}"
-    return "seeds of the training runs: " + "; ".join(f"{name} {each}" for name, each in found.items())
+        return f"{SEEDS}, in every row: {next(iter(found.values()))}"
+    return f"{SEEDS}: " + "; ".join(f"{name} {each}" for name, each in found.items())
 
 
 def section_of(path: Path) -> list[str]:

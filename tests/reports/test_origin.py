@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reports.__main__ import main
-from reports.origin import section_of, seeds
+from reports.origin import SEEDS, section_of, seeds
 
 CAPTIONS = 'clip_id,caption,references\na,a dog,"[""a dog barks""]"\nb,rain,"[""rain falls""]"\n'
 
@@ -39,8 +39,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_seeds_are_those_of_the_training_runs(runs: Path) -> None:
     rows = {name: [runs / "runs" / name / "test-1" / "captions.csv"] for name in ("method", "image", "pretrained")}
     found = seeds(rows | {"both": rows["method"] + rows["pretrained"], "mine": [runs / "mine.csv"]})
-    assert found == "seeds of the training runs: method 7; image 7; pretrained 42; both 7, 42; mine unknown"
-    assert seeds({"a": rows["method"], "b": rows["image"]}) == "seeds of the training runs, in every row: 7"
+    assert found == f"{SEEDS}: method 7; image 7; pretrained 42; both 7, 42; mine unknown"
+    assert seeds({"a": rows["method"], "b": rows["image"]}) == f"{SEEDS}, in every row: 7"
 
 
 def test_a_report_ends_with_how_it_was_measured(runs: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_report_ends_with_how_it_was_measured(runs: Path) -> None:
     (command,) = (entry for entry in entries if entry.startswith("command: "))
     words = shlex.split(command.removeprefix("command: `").removesuffix("`"))
     assert words[:3] == ["python", "-m", "reports"] and words[3 : 3 + len(arguments)] == arguments
-    assert entries[0] == "clips: N = 2" and entries[1] == "seeds of the training runs, in every row: 7"
+    assert entries[0] == "clips: N = 2" and entries[1] == f"{SEEDS}, in every row: 7"
     assert any("bootstrap intervals over clips" in entry for entry in entries)
     (versions,) = (entry for entry in entries if entry.startswith("versions: "))
     assert re.search(r"Python 3\.\d+\.\d+, torch \d\S+, transformers \d\S+, lightning \d\S+, earshot ", versions)
@@ -64,5 +64,5 @@ def test_the_papers_page_repeats_how_its_reports_were_measured(runs: Path) -> No
     main(["compare", "ot=runs/method/test-1", "--no-java", "--samples", "50", "--output", "a.md"])
     main(["paper", "--audiocaps", "a.csv", "--output", "dali.md"])
     entries = section_of(runs / "dali.md")
-    assert "audiocaps: seeds of the training runs, in every row: 7" in entries
+    assert f"audiocaps: {SEEDS}, in every row: 7" in entries
     assert any(entry.startswith("command: `python -m reports paper") for entry in entries)
