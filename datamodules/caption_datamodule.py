@@ -13,7 +13,7 @@ from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import CaptionBatch, Captions
 from datamodules.packed_splits import PackedSplits
-from datamodules.settings import is_fitting, require_at_least, trainer_of
+from datamodules.settings import require_at_least, trainer_of
 from datamodules.shards import Shard, read_index, read_samples
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
@@ -132,7 +132,7 @@ class CaptionDataModule(PackedSplits):
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the order of the captions."""
-        if self.train is None or not is_fitting(self):
+        if self.train is None:
             return {}
         captions = self.captions_of(self.train)
         return {

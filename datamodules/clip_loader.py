@@ -7,6 +7,7 @@ that a run resumes from one integer, the position. These are not DataLoaders, wh
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,24 +23,16 @@ from earshot.errors import InputError
 Item = tuple[ClipBatch, list[str]] | InputError  # a batch and what was broken in it
 
 
+@dataclass(eq=False)
 class ClipStream(IterableDataset[Item]):
     """The batches of each worker's share; yields an InputError, which raised in a worker would become a traceback."""
 
-    def __init__(
-        self,
-        shards: list[Shard],
-        shares: list[Share],
-        reader: ClipReader,
-        batch_size: int,
-        skip_broken: bool = False,
-        skip: frozenset[str] = frozenset(),
-    ) -> None:
-        self.shards = shards
-        self.shares = shares
-        self.reader = reader
-        self.batch_size = batch_size
-        self.skip_broken = skip_broken
-        self.skip = skip
+    shards: list[Shard]
+    shares: list[Share]
+    reader: ClipReader
+    batch_size: int
+    skip_broken: bool = False
+    skip: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Item]:
         """Batches of the share of the worker that runs this."""
@@ -109,6 +102,7 @@ def _run(stream: ClipStream, num_workers: int) -> Iterator[tuple[ClipBatch, list
         yield item
 
 
+@dataclass(eq=False)
 class TrainLoader(KeepsNoState):
     """Training batches, reshuffled every epoch, as many on each rank.
 
@@ -125,32 +119,23 @@ class TrainLoader(KeepsNoState):
         InputError: too few clips for a batch.
     """
 
-    def __init__(
-        self,
-        shards: list[Shard],
-        clip_format: ClipFormat,
-        batch_size: int,
-        order: BatchOrder = ALONE,
-        *,
-        num_workers: int = 0,
-        window: int = 512,
-        skip_broken: bool = False,
-        captions: Mapping[str, list[str]] | None = None,
-    ) -> None:
-        self.shards = shards
-        self.clip_format = clip_format
-        self.batch_size = batch_size
-        self.order = order
-        self.num_workers = num_workers
-        self.window = window
-        self.skip_broken = skip_broken
-        self.captions = captions
-        self.counts = [shard.num_samples for shard in shards]
+    shards: list[Shard]
+    clip_format: ClipFormat
+    batch_size: int
+    order: BatchOrder = ALONE
+    num_workers: int = 0
+    window: int = 512
+    skip_broken: bool = False
+    captions: Mapping[str, list[str]] | None = None
+
+    def __post_init__(self) -> None:
+        self.counts = [shard.num_samples for shard in self.shards]
         self.broken: set[str] = set()
         if not len(self):
+            size, world_size = self.batch_size, self.order.world_size
             raise InputError(
-                f"expected at least {batch_size * order.world_size} clips in {shards[0].path.parent}, a batch of "
-                f"{batch_size} on each of {order.world_size} devices, found {sum(self.counts)}; lower batch_size"
+                f"expected at least {size * world_size} clips in {self.shards[0].path.parent}, a batch of {size} on "
+                f"each of {world_size} devices, found {sum(self.counts)}; lower batch_size"
             )
 
     def __len__(self) -> int:
@@ -202,6 +187,7 @@ class TrainLoader(KeepsNoState):
                 warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
 
 
+@dataclass(eq=False)
 class EvalLoader:
     """Every clip once over all ranks, in the order of the shards; filler batches give each rank as many.
 
@@ -214,23 +200,15 @@ class EvalLoader:
         skip: ids of clips to leave out.
     """
 
-    def __init__(
-        self,
-        shards: list[Shard],
-        clip_format: ClipFormat,
-        batch_size: int,
-        order: BatchOrder = ALONE,
-        *,
-        num_workers: int = 0,
-        skip: frozenset[str] = frozenset(),
-    ) -> None:
-        self.shards = shards
-        self.clip_format = clip_format
-        self.batch_size = batch_size
-        self.order = order
-        self.num_workers = num_workers
-        self.skip = skip
-        self.counts = [shard.num_samples for shard in shards]
+    shards: list[Shard]
+    clip_format: ClipFormat
+    batch_size: int
+    order: BatchOrder = ALONE
+    num_workers: int = 0
+    skip: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.counts = [shard.num_samples for shard in self.shards]
 
     def __len__(self) -> int:
         """Batches, filler batches included."""

@@ -12,7 +12,7 @@ import torch
 from datamodules.batch_order import BatchOrder
 from datamodules.caption_table import read_rows
 from datamodules.clips import SentenceBatch
-from datamodules.settings import is_fitting, require_at_least, require_same, seed_or_default, trainer_of
+from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 
@@ -116,7 +116,7 @@ class SentenceDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the order of the sentences."""
-        if not self.parts or not is_fitting(self):
+        if not self.parts:
             return {}
         sentences = self.sentences("train")
         return {

@@ -31,18 +31,14 @@ def trainer_of(data: L.LightningDataModule) -> L.Trainer:
     return data.trainer
 
 
-def is_fitting(data: L.LightningDataModule) -> bool:
-    """Whether the command is fit; other commands may change the settings that a run was trained with."""
-    return trainer_of(data).state.fn == TrainerFn.FITTING
-
-
 def require_same(data: L.LightningDataModule, in_checkpoint: dict[str, Any]) -> None:
     """Refuse to resume a fit with other settings than it began with; other commands may change them.
 
     Raises:
         InputError: a setting in the datamodule's state differs.
     """
-    for name, found in data.state_dict().items() if is_fitting(data) else ():
+    settings = data.state_dict() if trainer_of(data).state.fn == TrainerFn.FITTING else {}
+    for name, found in settings.items():
         if found != in_checkpoint.get(name):
             raise InputError(
                 f"expected {name} {in_checkpoint.get(name)} as in the checkpoint, found {found}; resume with the "

@@ -1,8 +1,8 @@
-"""Packed splits: WebDataset tars and webdataset's own wids index, which holds the sample count of each tar.
+"""Packed splits: WebDataset tars, and the wids index of webdataset with the sample count of each tar.
 
-A sample is its JSON, first, with the clip's id, captions, labels and the CRC-32 of its media; then its media:
-`<key>.wav` or `<key>.flac`, and `<key>.0.jpg` to `<key>.9.jpg`. The key is the id with its dots quoted, since
-webdataset ends a key at the first dot.
+A sample begins with its JSON, which has the clip's id, captions, labels and the CRC-32 of its media. The media follow:
+`<key>.wav` or `<key>.flac`, and `<key>.0.jpg` to `<key>.9.jpg`. The key is the id with its dots quoted, since a key
+ends at the first dot for webdataset.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class Shard:
 
 @dataclass
 class Sample:
-    """An undecoded sample: its JSON and those of its media that were asked for, by extension."""
+    """An undecoded sample: its JSON, and the media that were asked for, by extension."""
 
     shard: Path
     key: str
@@ -70,7 +70,7 @@ def read_index(folder: Path) -> list[Shard]:
 
 
 def index_digest(shards: list[Shard]) -> str:
-    """A short digest of the shards' names and sample counts, the same wherever the split lies."""
+    """A short digest of the shards' names and sample counts; it does not depend on the folder."""
     text = "".join(f"{shard.path.name} {shard.num_samples}\n" for shard in shards)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -80,14 +80,14 @@ def write_shards(
     samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]],
     samples_per_shard: int = 500,
 ) -> list[Shard]:
-    """Pack samples into `folder`: 000000.tar ... and, last, the index; same samples, same bytes.
+    """Pack samples into `folder`: 000000.tar ... and, last, the index; the same samples give the same bytes.
 
-    A writer that is killed leaves no index, so that its folder cannot pass for a split.
+    A killed writer leaves no index, without which the folder is not read as a split.
 
     Args:
         folder: made where missing.
         samples: clip id, media by extension, and the JSON's other content (`captions`, `labels`, anything).
-        samples_per_shard: the last shard has what is left.
+        samples_per_shard: the last shard may have fewer.
 
     Raises:
         InputError: no sample, or an id twice.
@@ -131,9 +131,9 @@ def _add_sample(tar: tarfile.TarFile, clip_id: str, media: dict[str, bytes], rec
 def read_samples(
     shard: Shard, start: int, stop: int, wanted: Callable[[dict[str, Any]], Collection[str]]
 ) -> Iterator[Sample]:
-    """Samples `start` to `stop` - 1 of a shard, with the media that `wanted` names on seeing the JSON.
+    """Samples `start` to `stop` - 1 of a shard; `wanted` gets each JSON and returns the extensions to read.
 
-    Media that are not wanted are passed over without being checked.
+    Other media are skipped and not checked.
 
     Raises:
         InputError: the tar cannot be read, holds other than the promised number of samples, misses a wanted

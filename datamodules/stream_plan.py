@@ -1,8 +1,8 @@
 """Who reads which samples: plans made of the shards' sample counts alone, the same on every rank.
 
-The samples of a split are thought of as one line, shard after shard. Each worker of each rank gets a stretch
-of that line and yields whole batches of it. PyTorch's DataLoader takes batches from its workers in turn, so
-that worker w of a rank makes the rank's batches w, w + workers, w + 2 * workers, ...
+The shards of a split are laid end to end. Each worker of each rank reads a contiguous stretch of samples and yields
+whole batches of it. PyTorch's DataLoader takes batches from its workers in turn, so that worker w of a rank makes the
+rank's batches w, w + workers, w + 2 * workers, ...
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def train_share(
 
     Args:
         counts: samples in each shard.
-        window: samples are shuffled among so many neighbours.
+        window: samples are shuffled among this many neighbours.
         first_step: the rank's batches before this one are left out.
     """
     offset, batches = _run(train_steps(counts, batch_size, world), workers, worker)
@@ -80,14 +80,14 @@ def train_share(
 
 
 def eval_steps(counts: list[int], batch_size: int, world: int) -> int:
-    """Batches of every rank, fillers included."""
+    """Batches of every rank, filler batches included."""
     return _ceil_div(_ceil_div(sum(counts), world), batch_size)
 
 
 def eval_share(
     counts: list[int], batch_size: int, *, world: int = 1, rank: int = 0, workers: int = 1, worker: int = 0
 ) -> Share:
-    """A worker's share of an evaluation, in order: over all workers and ranks every sample once."""
+    """A worker's share of an evaluation, in order; all workers and ranks together read every sample once."""
     first, last = (sum(counts) * number // world for number in (rank, rank + 1))
     offset, batches = _run(_ceil_div(last - first, batch_size), workers, worker)
     start, stop = (min(first + number * batch_size, last) for number in (offset, offset + batches))
@@ -101,13 +101,13 @@ def _ceil_div(dividend: int, divisor: int) -> int:
 
 
 def _run(batches: int, workers: int, worker: int) -> tuple[int, int]:
-    """The first of a worker's batches when they are dealt out as unbroken runs, and how many they are."""
+    """A worker's first batch and its number of batches, when each worker gets a contiguous run of them."""
     each, more = divmod(batches, workers)
     return worker * each + min(worker, more), each + (worker < more)
 
 
 def _cut(counts: list[int], order: list[int], start: int, length: int) -> list[Piece]:
-    """`length` samples from `start` on of the shards laid end to end in `order`, and round again."""
+    """`length` samples from `start` on, of the shards laid end to end in `order`; after the last comes the first again."""
     pieces = []
     start %= sum(counts)
     number = 0

@@ -1,6 +1,7 @@
 """Batches of texts that fit in memory: as many on every rank, from any position."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from earshot.errors import InputError
 B = TypeVar("B")
 
 
+@dataclass(eq=False)
 class TextLoader(KeepsNoState, Generic[B]):
     """Batches of `count` texts, shuffled every epoch, or in order and each text exactly once.
 
@@ -26,23 +28,18 @@ class TextLoader(KeepsNoState, Generic[B]):
         InputError: too few texts for a batch.
     """
 
-    def __init__(
-        self,
-        count: int,
-        make_batch: Callable[[np.ndarray], B],
-        batch_size: int,
-        order: BatchOrder = ALONE,
-        shuffle: bool = True,
-    ) -> None:
-        self.count = count
-        self.make_batch = make_batch
-        self.batch_size = batch_size
-        self.order = order
-        self.shuffle = shuffle
+    count: int
+    make_batch: Callable[[np.ndarray], B]
+    batch_size: int
+    order: BatchOrder = ALONE
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
         if not len(self):
+            size, world_size = self.batch_size, self.order.world_size
             raise InputError(
-                f"expected at least {batch_size * order.world_size} texts, a batch of {batch_size} on each of "
-                f"{order.world_size} devices, found {count}; lower batch_size"
+                f"expected at least {size * world_size} texts, a batch of {size} on each of {world_size} devices, "
+                f"found {self.count}; lower batch_size"
             )
 
     def __len__(self) -> int:

@@ -70,7 +70,7 @@ def forbidden(module: str, imported: str) -> bool:
         return not inside(imported, ERRORS, "datamodules.clips", "datamodules.contracts", *parts)
     allowed = {
         "earshot": ("earshot",),
-        "datamodules": (ERRORS, "datamodules"),
+        "datamodules": (ERRORS, "earshot.atomic", "datamodules"),
         "evaluation": (ERRORS, "datamodules", "evaluation"),
         "callbacks": (ERRORS, "datamodules", "evaluation", "callbacks"),
         "reports": (ERRORS, "datamodules", "evaluation", "reports"),
