@@ -1,4 +1,4 @@
-"""The audibility classifier h_a: can what a sentence says be heard? (Audibility guidance, section 3 and Eq. 2)."""
+"""The audibility classifier h_a: is what a sentence describes audible? (Audibility guidance, section 3, Eq. 2)."""
 
 from pathlib import Path
 from typing import Any
