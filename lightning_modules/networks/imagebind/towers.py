@@ -48,7 +48,7 @@ class BiasedAttention(Attention):
 class CausalAttention(Attention):
     """Causal attention; the keys and values of earlier tokens may be given."""
 
-    def forward(  # type: ignore[override]
+    def attend(
         self, tokens: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attend.
@@ -130,7 +130,7 @@ class TextTower(nn.Module):
         kept = []
         block: Any
         for layer, block in enumerate(self.blocks):
-            attended, own = block.attn(block.norm1(tokens), mask, None if past is None else past[layer])
+            attended, own = block.attn.attend(block.norm1(tokens), mask, None if past is None else past[layer])
             tokens = tokens + attended
             tokens = tokens + block.mlp(block.norm2(tokens))
             kept.append(own)
