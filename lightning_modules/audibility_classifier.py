@@ -1,4 +1,4 @@
-"""The audibility classifier h_a: can what a sentence says be heard? (Audibility guidance, section 3 and Eq. 2)."""
+"""The audibility classifier h_a: is what a sentence describes audible? (Audibility guidance, section 3, Eq. 2)."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
 from datamodules.clips import SentenceBatch
@@ -146,5 +146,9 @@ class AudibilityClassifier(L.LightningModule):
 
 
 def _scores(prefix: str) -> MetricCollection:
-    metrics = {"accuracy": BinaryAccuracy(), "f1": BinaryF1Score(), "auroc": BinaryAUROC()}
-    return MetricCollection(metrics, prefix=prefix)  # type: ignore[arg-type]
+    metrics: dict[str, Metric | MetricCollection] = {
+        "accuracy": BinaryAccuracy(),
+        "f1": BinaryF1Score(),
+        "auroc": BinaryAUROC(),
+    }
+    return MetricCollection(metrics, prefix=prefix)

@@ -232,7 +232,7 @@ class ClapPrefixDecoder(L.LightningModule):
         """Take the decoder of a folder that `export` wrote, if it was trained as this run is set.
 
         Raises:
-            InputError: with another CLAP, other strategies, or on texts in place of sounds; or no such folder.
+            InputError: it was trained with another CLAP, other strategies or other embeddings; or no such folder.
         """
         try:
             found = json.loads((folder / TRAINED_WITH).read_text())

@@ -30,7 +30,7 @@ class GuidedCaptioner(L.LightningModule):
         matcher: embeds audio and texts in one space.
         language_model: folder or hub id of a causal language model.
         classifier: folder or hub id of an audibility classifier; None does without it, and without metric A.
-        positive: the classifier's label for what can be heard.
+        positive: the classifier's label of audible sentences.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""DALI's prefix tuning: soft tokens that make an image captioner say what is heard (section 3.1, Eq. 1)."""
+"""DALI's prefix tuning: soft tokens that make an image captioner describe sounds (section 3.1, Eq. 1)."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lightning_modules.schedules.warmup_cosine import warmup_cosine
 
 
 class LlavaPrefixTuning(L.LightningModule):
-    """Fit: soft tokens, after the image in the prompt, on captions of what is heard. Test, predict: captions.
+    """Fit: soft tokens, after the image in the prompt, on captions of the sounds. Test, predict: captions.
 
     Nothing else trains. The loss is that of the captions' tokens alone. The export is a peft adapter.
 
@@ -91,8 +91,7 @@ class LlavaPrefixTuning(L.LightningModule):
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The loss, a mean over all tokens of all ranks."""
         if batch.valid:
-            loss, tokens = self.loss(batch)
-            self.val_loss.update(loss, weight=tokens)
+            self.val_loss.update(*self.loss(batch))
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:

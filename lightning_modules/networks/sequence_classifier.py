@@ -44,7 +44,7 @@ class SequenceClassifier(nn.Module):
 
     @property
     def prompt(self) -> str | None:
-        """What its sentences began with in training, if its configuration says so."""
+        """The prompt that its training sentences began with, if its configuration names one."""
         return getattr(self.model.config, "audibility_prompt", None)
 
     def label_index(self, label: str) -> int:

@@ -28,8 +28,8 @@ class ConvBlock(nn.Module):
     def forward(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, F, M) and the frames of each clip, (B,), both halved on the way out.
 
-        What lies after a clip's end is set to zero before each convolution, which finds zeros beyond the edge of the
-        clip alone: with this a clip's result does not depend on its batch.
+        The frames after a clip's end are set to zero before each convolution, as its zero padding would be for the clip
+        alone, so that a clip's result does not depend on its batch.
         """
         frames = cut(F.relu(self.bn1(self.conv1(frames))), num_frames)
         frames = F.relu(self.bn2(self.conv2(frames)))
@@ -52,7 +52,7 @@ class Cnn14(nn.Module):
         sampling_rate: of the waveforms that `features` expects, in Hz.
         hop_length: samples between two frames.
         max_frequency: upper edge of the mel filters, in Hz.
-        max_seconds: longer sounds are cut; None takes any length.
+        max_seconds: longer audio is cut; None takes any length.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Cnn14(nn.Module):
     def features(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms (B, T) and their lengths (B,) to frames (B, F, 64) in decibels and their numbers (B,).
 
-        A sound too short for the halvings is heard with silence after it.
+        Audio too short for the halvings is padded with silence.
         """
         return self.log_mel(*at_least(waveforms, num_samples, (self.least_frames - 1) * self.log_mel.hop_length))
 

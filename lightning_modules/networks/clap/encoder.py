@@ -1,7 +1,7 @@
-"""CLAP: sounds and sentences as points of one sphere. Three kinds of model behind one door.
+"""CLAP: embeds audio and text in one space. One class loads three kinds of model.
 
-WavCaps' with CNN14 or HTSAT (`from_checkpoint`, the authors' file), LAION's (`from_pretrained`, transformers'
-folder or hub id), and small ones with CNN14 (`from_pretrained`, the folder that `save_pretrained` wrote).
+These are WavCaps' CLAP with CNN14 or HTSAT (`from_checkpoint`, the authors' file), LAION's (`from_pretrained`, a folder
+or hub id of transformers), and small ones with CNN14 (`from_pretrained`, a folder that `save_pretrained` wrote).
 """
 
 import hashlib
@@ -28,7 +28,7 @@ NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class ClapEncoder(nn.Module):
-    """Embeds sounds and sentences; sets of both lie apart on the sphere, which is the modality gap.
+    """Embeds audio and text on the unit sphere, where the two form separate clusters: the modality gap.
 
     Args:
         audio_encoder: `Cnn14` or `Htsat`: `features(waveforms, num_samples)`, then `forward` to (B, width).
@@ -36,7 +36,7 @@ class ClapEncoder(nn.Module):
             token.
         tokenizer: of the text model.
         embedding_dim: D.
-        max_text_tokens: longer sentences are cut.
+        max_text_tokens: longer texts are cut.
         clean_text: lower-case and without punctuation, as WavCaps' CLAP was trained; WSAC's code does not do it.
     """
 
@@ -66,11 +66,11 @@ class ClapEncoder(nn.Module):
 
     @property
     def max_seconds(self) -> float | None:
-        """The longest sound that is heard whole; None for any."""
+        """The longest audio that is encoded whole; None for any length."""
         return self.audio_encoder.max_seconds
 
     def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
-        """Embed sounds, each as if it were alone.
+        """Embed audio, each clip as if it were alone.
 
         Args:
             waveforms: (B, T) at `sampling_rate`, int16, or float in [-1, 1].
@@ -86,7 +86,7 @@ class ClapEncoder(nn.Module):
         return F.normalize(self.audio_proj(self.audio_encoder(features, num_frames)), dim=-1)
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        """B sentences to (B, D), of norm 1."""
+        """B texts to (B, D), of norm 1."""
         if self.clean_text:
             texts = [" ".join(text.lower().translate(NO_PUNCTUATION).split()) for text in texts]
         tokens = self.tokenizer(
@@ -115,9 +115,9 @@ class ClapEncoder(nn.Module):
     def from_checkpoint(
         cls, path: str | Path, tokenizer: str = "bert-base-uncased", clean_text: bool = True
     ) -> "ClapEncoder":
-        """Load the authors' file of WavCaps' CLAP, with CNN14 or HTSAT as its names say.
+        """Load the authors' file of WavCaps' CLAP; the names in it tell CNN14 from HTSAT.
 
-        The data it was trained on are printed where the file says, with a warning where a benchmark is among them.
+        Prints the training data where the file names them, and warns where a benchmark is among them.
 
         Args:
             path: a file that `torch.save` wrote.
@@ -140,8 +140,8 @@ class ClapEncoder(nn.Module):
         """Load what `save_pretrained` wrote, or one of LAION's models in transformers' form.
 
         Args:
-            pretrained_model_name_or_path: a folder, a hub id `laion/...`, or `hf://owner/name`. Any other text is a
-                folder, so that a mistyped path never asks the network.
+            pretrained_model_name_or_path: a folder, a hub id `laion/...`, or `hf://owner/name`; a mistyped path never
+                asks the network.
 
         Raises:
             InputError: no such folder, or one that does not hold a CLAP.
@@ -196,5 +196,5 @@ class ClapEncoder(nn.Module):
 
 
 def projection(width: int, embedding_dim: int) -> nn.Sequential:
-    """The head of either side, of which both families have the same."""
+    """The projection head of the audio or the text side; both families have the same."""
     return nn.Sequential(nn.Linear(width, embedding_dim), nn.ReLU(), nn.Linear(embedding_dim, embedding_dim))

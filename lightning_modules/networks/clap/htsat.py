@@ -1,4 +1,4 @@
-"""HTSAT, the other audio encoder of CLAP: transformers' `ClapAudioModel` behind our features and authors' names."""
+"""HTSAT, the other audio encoder of CLAP: transformers' `ClapAudioModel` with our features and the authors' names."""
 
 import re
 
@@ -9,7 +9,7 @@ from transformers import ClapAudioConfig, ClapAudioModel
 
 from lightning_modules.networks.front_ends.log_mel import LogMel, at_least
 
-NUM_FRAMES = 1024  # the side of the spectrogram folded to a picture, 256, times 4
+NUM_FRAMES = 1024  # the spectrogram is folded to an image of 256 rows, 4 times
 # what the weights do not tell
 DECISIVE = (
     "num_attention_heads",
@@ -34,13 +34,13 @@ RENAMED = (  # authors' name, transformers' name
 class Htsat(nn.Module):
     """A hierarchical token-semantic audio transformer (Chen et al., 2022), by one of two recipes for short clips.
 
-    WavCaps: the spectrogram is stretched to 1,024 frames. LAION: the sound is repeated, as often as it fits whole,
-    and followed by silence. Longer sounds are cut, by both.
+    WavCaps: the spectrogram is stretched to 1,024 frames. LAION: the audio is repeated as often as it fits whole,
+    and padded with silence. Both cut longer audio.
 
     Args:
         config: of transformers' model; the defaults are HTSAT-tiny's, which both CLAPs have.
         log_mel: the spectrogram.
-        max_samples: longest sound; WavCaps' is the longest that fits 1,024 frames.
+        max_samples: longer audio is cut; the default, WavCaps', fills 1,024 frames.
         repeat: True for LAION's recipe.
     """
 

@@ -1,4 +1,4 @@
-"""ImageBind's audio and text towers: sounds and sentences in one space (Girdhar et al., CVPR 2023).
+"""ImageBind's audio and text towers: audio and text in one space (Girdhar et al., CVPR 2023).
 
 The weights are licensed CC BY-NC-SA 4.0. The vision trunk is not needed and not read.
 """
@@ -46,9 +46,9 @@ class BiasedAttention(Attention):
 
 
 class CausalAttention(Attention):
-    """Attention to what came before, of which the keys and values may be given."""
+    """Causal attention; the keys and values of earlier tokens may be given."""
 
-    def forward(  # type: ignore[override]
+    def attend(
         self, tokens: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attend.
@@ -130,7 +130,7 @@ class TextTower(nn.Module):
         kept = []
         block: Any
         for layer, block in enumerate(self.blocks):
-            attended, own = block.attn(block.norm1(tokens), mask, None if past is None else past[layer])
+            attended, own = block.attn.attend(block.norm1(tokens), mask, None if past is None else past[layer])
             tokens = tokens + attended
             tokens = tokens + block.mlp(block.norm2(tokens))
             kept.append(own)
@@ -141,9 +141,9 @@ class TextTower(nn.Module):
         return self.head(self.norm(states[torch.arange(len(states), device=states.device), lengths - 1]))
 
     def forward(self, ids: list[tuple[int, ...]]) -> Tensor:
-        """Embed texts that begin alike, each beginning once: N texts of token ids to (N, D), not of norm 1.
+        """N texts of token ids to (N, D), not of norm 1; a beginning that texts share is encoded once.
 
-        Attention is causal, so what texts have in common has the same states in all of them.
+        Attention is causal, so a common beginning has the same states in all texts.
         """
         beginnings, owners = common_beginnings(ids)
         device = self.pos_embed.device
@@ -157,13 +157,13 @@ class TextTower(nn.Module):
 
 
 class ImageBind(nn.Module):
-    """Embeds sounds and sentences; a matcher for guided decoding.
+    """Embeds audio and text; a matcher for guided decoding.
 
     Args:
         audio: its tower.
         text: its tower.
         tokenizer: CLIP's, which puts a token at the beginning and one at the end.
-        num_clips: of two seconds that a sound is heard in, from its beginning to its end.
+        num_clips: windows of two seconds, spread from the beginning of the audio to its end, that are encoded.
         last_clip_at_end: False spaces them as pytorchvideo did before April 2022: of 10 seconds from 0, 8/3 and 16/3,
             not from 0, 4 and 8.
     """
@@ -183,7 +183,7 @@ class ImageBind(nn.Module):
         self.filterbank = KaldiFilterbank(num_mel_bins=128, sampling_rate=self.sampling_rate)
 
     def clip_starts(self, num_samples: Tensor) -> Tensor:
-        """The first sample of each clip of sounds with (B,) samples: (B, num_clips) int64."""
+        """The first sample of each window of audio with (B,) samples: (B, num_clips) int64."""
         room = (num_samples - int(CLIP_SECONDS * self.sampling_rate)).clamp(min=0)
         steps = self.num_clips - 1 if self.last_clip_at_end else self.num_clips
         return room[:, None] * torch.arange(self.num_clips, device=num_samples.device) // max(1, steps)
@@ -207,10 +207,10 @@ class ImageBind(nn.Module):
         return frames.transpose(1, 2).unflatten(0, (-1, self.num_clips))
 
     def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
-        """Sounds (B, T), int16 or float in [-1, 1] at `sampling_rate`, with (B,) samples each, to (B, D) of norm 1.
+        """Audio (B, T), int16 or float in [-1, 1] at `sampling_rate`, with (B,) samples each, to (B, D) of norm 1.
 
-        A clip's embedding is the mean of those of its clips of two seconds, each of norm 1; the factor 20 that the
-        authors put before the mean is void in a cosine.
+        An embedding is the mean of those of the windows, each of norm 1. The authors' factor of 20 before the mean has
+        no effect on a cosine.
         """
         images = self.features(waveforms, num_samples)  # (B, C, 128, 204)
         embedded = F.normalize(self.audio(images.flatten(0, 1)[:, None]), dim=-1)
@@ -222,7 +222,7 @@ class ImageBind(nn.Module):
         return [tuple(row) for row in self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]]
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        """N sentences to (N, D), of norm 1; the authors' learnt factor is void in a cosine."""
+        """N texts to (N, D), of norm 1; the authors' learnt factor has no effect on a cosine."""
         return F.normalize(self.text(self.token_ids(texts)), dim=-1)
 
     @classmethod

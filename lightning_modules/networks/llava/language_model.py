@@ -22,7 +22,7 @@ IGNORED = -100  # the label of padding
 
 
 class LlavaLanguageModel(nn.Module):
-    """Captions from media tokens that stand where LLaVA's image token is; audio tokens come before image tokens.
+    """Captions from media tokens, which take the place of LLaVA's image token; audio tokens come before image tokens.
 
     The vision tower is not here: image tokens come from `ImageEncoder`, audio tokens from an aligned encoder.
 
@@ -82,9 +82,10 @@ class LlavaLanguageModel(nn.Module):
 
         LLaVA-1.5's template writes a space, and no end, after an answer; its training data had the end.
         """
-        words = self.processor.tokenizer
-        text = self._template(question, answer).rstrip().removesuffix(words.eos_token).rstrip() + words.eos_token
-        prompt, ids = words(self._template(question))["input_ids"], words(text)["input_ids"]
+        tokenizer = self.processor.tokenizer
+        end = tokenizer.eos_token
+        text = self._template(question, answer).rstrip().removesuffix(end).rstrip() + end
+        prompt, ids = (tokenizer(part)["input_ids"] for part in (self._template(question), text))
         if ids[: len(prompt)] != prompt:
             raise InputError(
                 "expected a chat template whose answers follow its generation prompt, found another in the "

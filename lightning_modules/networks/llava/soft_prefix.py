@@ -1,4 +1,4 @@
-"""Soft tokens of the prompt as a peft adapter: rows of the embedding table that no word uses (DALI, section 3.1)."""
+"""Soft tokens of the prompt as a peft adapter: rows of the embedding table that no token uses (DALI, section 3.1)."""
 
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ WHAT = "a tuned prefix (a peft adapter of trainable tokens)"
 def trainable_prefix(llava: LlavaForConditionalGeneration, tokenizer: Any, num_tokens: int) -> PeftModel:
     """Give LLaVA, in place, `num_tokens` soft tokens that train; all the rest is frozen.
 
-    Their ids follow the tokenizer's last word: LLaVA-1.5's table has 62 rows that no word uses. They begin as
-    copies of words drawn at random (Lester et al. 2021, section 3.2, found that better than noise; the paper does
-    not say, the authors begin at noise of deviation 1e-4).
+    Their ids follow the tokenizer's last token: 62 rows of LLaVA-1.5's table belong to no token. They are initialised
+    with the embeddings of random tokens, which Lester et al. (2021, section 3.2) found better than noise. The paper
+    does not say; the authors initialise with noise of standard deviation 1e-4.
 
     Raises:
         InputError: the table has too few free rows.
@@ -34,8 +34,8 @@ def trainable_prefix(llava: LlavaForConditionalGeneration, tokenizer: Any, num_t
         )
     ids = list(range(len(tokenizer), len(tokenizer) + num_tokens))
     model = get_peft_model(llava, TrainableTokensConfig(token_indices=ids, target_modules=["embed_tokens"]))
-    words = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
-    drawn = words[torch.randint(len(words), (num_tokens,))]
+    ordinary = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
+    drawn = ordinary[torch.randint(len(ordinary), (num_tokens,))]
     with torch.no_grad():
         soft_tokens(model).copy_(table[drawn.to(table.device)])
     return model
