@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from datamodules.prepare.captions_table import read_captions
+from datamodules.caption_table import read_captions
 from lightning_modules.clap_prefix_decoder import TEXTS_AT_ONCE
 from lightning_modules.embeddings.cache import cached, write_cache
 from lightning_modules.networks.clap.cnn14 import Cnn14

@@ -1,18 +1,21 @@
-"""Captions alone to train and validate on, sounds to test on: what learning from text alone reads (WSAC)."""
+"""Captions alone to train and validate on, audio to test on: what learning from text alone reads (WSAC)."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.trainer.states import TrainerFn
+import numpy as np
+import torch
 
-from datamodules.caption_loader import CaptionLoader
-from datamodules.clip_datamodule import SPLITS_OF, ClipDataModule
+from datamodules.batch_order import BatchOrder
+from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader
-from datamodules.clips import Captions
-from datamodules.prepare.captions_table import read_captions
+from datamodules.clips import CaptionBatch, Captions
+from datamodules.packed_splits import PackedSplits
+from datamodules.settings import require_at_least, trainer_of
 from datamodules.shards import Shard, read_index, read_samples
+from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 
 
@@ -21,19 +24,41 @@ def is_table(split: str) -> bool:
     return split.lower().endswith(".csv")
 
 
-class CaptionDataModule(ClipDataModule):
+class CaptionDataModule(PackedSplits):
     """Streams `CaptionBatch`es to fit and validate, `ClipBatch`es to test and predict.
 
-    `train` and `val` name packed splits, whose sounds are not read, or CSV tables of captions
-    (`datamodules.prepare.captions_table`), that need not have sounds at all. A stage may ask for all captions
-    (`captions_of`) or sounds (`sounds`) of a split by name.
+    `train` and `val` name packed splits, whose audio is not read, or CSV tables of captions
+    (`datamodules.caption_table`), which need no audio at all. A stage may ask for all captions (`captions_of`) or all
+    clips (`sounds`) of a split by name.
 
     Args:
-        arguments: of `ClipDataModule`.
+        root: folder of the splits and tables; a table may also be named from the working folder.
+        train: captions to train on, as corpus/split or as a table; likewise val. None where not used.
+        test: packed split to test on, as corpus/split; likewise predict.
+        batch_size: captions of a training batch on each device.
+        eval_batch_size: captions of a batch in validation, clips of a batch in test and predict.
+        num_workers: processes that read clips, on each device; 0 reads in the main process.
+        seed: of the order of the captions; None takes that of seed_everything.
     """
 
-    def __init__(self, root: str, **arguments: Any) -> None:
-        super().__init__(root, **arguments)
+    def __init__(
+        self,
+        root: str,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        predict: str | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        num_workers: int = 1,
+        seed: int | None = None,
+    ) -> None:
+        names = {"train": train, "val": val, "test": test, "predict": predict}
+        super().__init__(root, names, eval_batch_size, num_workers, seed)
+        self.train = train
+        self.val = val
+        self.batch_size = batch_size
+        require_at_least(1, batch_size=batch_size)
         self.read: dict[str, Captions] = {}
 
     def captions_of(self, split: str) -> Captions:
@@ -52,77 +77,69 @@ class CaptionDataModule(ClipDataModule):
             if not texts:
                 raise InputError(f"expected captions in {split}, found none of {len(table)} clips; name another split")
             self.read[split] = Captions(texts, [clip_id for clip_id, group in table.items() for _ in group])
-            if self._trainer.is_global_zero:
+            if trainer_of(self).is_global_zero:
                 print(f"{split}: N = {len(texts)} captions of {len(table)} clips", flush=True)
         return self.read[split]
 
     def sounds(self, split: str) -> EvalLoader:
         """All clips of a packed split, every one on every rank, as the stage's `clip_format("predict")` wants them."""
-        clip_format = self._clip_format("predict")
-        return EvalLoader(self._packed(split), clip_format, self.eval_batch_size, num_workers=self.num_workers)
+        clip_format = self.clip_format("predict")
+        return EvalLoader(self._shards(split), clip_format, self.eval_batch_size, num_workers=self.num_workers)
 
     def sounds_digest(self, split: str) -> str:
-        """A digest of the ids and sounds of a packed split, of which no sound is read: their CRC-32 are known."""
+        """A digest of the ids and the audio of a packed split, by the CRC-32 in its records: no audio is read."""
         digest = hashlib.sha256()
         for record in self._records(split):
             digest.update(f"{record['id']} {record['crc32']}\n".encode())
         return digest.hexdigest()
 
-    def _packed(self, split: str) -> list[Shard]:
+    def _shards(self, split: str) -> list[Shard]:
         if is_table(split):
             raise InputError(f"expected a packed split with sounds, found the table {split}; pack one, or do without")
         return read_index(Path(self.root) / split)
 
     def _records(self, split: str) -> Iterator[dict[str, Any]]:
-        for shard in self._packed(split):
+        for shard in self._shards(split):
             for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
                 yield sample.record
 
     def setup(self, stage: str) -> None:
-        """Read the captions, or the indexes of sounds, before the stage loads its networks."""
-        stage = str(getattr(stage, "value", stage))
+        """Read the captions, or the indexes of clips, before the stage loads its networks."""
         if stage in ("test", "predict"):
-            return super().setup(stage)
-        for name in SPLITS_OF[stage]:
-            if getattr(self, name) is not None:
-                self.captions_of(getattr(self, name))
-        if getattr(self, SPLITS_OF[stage][0]) is None:
-            super().setup(stage)  # says what is missing
+            super().setup(stage)
+            return
+        for split in self.wanted(stage).values():
+            self.captions_of(split)
         if stage == "fit":
-            self.train_dataloader()  # says that a batch is larger than the split, before anything is embedded
+            self.train_dataloader()  # reports a batch larger than the split before anything is embedded
 
-    def train_dataloader(self) -> CaptionLoader:  # type: ignore[override]
+    def train_dataloader(self) -> TextLoader[CaptionBatch]:
         """From the batch that the trainer has come to."""
         assert self.train is not None
-        return CaptionLoader(
-            self.captions_of(self.train).texts,
-            self.batch_size,
-            rank=self._trainer.global_rank,
-            world=self._trainer.world_size,
-            seed=self.seed,
-            position=self._position,
-        )
+        return self._loader(self.train, self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> CaptionLoader | list:  # type: ignore[override]
+    def val_dataloader(self) -> TextLoader[CaptionBatch] | list[Any]:
         """Nothing where fit has no val split."""
-        if self.val is None:
-            return []
-        return CaptionLoader(
-            self.captions_of(self.val).texts,
-            self.eval_batch_size,
-            rank=self._trainer.global_rank,
-            world=self._trainer.world_size,
-        )
+        return [] if self.val is None else self._loader(self.val, self.eval_batch_size, shuffle=False)
+
+    def _loader(self, split: str, batch_size: int, shuffle: bool) -> TextLoader[CaptionBatch]:
+        texts = self.captions_of(split).texts
+
+        def batch(rows: np.ndarray) -> CaptionBatch:
+            return CaptionBatch(torch.from_numpy(rows), [texts[row] for row in rows])
+
+        return TextLoader(len(texts), batch, batch_size, BatchOrder.of(trainer_of(self), self.seed), shuffle)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the order of the captions."""
-        if self.train is None or self._trainer.state.fn != TrainerFn.FITTING:
+        if self.train is None:
             return {}
+        captions = self.captions_of(self.train)
         return {
             "train": self.train,
-            "train_captions": len(self.captions_of(self.train).texts),
-            "digest of train_captions": self.captions_of(self.train).digest[:12],
+            "train_captions": len(captions.texts),
+            "digest of train_captions": captions.digest[:12],
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "devices": self._trainer.world_size,
+            "devices": trainer_of(self).world_size,
         }

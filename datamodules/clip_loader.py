@@ -1,17 +1,19 @@
 """Loaders of a packed split: the same number of batches on every rank, made by worker processes.
 
-A training batch is a function of (index, seed, world, rank, workers, batch size, window, position) alone, so
-that a run resumes from one integer. These are not DataLoaders, which Lightning would take apart.
+A training batch is a function of the index, the order, the number of workers, the batch size and the window alone, so
+that a run resumes from one integer, the position. These are not DataLoaders, which Lightning would rebuild.
 """
 
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from datamodules.batch_order import ALONE, BatchOrder, KeepsNoState
 from datamodules.clip_reader import BrokenClip, Clip, ClipReader, collate, filler_batch
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import Sample, Shard, read_samples
@@ -21,24 +23,16 @@ from earshot.errors import InputError
 Item = tuple[ClipBatch, list[str]] | InputError  # a batch and what was broken in it
 
 
+@dataclass(eq=False)
 class ClipStream(IterableDataset[Item]):
-    """The batches of each worker's share; an InputError is yielded: raised, it would become a traceback."""
+    """The batches of each worker's share; yields an InputError, which raised in a worker would become a traceback."""
 
-    def __init__(
-        self,
-        shards: list[Shard],
-        shares: list[Share],
-        reader: ClipReader,
-        batch_size: int,
-        skip_broken: bool = False,
-        skip: frozenset[str] = frozenset(),
-    ) -> None:
-        self.shards = shards
-        self.shares = shares
-        self.reader = reader
-        self.batch_size = batch_size
-        self.skip_broken = skip_broken
-        self.skip = skip
+    shards: list[Shard]
+    shares: list[Share]
+    reader: ClipReader
+    batch_size: int
+    skip_broken: bool = False
+    skip: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Item]:
         """Batches of the share of the worker that runs this."""
@@ -108,63 +102,53 @@ def _run(stream: ClipStream, num_workers: int) -> Iterator[tuple[ClipBatch, list
         yield item
 
 
-class TrainLoader:
-    """Training batches, reshuffled every epoch, each rank the same number.
+@dataclass(eq=False)
+class TrainLoader(KeepsNoState):
+    """Training batches, reshuffled every epoch, as many on each rank.
 
     Args:
         shards: of `read_index`.
         clip_format: what to decode.
         batch_size: clips of a batch of one rank.
-        position: returns the number of batches that this rank has done, in all epochs; where a pass begins.
+        num_workers: processes that read; 0 reads in this one.
+        window: clips are shuffled among this many neighbours.
         skip_broken: replace clips that cannot be decoded by others of their batch, with a warning.
-        captions: by clip id, instead of the clips' own.
+        captions: by clip id, in place of the clips' own.
+
+    Raises:
+        InputError: too few clips for a batch.
     """
 
-    def __init__(
-        self,
-        shards: list[Shard],
-        clip_format: ClipFormat,
-        batch_size: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-        num_workers: int = 0,
-        seed: int = 0,
-        window: int = 512,
-        skip_broken: bool = False,
-        captions: Mapping[str, str | None] | None = None,
-        position: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self.shards = shards
-        self.clip_format = clip_format
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world = world
-        self.num_workers = num_workers
-        self.seed = seed
-        self.window = window
-        self.skip_broken = skip_broken
-        self.captions = captions
-        self.position = position
-        self.counts = [shard.num_samples for shard in shards]
+    shards: list[Shard]
+    clip_format: ClipFormat
+    batch_size: int
+    order: BatchOrder = ALONE
+    num_workers: int = 0
+    window: int = 512
+    skip_broken: bool = False
+    captions: Mapping[str, list[str]] | None = None
+
+    def __post_init__(self) -> None:
+        self.counts = [shard.num_samples for shard in self.shards]
         self.broken: set[str] = set()
         if not len(self):
+            size, world_size = self.batch_size, self.order.world_size
             raise InputError(
-                f"expected at least {batch_size * world} clips in {shards[0].path.parent}, a batch of "
-                f"{batch_size} on each of {world} devices, found {sum(self.counts)}; lower batch_size"
+                f"expected at least {size * world_size} clips in {self.shards[0].path.parent}, a batch of {size} on "
+                f"each of {world_size} devices, found {sum(self.counts)}; lower batch_size"
             )
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return train_steps(self.counts, self.batch_size, self.world)
+        return train_steps(self.counts, self.batch_size, self.order.world_size)
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        """As many batches as an epoch has from `position` on, which is asked for with the first one.
+        """As many batches as an epoch has, from the order's position on, which is read when the first is asked for.
 
-        After a resume this runs into the next epoch's batches, unless, as Lightning does, one stops before.
+        After a resume it goes on into the next epoch's batches unless the caller stops, as Lightning does.
         """
         steps = len(self)
-        position = self.position()
+        position = self.order.position()
         end = position + steps
         while position < end:
             epoch, first_step = divmod(position, steps)
@@ -182,18 +166,18 @@ class TrainLoader:
             train_share(
                 self.counts,
                 self.batch_size,
-                world=self.world,
-                rank=self.rank,
+                world=self.order.world_size,
+                rank=self.order.rank,
                 workers=workers,
                 worker=(first_step + number) % workers,  # the DataLoader asks its worker 0 first
-                seed=self.seed,
+                seed=self.order.seed,
                 epoch=epoch,
                 window=self.window,
                 first_step=first_step,
             )
             for number in range(workers)
         ]
-        reader = ClipReader(self.clip_format, (self.seed, epoch), self.captions)
+        reader = ClipReader(self.clip_format, (self.order.seed, epoch), self.captions)
         return ClipStream(self.shards, shares, reader, self.batch_size, self.skip_broken)
 
     def _warn(self, broken: list[str]) -> None:
@@ -202,53 +186,39 @@ class TrainLoader:
                 self.broken.add(message)
                 warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing, as the trainer has the position; Lightning warns of loaders without this."""
-        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
-
-
+@dataclass(eq=False)
 class EvalLoader:
-    """Every clip once over all ranks, in the order of the shards; fillers give each rank as many batches.
+    """Every clip once over all ranks, in the order of the shards; filler batches give each rank as many.
 
     Args:
         shards: of `read_index`.
         clip_format: what to decode.
         batch_size: clips of a batch of one rank.
+        order: of which only the rank counts.
+        num_workers: processes that read; 0 reads in this one.
         skip: ids of clips to leave out.
     """
 
-    def __init__(
-        self,
-        shards: list[Shard],
-        clip_format: ClipFormat,
-        batch_size: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-        num_workers: int = 0,
-        skip: frozenset[str] = frozenset(),
-    ) -> None:
-        self.shards = shards
-        self.clip_format = clip_format
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world = world
-        self.num_workers = num_workers
-        self.skip = skip
-        self.counts = [shard.num_samples for shard in shards]
+    shards: list[Shard]
+    clip_format: ClipFormat
+    batch_size: int
+    order: BatchOrder = ALONE
+    num_workers: int = 0
+    skip: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.counts = [shard.num_samples for shard in self.shards]
 
     def __len__(self) -> int:
-        """Batches, fillers included."""
-        return eval_steps(self.counts, self.batch_size, self.world)
+        """Batches, filler batches included."""
+        return eval_steps(self.counts, self.batch_size, self.order.world_size)
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        """The rank's batches, then its fillers."""
-        workers = max(1, self.num_workers)
+        """The rank's batches, then its filler batches."""
+        workers, rank, world = max(1, self.num_workers), self.order.rank, self.order.world_size
         shares = [
-            eval_share(self.counts, self.batch_size, world=self.world, rank=self.rank, workers=workers, worker=number)
+            eval_share(self.counts, self.batch_size, world=world, rank=rank, workers=workers, worker=number)
             for number in range(workers)
         ]
         stream = ClipStream(self.shards, shares, ClipReader(self.clip_format), self.batch_size, skip=self.skip)

@@ -1,4 +1,4 @@
-"""From the undecoded sample to tensors: the media that a stage uses, and of the pictures only one."""
+"""From undecoded samples to tensors: only the media that a stage uses, and only one of a clip's images."""
 
 import hashlib
 import io
@@ -34,10 +34,11 @@ class Clip:
     labels: list[str]
 
 
-def decode_sound(data: bytes, sampling_rate: int, max_seconds: float | None = None) -> np.ndarray:
+def decode_audio(data: bytes, sampling_rate: int, max_seconds: float | None = None) -> np.ndarray:
     """The first channel of a WAV or FLAC file at `sampling_rate`: (T,) int16, at most `max_seconds` long."""
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         frames = -1 if max_seconds is None else math.ceil(max_seconds * file.samplerate)
+        waveform: np.ndarray
         if file.subtype == "PCM_16" and file.samplerate == sampling_rate:
             waveform = file.read(frames, dtype="int16", always_2d=True)[:, 0]
         else:
@@ -50,12 +51,12 @@ def decode_sound(data: bytes, sampling_rate: int, max_seconds: float | None = No
     if max_seconds is not None:
         waveform = waveform[: math.ceil(max_seconds * sampling_rate)]
     if not len(waveform):
-        raise ValueError("a sound without samples")
+        raise ValueError("audio without samples")
     return waveform
 
 
-def decode_picture(data: bytes, size: int) -> np.ndarray:
-    """A picture as (3, size, size) uint8; others are scaled by the shorter side and cropped at the centre."""
+def decode_image(data: bytes, size: int) -> np.ndarray:
+    """An image as (3, size, size) uint8; another size is scaled by the shorter side and cropped at the centre."""
     with Image.open(io.BytesIO(data)) as file:
         image = file.convert("RGB")
     if image.size != (size, size):
@@ -70,33 +71,31 @@ class ClipReader:
     Args:
         clip_format: what the stage wants.
         frame_seed: seed and epoch that choose one of a clip's frames; None takes the middle one, 5 of 0 to 9.
-        captions: by clip id, instead of the clips' own.
+        captions: by clip id, in place of the clips' own.
     """
 
     clip_format: ClipFormat
     frame_seed: tuple[int, int] | None = None
-    captions: Mapping[str, str | None] | None = None
+    captions: Mapping[str, list[str]] | None = None
 
     def media(self, record: dict[str, Any]) -> tuple[str | None, str | None]:
-        """Extensions of the sound and the picture to read, None where not wanted.
+        """Extensions of the audio and the image to read, None where not wanted.
 
         Raises:
             InputError: the clip lacks a medium that is wanted.
         """
         clip_id, names = record["id"], record["crc32"]
-        sound = picture = None
+        audio = image = None
         if self.clip_format.sampling_rate is not None:
-            sound = next((name for name in ("wav", "flac") if name in names), None)
-            if sound is None:
-                raise InputError(f"expected a sound of clip {clip_id!r}, found none; use inputs: image, or other clips")
+            audio = next((name for name in ("wav", "flac") if name in names), None)
+            if audio is None:
+                raise InputError(f"expected audio of clip {clip_id!r}, found none; use inputs: image, or other clips")
         if self.clip_format.image_size is not None:
             frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
             if not frames:
-                raise InputError(
-                    f"expected a picture of clip {clip_id!r}, found a sound; use inputs: audio or other clips"
-                )
-            picture = f"{frames[self._choose(clip_id, len(frames))]}.jpg"
-        return sound, picture
+                raise InputError(f"expected images of clip {clip_id!r}, found none; use inputs: audio, or other clips")
+            image = f"{frames[self._choose(clip_id, len(frames))]}.jpg"
+        return audio, image
 
     def _choose(self, clip_id: str, count: int) -> int:
         if self.frame_seed is None:
@@ -105,7 +104,7 @@ class ClipReader:
         return int.from_bytes(digest, "big") % count
 
     def wanted(self, record: dict[str, Any]) -> list[str]:
-        """The extensions of `media` that are wanted."""
+        """The extensions of the media to read."""
         return [name for name in self.media(record) if name is not None]
 
     def decode(self, sample: Sample) -> Clip:
@@ -114,24 +113,24 @@ class ClipReader:
         Raises:
             BrokenClip: a medium that cannot be decoded.
         """
-        sound, picture = self.media(sample.record)
+        audio, picture = self.media(sample.record)
         wants, record = self.clip_format, sample.record
         waveform = image = None
-        if sound is not None and wants.sampling_rate is not None:
-            waveform = _decoded(sample, sound, decode_sound, wants.sampling_rate, wants.max_seconds)
+        if audio is not None and wants.sampling_rate is not None:
+            waveform = _decoded(sample, audio, decode_audio, wants.sampling_rate, wants.max_seconds)
         if picture is not None and wants.image_size is not None:
-            image = _decoded(sample, picture, decode_picture, wants.image_size)
+            image = _decoded(sample, picture, decode_image, wants.image_size)
         return Clip(record["id"], waveform, image, self._captions(record), record.get("labels", []))
 
     def _captions(self, record: dict[str, Any]) -> list[str]:
         if self.captions is None:
-            return record.get("captions", [])
+            return list(record.get("captions", ()))
         if record["id"] not in self.captions:
             raise InputError(
                 f"expected a caption of clip {record['id']!r} in the table data.captions, found none; caption the "
                 "whole training split first: python train.py predict --config configs/pseudo_captions.yaml"
             )
-        return [self.captions[record["id"]] or ""]
+        return self.captions[record["id"]] or [""]
 
 
 def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
@@ -146,20 +145,19 @@ def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], 
 
 
 def collate(clips: list[Clip]) -> ClipBatch:
-    """B clips as a batch; sounds are padded with zeros to the longest."""
+    """B clips as a batch; waveforms are padded with zeros to the longest."""
     waveforms = num_samples = images = None
-    sounds = [clip.waveform for clip in clips if clip.waveform is not None]
-    if sounds:
-        num_samples = torch.tensor([len(sound) for sound in sounds])  # (B,)
-        waveforms = torch.zeros(len(sounds), int(num_samples.max()), dtype=torch.int16)  # (B, T)
-        for row, sound in zip(waveforms, sounds, strict=True):
-            row[: len(sound)] = torch.from_numpy(sound)
-    pictures = [clip.image for clip in clips if clip.image is not None]
-    if pictures:
-        images = torch.from_numpy(np.stack(pictures))  # (B, 3, H, W)
+    audio = [clip.waveform for clip in clips if clip.waveform is not None]
+    if audio:
+        num_samples = torch.tensor([len(waveform) for waveform in audio])  # (B,)
+        waveforms = torch.zeros(len(audio), int(num_samples.max()), dtype=torch.int16)  # (B, T)
+        for row, waveform in zip(waveforms, audio, strict=True):
+            row[: len(waveform)] = torch.from_numpy(waveform)
+    pixels = [clip.image for clip in clips if clip.image is not None]
+    if pixels:
+        images = torch.from_numpy(np.stack(pixels))  # (B, 3, H, W)
     return ClipBatch(
         clip_ids=[clip.clip_id for clip in clips],
-        valid=True,
         waveforms=waveforms,
         num_samples=num_samples,
         images=images,
@@ -169,7 +167,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
 
 
 def filler_batch(clip_format: ClipFormat) -> ClipBatch:
-    """No clips, `valid` False, and tensors of one silent black clip: every rank can run a forward."""
+    """No clips, and tensors of one silent black clip, so that every rank can run a forward."""
     waveforms = num_samples = images = None
     if clip_format.sampling_rate is not None:
         seconds = min(1.0, clip_format.max_seconds or 1.0)
@@ -177,4 +175,4 @@ def filler_batch(clip_format: ClipFormat) -> ClipBatch:
         num_samples = torch.tensor([waveforms.shape[1]])
     if clip_format.image_size is not None:
         images = torch.zeros(1, 3, clip_format.image_size, clip_format.image_size, dtype=torch.uint8)
-    return ClipBatch([], False, waveforms, num_samples, images, [], [])
+    return ClipBatch([], waveforms, num_samples, images, [], [])

@@ -17,9 +17,9 @@ class ClipFormat:
     """What a stage wants of every clip. A medium whose size is None is neither read nor decoded.
 
     Attributes:
-        sampling_rate: of the sound, in Hz; sounds at another rate are resampled.
-        max_seconds: longer sounds are cut to their first `max_seconds`.
-        image_size: height and width of the picture in pixels; others are resized and centre-cropped.
+        sampling_rate: of the audio, in Hz; audio at another rate is resampled.
+        max_seconds: longer audio is cut to its first `max_seconds`.
+        image_size: height and width of the image in pixels; others are resized and centre-cropped.
     """
 
     sampling_rate: int | None = None
@@ -38,28 +38,31 @@ class CaptionRows(TypedDict):
 
 @dataclass
 class ClipBatch:
-    """B clips, undecoded media left out.
+    """B clips; a filler batch has no ids, and tensors of one silent black clip.
 
     Attributes:
         clip_ids: B ids.
-        valid: False for a filler batch, which keeps the ranks in step and counts nowhere.
-        waveforms: (B, T) int16, mono, zero-padded at the end; None where the stage reads no sound.
-        num_samples: (B,) int64, the length of each sound before padding.
-        images: (B, 3, H, W) uint8; None where the stage reads no picture.
+        waveforms: (B, T) int16, mono, zero-padded at the end; None where the stage reads no audio.
+        num_samples: (B,) int64, the length of each waveform before padding.
+        images: (B, 3, H, W) uint8; None where the stage reads no images.
         captions: B lists of reference captions, empty where a corpus has none.
         labels: B lists of weak labels, empty where a corpus has none.
     """
 
     clip_ids: list[str]
-    valid: bool
     waveforms: Tensor | None
     num_samples: Tensor | None
     images: Tensor | None
     captions: list[list[str]]
     labels: list[list[str]]
 
+    @property
+    def valid(self) -> bool:
+        """Whether there are clips; a filler batch keeps the ranks in step and counts nowhere."""
+        return bool(self.clip_ids)
+
     def rows(self, captions: list[str]) -> CaptionRows:
-        """The clips with captions of a stage's; a filler batch has none."""
+        """The clips with the captions that a stage made of them; none of a filler batch."""
         return CaptionRows(clip_ids=self.clip_ids, captions=captions, references=self.captions, labels=self.labels)
 
 
@@ -72,16 +75,21 @@ class Captions:
 
     @cached_property
     def digest(self) -> str:
-        """Of all of it, in order."""
+        """A digest of all texts and ids, in order."""
         return hashlib.sha256("\0".join((*self.texts, *self.clip_ids)).encode()).hexdigest()
 
 
 @dataclass
 class CaptionBatch:
-    """B captions without their sounds: `rows`, (B,) int64, are their numbers in the split; none in a filler batch."""
+    """B captions without their audio: `rows`, (B,) int64, are their numbers in the split; none in a filler batch."""
 
     rows: Tensor
     captions: list[str]
+
+    @property
+    def valid(self) -> bool:
+        """Whether there are captions."""
+        return bool(self.captions)
 
 
 @dataclass
@@ -91,9 +99,14 @@ class SentenceBatch:
     texts: list[str]
     labels: Tensor
 
+    @property
+    def valid(self) -> bool:
+        """Whether there are sentences."""
+        return bool(self.texts)
+
 
 class EmbeddedCaptionRows(CaptionRows):
-    """Captions from single embeddings: of the sounds, `audio` (B, D), and those decoded in their place, (B, D)."""
+    """Captions from single embeddings (B, D): of the audio, and those that were decoded in their place."""
 
     audio: Tensor
     decoded: Tensor

@@ -1,4 +1,4 @@
-"""What datamodules, stages and callbacks ask of one another; a type checker reads it, and nobody asks for more.
+"""What datamodules, stages and callbacks ask of one another; a type checker reads it, and nothing else is asked.
 
 Each side names the contract that it relies on and never the class behind it. A stage finds its datamodule, and a
 datamodule or a callback its stage, by `expect`, which says in one line what does not fit.
@@ -26,7 +26,7 @@ class ClipStage(Protocol):
 
 @runtime_checkable
 class CaptionStage(ClipStage, Protocol):
-    """A stage that reads captions without their sounds in fit, and clips otherwise."""
+    """A stage that reads captions without their audio in fit, and clips otherwise."""
 
     def more_splits(self, stage: str) -> set[str]:
         """Splits that the stage reads beside the datamodule's own."""
@@ -34,13 +34,13 @@ class CaptionStage(ClipStage, Protocol):
 
 @runtime_checkable
 class ExportingStage(Protocol):
-    """A stage that hands over what it learnt."""
+    """A stage that exports what it learnt."""
 
     def export(self, folder: Path) -> None:
         """Write it into an empty folder."""
 
     def load_export(self, folder: Path) -> None:
-        """Take it from a folder that `export` wrote."""
+        """Read it from a folder that `export` wrote."""
 
 
 @runtime_checkable
@@ -48,12 +48,12 @@ class CaptioningStage(Protocol):
     """A stage whose test and predict steps return `CaptionRows`."""
 
     def captions_made_by(self) -> dict[str, Any]:
-        """All that decides a caption, as JSON: digests of weights, prompt, decoding."""
+        """Everything that decides a caption, as JSON: digests of weights, prompt, decoding."""
 
 
 @runtime_checkable
 class CaptionSource(Protocol):
-    """A datamodule that gives all captions, or sounds, of a split by name."""
+    """A datamodule that gives all captions, or all clips, of a split by name."""
 
     train: str | None
     val: str | None
@@ -65,7 +65,7 @@ class CaptionSource(Protocol):
         """All clips of a packed split, on every rank."""
 
     def sounds_digest(self, split: str) -> str:
-        """A digest of the ids and the sounds of a packed split, which are not read for it."""
+        """A digest of the ids and the audio of a packed split, without reading the audio."""
 
 
 @runtime_checkable
@@ -80,7 +80,7 @@ class SentenceSource(Protocol):
 
 @runtime_checkable
 class PredictSource(Protocol):
-    """A datamodule whose predict split can be taken up where an earlier run left it."""
+    """A datamodule whose predict split can be resumed where an earlier run stopped."""
 
     def num_predict_clips(self) -> int:
         """How many clips the predict split has, those left out among them."""

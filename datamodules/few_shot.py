@@ -1,20 +1,21 @@
-"""A few captioned clips, drawn by seed or listed by id: decoded once, held in memory."""
+"""A few captioned clips, drawn by the seed or listed by id, decoded once and held in memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datamodules.caption_table import read_caption_table
+from datamodules.batch_order import ALONE, BatchOrder, KeepsNoState
+from datamodules.caption_table import read_captions
 from datamodules.clip_reader import Clip, ClipReader, collate
 from datamodules.clips import ClipBatch, ClipFormat
-from datamodules.shards import Sample, Shard, read_samples
+from datamodules.shards import Shard, read_samples
 from earshot.errors import InputError
 
 
 def drawn_clips(shards: list[Shard], clip_format: ClipFormat, number: int, seed: int) -> list[Clip]:
-    """`number` clips of a split; those of a smaller number are among those of a larger one.
+    """`number` clips of a split; a larger number adds clips to those of a smaller one.
 
     Raises:
         InputError: the split has fewer.
@@ -34,12 +35,12 @@ def drawn_clips(shards: list[Shard], clip_format: ClipFormat, number: int, seed:
 
 
 def listed_clips(shards: list[Shard], clip_format: ClipFormat, table: Path) -> list[Clip]:
-    """The clips whose ids a CSV lists, with its captions where it has a column of these.
+    """The clips that a CSV lists (`datamodules.caption_table`), with its captions where it has any.
 
     Raises:
-        InputError: no such table, or an id that the split has not.
+        InputError: no such table, or an id that is not in the split.
     """
-    captions = read_caption_table(table, "correct data.pairs")
+    captions = read_captions(table, "correct data.pairs", required=False)
     reader = ClipReader(clip_format)
 
     def wanted(record: dict[str, Any]) -> list[str]:
@@ -48,23 +49,19 @@ def listed_clips(shards: list[Shard], clip_format: ClipFormat, table: Path) -> l
     found: dict[str, Clip] = {}
     for shard in shards:
         for sample in read_samples(shard, 0, shard.num_samples, wanted):
+            if given := captions.get(sample.record["id"]):
+                sample.record["captions"] = given
             if sample.record["id"] in captions:
-                found[sample.record["id"]] = reader.decode(with_caption(sample, captions[sample.record["id"]]))
+                found[sample.record["id"]] = reader.decode(sample)
         if len(found) == len(captions):
             break
     if missing := captions.keys() - found.keys():
         raise InputError(
             f"expected the clips of {table} in {shards[0].path.parent}, found {len(found)} of {len(captions)}, not "
-            f"{min(missing)!r}; correct the table, or name the split that has them"
+            f"{min(missing)!r}; correct the table (a youtube_id stands for the clip Y<youtube_id>, a clip_id for "
+            "itself), or name the split that has them"
         )
     return [captioned(found[clip_id]) for clip_id in captions]
-
-
-def with_caption(sample: Sample, caption: str | None) -> Sample:
-    """The sample with another caption than its own, where there is one."""
-    if caption is not None:
-        sample.record["captions"] = [caption]
-    return sample
 
 
 def captioned(clip: Clip) -> Clip:
@@ -74,42 +71,27 @@ def captioned(clip: Clip) -> Clip:
     return clip
 
 
-class FewShotLoader:
-    """Batches of a few clips in another order every epoch; ranks share a batch, a single clip is every rank's.
+class FewShotLoader(KeepsNoState):
+    """Batches of a few clips, in another order every epoch; ranks share a batch, and a single clip goes to every rank.
 
     Args:
         clips: all of them.
-        batch_size: at most so many clips of one rank's batch.
-        position: returns the number of batches that were done; where a pass begins.
+        batch_size: clips of a batch of one rank, fewer where there are not as many.
     """
 
-    def __init__(
-        self,
-        clips: list[Clip],
-        batch_size: int,
-        *,
-        rank: int = 0,
-        world: int = 1,
-        seed: int = 0,
-        position: Callable[[], int] = lambda: 0,
-    ) -> None:
+    def __init__(self, clips: list[Clip], batch_size: int, order: BatchOrder = ALONE) -> None:
         self.clips = clips
-        self.size = min(batch_size * world, len(clips))  # of all ranks' batches together
-        self.rank = rank
-        self.world = world
-        self.seed = seed
-        self.position = position
+        self.size = min(batch_size * order.world_size, len(clips))  # of all ranks' batches together
+        self.order = order
 
     def __len__(self) -> int:
-        """Batches of an epoch; what is left of the clips, less than a batch, changes by epoch."""
+        """Batches of an epoch; the clips left over, less than a batch, change by epoch."""
         return len(self.clips) // self.size
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        """As many batches as an epoch has, from `position` on."""
-        first = self.position()
-        for position in range(first, first + len(self)):
-            epoch, step = divmod(position, len(self))
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.clips))
-            picks = order[step * self.size : (step + 1) * self.size]
-            picks = np.resize(picks, -(-self.size // self.world) * self.world)  # as many on each rank
-            yield collate([self.clips[pick] for pick in picks[self.rank :: self.world]])
+        """As many batches as an epoch has, from the order's position on."""
+        rank, world_size = self.order.rank, self.order.world_size
+        for step, rows in self.order.shuffled(len(self.clips), len(self)):
+            picks = rows[step * self.size : (step + 1) * self.size]
+            picks = np.resize(picks, -(-self.size // world_size) * world_size)  # as many on each rank
+            yield collate([self.clips[pick] for pick in picks[rank::world_size]])

@@ -1,51 +1,41 @@
-"""Sentences with their classes, for classifiers of sentences: text files or a table, split without overlap."""
+"""Sentences with their classes, from text files or a table, split without overlap: what sentence classifiers read."""
 
-import csv
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 
-from datamodules.caption_loader import CaptionLoader
-from datamodules.clip_datamodule import ClipDataModule
+from datamodules.batch_order import BatchOrder
+from datamodules.caption_table import read_rows
 from datamodules.clips import SentenceBatch
+from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
+from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 
-NAMED = 5  # sentences that stand in both classes, told by name
+NAMED = 5  # at most this many sentences of several classes are named
 
 
-class SentenceLoader(CaptionLoader):
-    """A `CaptionLoader` of sentences with their classes, (N,) int64."""
+class SentenceDataModule(L.LightningDataModule):
+    """Streams `SentenceBatch`es; of each class, the seed draws a part for test and a part for validation.
 
-    def __init__(self, sentences: list[str], classes: np.ndarray, batch_size: int, **arguments: Any) -> None:
-        super().__init__(sentences, batch_size, **arguments)
-        self.classes = classes
-
-    def _batch(self, rows: np.ndarray) -> SentenceBatch:  # type: ignore[override]
-        return SentenceBatch([self.captions[row] for row in rows], torch.from_numpy(self.classes[rows]))
-
-
-class SentenceDataModule(ClipDataModule):
-    """Streams `SentenceBatch`es. Of each class, seeded, a part is kept for test and one for validation.
-
-    A sentence that stands twice counts once; one that stands in two classes is named and dropped from both. Sentences
-    that differ in case, spaces or the final stop are one.
+    A repeated sentence counts once; a sentence of two classes is printed and dropped from both. Sentences that differ
+    only in case, spaces or the final full stop count as the same.
 
     Args:
-        root: folder that the paths are in.
-        files: for each label, in the order of their indices, a text file with one sentence a line.
-        table: instead, a CSV with the columns `sentence` (or `text`, `caption`) and `label`.
-        labels: of the table, in the order of their indices.
-        test_share: of each class that is kept for test.
-        val_share: likewise for validation.
+        root: folder of the files.
+        files: for each label, in the order of the class indices, a text file with one sentence a line.
+        table: instead of files, a CSV with the columns `sentence` (or `text`, `caption`) and `label`.
+        labels: of the table, in the order of the class indices.
+        test_share: share of each class that is kept for test.
+        val_share: share of each class that is kept for validation.
         batch_size: sentences of a training batch on each device.
-        eval_batch_size: of any other batch.
-        split_seed: of the split. It is not that of a training, so that no other seed tests on what was trained on.
-        seed: of the order; None takes that of seed_everything.
+        eval_batch_size: sentences of any other batch.
+        split_seed: of the split into parts. Training runs of other seeds keep the same test sentences.
+        seed: of the order in training; None takes that of seed_everything.
     """
 
     def __init__(
@@ -61,7 +51,8 @@ class SentenceDataModule(ClipDataModule):
         split_seed: int = 42,
         seed: int | None = None,
     ) -> None:
-        super().__init__(root, batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=0, seed=seed)
+        super().__init__()
+        require_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
         if (files is None) == (table is None):
             raise InputError("expected data.files or data.table, found both or neither; give one of them")
         if table is not None and not labels:
@@ -71,6 +62,10 @@ class SentenceDataModule(ClipDataModule):
                 f"expected test_share and val_share above 0 and together below 1, found {test_share} and {val_share}; "
                 "correct them"
             )
+        self.root = root
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed_or_default(seed)
         self.files = files
         self.table_name = table
         self.labels = list(files) if files is not None else list(labels or ())
@@ -85,7 +80,7 @@ class SentenceDataModule(ClipDataModule):
         return self.parts[part][0]
 
     def setup(self, stage: str) -> None:
-        """Read, drop what stands twice, and split."""
+        """Read, drop repeated sentences, and split."""
         if self.parts:
             return
         if self.files is not None:
@@ -93,41 +88,49 @@ class SentenceDataModule(ClipDataModule):
         else:
             assert self.table_name is not None
             read = read_table(Path(self.root) / self.table_name, self.labels)
-        tell = print if self._trainer.is_global_zero else (lambda *_: None)
+        tell = print if trainer_of(self).is_global_zero else (lambda *_: None)
         self.parts = split(distinct(read, tell), self.shares, self.split_seed)
         for part, (texts, classes) in self.parts.items():
             counts = np.bincount(classes, minlength=len(self.labels))
             tell(f"{part}: N = {len(texts)} sentences, " + ", ".join(f"{n} {x}" for x, n in zip(self.labels, counts)))
 
-    def _loader(self, part: str, batch_size: int, **arguments: Any) -> SentenceLoader:
+    def _loader(self, part: str, batch_size: int, shuffle: bool = False) -> TextLoader[SentenceBatch]:
         texts, classes = self.parts[part]
-        rank, world = self._trainer.global_rank, self._trainer.world_size
-        return SentenceLoader(texts, classes, batch_size, rank=rank, world=world, **arguments)
 
-    def train_dataloader(self) -> SentenceLoader:  # type: ignore[override]
+        def batch(rows: np.ndarray) -> SentenceBatch:
+            return SentenceBatch([texts[row] for row in rows], torch.from_numpy(classes[rows]))
+
+        return TextLoader(len(texts), batch, batch_size, BatchOrder.of(trainer_of(self), self.seed), shuffle)
+
+    def train_dataloader(self) -> TextLoader[SentenceBatch]:
         """From the batch that the trainer has come to."""
-        return self._loader("train", self.batch_size, seed=self.seed, position=self._position)
+        return self._loader("train", self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> SentenceLoader:  # type: ignore[override]
+    def val_dataloader(self) -> TextLoader[SentenceBatch]:
         """Each sentence once."""
         return self._loader("val", self.eval_batch_size)
 
-    def test_dataloader(self) -> SentenceLoader:  # type: ignore[override]
+    def test_dataloader(self) -> TextLoader[SentenceBatch]:
         """Each sentence once."""
         return self._loader("test", self.eval_batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the order of the sentences."""
-        if not self.parts or self._trainer.state.fn != TrainerFn.FITTING:
+        if not self.parts:
             return {}
+        sentences = self.sentences("train")
         return {
-            "train_sentences": len(self.sentences("train")),
-            "digest of train_sentences": hashlib.sha256("\0".join(self.sentences("train")).encode()).hexdigest()[:12],
+            "train_sentences": len(sentences),
+            "digest of train_sentences": hashlib.sha256("\0".join(sentences).encode()).hexdigest()[:12],
             "split_seed": self.split_seed,
             "seed": self.seed,
             "batch_size": self.batch_size,
-            "devices": self._trainer.world_size,
+            "devices": trainer_of(self).world_size,
         }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that fit goes on with the sentences and settings it began with."""
+        require_same(self, state_dict)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -151,15 +154,11 @@ def read_table(path: Path, labels: list[str]) -> dict[str, list[str]]:
     Raises:
         InputError: no such file, a column missing, a label that is not among `labels`, or one without a sentence.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"expected a CSV of sentences at {path}, found: {error}; correct data.table") from None
-    columns = list(rows[0]) if rows else []
+    rows = read_rows(path, "sentences", "correct data.table")
+    columns = list(rows[0])
     text = next((column for column in ("sentence", "text", "caption") if column in columns), None)
     if text is None or "label" not in columns:
-        found = ", ".join(map(str, columns)) or "no rows"
+        found = ", ".join(columns)
         raise InputError(f"expected the columns sentence and label in {path}, found {found}; rename them")
     read: dict[str, list[str]] = {label: [] for label in labels}
     for number, row in enumerate(rows, 2):
@@ -168,8 +167,8 @@ def read_table(path: Path, labels: list[str]) -> dict[str, list[str]]:
                 f"expected one of the labels {', '.join(labels)} in {path}, found {row['label']!r} in row {number}; "
                 "correct it, or data.labels"
             )
-        if row[text] and row[text].strip():
-            read[row["label"]].append(row[text].strip())
+        if sentence := row[text].strip():
+            read[row["label"]].append(sentence)
     for label, sentences in read.items():
         if not sentences:
             raise InputError(
@@ -179,30 +178,30 @@ def read_table(path: Path, labels: list[str]) -> dict[str, list[str]]:
 
 
 def same(sentence: str) -> str:
-    """What two sentences have in common that count as one."""
+    """A form that sentences share which count as the same."""
     return " ".join(sentence.casefold().split()).rstrip(" .!")
 
 
 def distinct(read: dict[str, list[str]], tell: Callable[[str], Any] = print) -> dict[str, list[str]]:
-    """Each sentence once; those of two classes in neither. Says how many were left out, and the latter by name."""
+    """Each sentence once, and those of several classes in none; `tell` is called with what was left out."""
     kept = {label: {same(sentence): sentence for sentence in reversed(sentences)} for label, sentences in read.items()}
     seen: dict[str, str] = {}
     both = {key for label, found in kept.items() for key in found if seen.setdefault(key, label) != label}
     left = {label: [found[key] for key in reversed(found) if key not in both] for label, found in kept.items()}
     repeated = sum(map(len, read.values())) - sum(map(len, kept.values()))
     if repeated:
-        tell(f"left out {repeated} sentences that stand there already")
+        tell(f"left out {repeated} repeated sentences")
     if both:
         shown = "; ".join(repr(sentence) for sentence in sorted(both)[:NAMED])
         more = f" and {len(both) - NAMED} more" if len(both) > NAMED else ""
-        tell(f"left out {len(both)} that stand in more than one class: {shown}{more}")
+        tell(f"left out {len(both)} sentences of more than one class: {shown}{more}")
     return left
 
 
 def split(
     sentences: dict[str, list[str]], shares: dict[str, float], seed: int
 ) -> dict[str, tuple[list[str], np.ndarray]]:
-    """Split each class alike, seeded: for "train", "val" and "test" the sentences and their classes, (N,) int64.
+    """Split each class by the same shares: the sentences of "train", "val" and "test" and their classes, (N,) int64.
 
     Raises:
         InputError: a class too small for the shares.

@@ -18,10 +18,11 @@ from typing import Any
 
 from webdataset.tariterators import tar_file_iterator
 
+from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 
 INDEX = "index.json"
-AGAIN = "the file is damaged or the index is another's: copy or pack it again"
+AGAIN = "the file is damaged, or the index belongs to other files: copy or pack it again"
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,13 @@ def write_shards(
     iterator = iter(samples)
     for first in iterator:
         path = folder / f"{len(shards):06d}.tar"
-        partial = path.with_suffix(".tar.partial")
         before = len(seen)
-        with tarfile.open(partial, "w") as tar:
+        with atomic_path(path) as partial, tarfile.open(partial, "w") as tar:
             for clip_id, media, record in chain([first], islice(iterator, samples_per_shard - 1)):
                 if clip_id in seen:
                     raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
                 seen.add(clip_id)
                 _add_sample(tar, clip_id, media, record)
-        partial.rename(path)
         shards.append(Shard(path, len(seen) - before))
     if not shards:
         raise InputError(f"expected at least one clip to pack into {folder}, found none")
@@ -115,9 +114,7 @@ def write_shards(
         "wids_version": 1,
         "shardlist": [{"url": shard.path.name, "nsamples": shard.num_samples} for shard in shards],
     }
-    partial = folder / f"{INDEX}.partial"
-    partial.write_text(json.dumps(index, indent=1))
-    partial.rename(folder / INDEX)
+    write_text(folder / INDEX, json.dumps(index, indent=1))
     return shards
 
 

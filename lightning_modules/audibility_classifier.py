@@ -86,7 +86,7 @@ class AudibilityClassifier(L.LightningModule):
     def _evaluate(self, batch: SentenceBatch, name: str, loss: MeanMetric, scores: MetricCollection) -> Classified:
         """Update and log the metrics of all sentences and ranks together; what the confusion matrix counts."""
         predicted = batch.labels
-        if batch.texts:  # not a filler batch
+        if batch.valid:
             logits = self(batch.texts)
             loss.update(F.cross_entropy(logits, batch.labels), weight=len(batch.texts))
             probability = logits.float().softmax(-1)[:, self.positive]

@@ -82,7 +82,7 @@ class AudiovisualDistillation(L.LightningModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The loss, a mean over all tokens of all ranks."""
-        if batch.clip_ids:
+        if batch.valid:
             loss, tokens = self.loss(batch)
             self.val_loss.update(loss, weight=tokens)
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))

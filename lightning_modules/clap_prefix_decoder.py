@@ -197,14 +197,14 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
         """The same on held-out captions, a mean over all tokens of all ranks; the best weights are chosen by it."""
-        if batch.captions:
+        if batch.valid:
             loss, tokens = self._loss("val", batch)
             self.val_loss.update(loss, weight=(tokens != self.clap.network.tokenizer.pad_token_id).sum())
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.captions))
 
     def caption(self, batch: ClipBatch) -> CaptionRows:
         """Captions of a batch, beside its ids, references, labels and embeddings."""
-        if not batch.clip_ids:
+        if not batch.valid:
             return batch.rows([])
         audio = self.embed_audio(batch)
         decoded = audio

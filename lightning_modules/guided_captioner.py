@@ -79,7 +79,7 @@ class GuidedCaptioner(L.LightningModule):
 
     def caption(self, batch: ClipBatch) -> CaptionRows:
         """Captions of a batch, with its ids, references and labels."""
-        if not batch.clip_ids:
+        if not batch.valid:
             return batch.rows([])
         assert self.lm is not None and batch.waveforms is not None and batch.num_samples is not None
         with normal_mode():

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from datamodules.clip_datamodule import SPLITS_OF, ClipDataModule
+from datamodules.clip_datamodule import ClipDataModule
 from earshot.errors import InputError
 from miniature.corpora import SPLITS, WORLD_VERSION, write_sentences, write_split
 
@@ -22,9 +22,7 @@ class Miniature(ClipDataModule):
     def __init__(
         self, root: str = "data/miniature", world_seed: int = 0, max_clips: int | None = None, **arguments: Any
     ) -> None:
-        super().__init__(root if max_clips is None else f"{root}/first-{max_clips}", **arguments)
-        if max_clips is not None and max_clips < 1:
-            raise InputError(f"expected max_clips of at least 1 or null, found {max_clips}; correct it")
+        super().__init__(folder_of(root, max_clips), **arguments)
         self.prepare_data_per_node = False  # nodes share the folder, as everything under runs/ and exports/
         self.world_seed = world_seed
         self.max_clips = max_clips
@@ -32,8 +30,19 @@ class Miniature(ClipDataModule):
     def prepare_data(self) -> None:
         """Write the splits that the command reads, where they are missing or made with other settings."""
         assert self.trainer is not None and self.trainer.state.fn is not None
-        for split in SPLITS.keys() & {getattr(self, name) for name in SPLITS_OF[self.trainer.state.fn.value]}:
+        for split in SPLITS.keys() & set(self.wanted(self.trainer.state.fn.value).values()):
             ensure_split(Path(self.root), split, self.world_seed, self.max_clips)
+
+
+def folder_of(root: str, max_clips: int | None) -> str:
+    """The folder of the splits: one of their own for the first clips of each.
+
+    Raises:
+        InputError: no clip at all.
+    """
+    if max_clips is not None and max_clips < 1:
+        raise InputError(f"expected max_clips of at least 1 or null, found {max_clips}; correct it")
+    return root if max_clips is None else f"{root}/first-{max_clips}"
 
 
 def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Commands that pack corpora on disk into shards: python -m datamodules.prepare --help."""
+"""Commands that pack a corpus into shards or write sentences: python -m datamodules.prepare --help."""

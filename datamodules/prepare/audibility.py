@@ -1,7 +1,6 @@
 """Audible and inaudible sentences from a language model, by the paper's prompt (audibility guidance, section 3)."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.sentence_datamodule import same
+from earshot.atomic import write_text
 from earshot.errors import InputError, require_folder
 
 PROMPT = (
@@ -20,20 +20,20 @@ PROMPT = (
 )
 ASKED = {"audible": "Examples that are audible, one a line:", "inaudible": "Examples that are not audible, one a line:"}
 NUMBERING = re.compile(r"^\s*(?:\d+[.):]|[-*•])\s*")
-FRUITLESS = 50  # batches without a new sentence, after which the model has said what it can say
+FRUITLESS = 50  # batches in a row without a new sentence, after which generation stops
 
 
 class SentenceWriter:
-    """Asks a causal language model for sentences of each kind until there are `count` different ones.
+    """Asks a causal language model for audible and inaudible sentences until there are `count` different ones of each.
 
     Args:
-        model: folder or hub id; a chat model is asked by its template.
-        output: folder of audible.txt and inaudible.txt; what was generated so far stands beside them.
-        count: of each kind.
-        seed: with the number of a batch it decides what is sampled, so that a killed run goes on as if it had not been.
+        model: folder or hub id; a chat model is asked by its chat template.
+        output: folder of audible.txt and inaudible.txt, and of what was generated so far.
+        count: sentences of each kind.
+        seed: decides with the number of a batch what is sampled, so that a killed run resumes without a difference.
         batch_size: answers sampled at once.
-        max_new_tokens: of an answer, fewer where the model has no room for more.
-        device: that the model runs on, by default a GPU where there is one; devices sample different sentences.
+        max_new_tokens: longest answer, in tokens; shorter where the model has fewer positions.
+        device: of the model, by default a GPU where there is one; devices sample different sentences.
     """
 
     def __init__(
@@ -70,16 +70,15 @@ class SentenceWriter:
         }  # fmt: skip
 
     def ask(self, kind: str) -> torch.Tensor:
-        """The prompt's tokens, (1, L); where they would fill more than half of the model's positions, the last ones."""
+        """The prompt's tokens (1, L), cut from the left to at most half of the model's positions."""
         text = f"{PROMPT}\n\n{ASKED[kind]}\n"
         if self.tokenizer.chat_template:
             turn = [{"role": "user", "content": text}]
             text = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         special = not self.tokenizer.chat_template  # which writes them itself
-        ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=special, verbose=False)["input_ids"]
-        if ids.shape[1] > self.room // 2:
-            ids = ids[:, -(self.room // 2) :]
-        return ids.to(self.model.device)
+        encoded = self.tokenizer(text, return_tensors="pt", add_special_tokens=special, verbose=False)
+        ids: torch.Tensor = encoded["input_ids"].to(self.model.device)
+        return ids[:, -(self.room // 2) :]
 
     @torch.inference_mode()
     def batch(self, kind: str, number: int) -> list[str]:
@@ -97,10 +96,10 @@ class SentenceWriter:
         return [sentence for text in texts for sentence in sentences_of(text)]
 
     def write(self) -> None:
-        """Generate, go on where an earlier call was killed, and write both files, equally many sentences in each.
+        """Generate, resume where an earlier call was killed, and write both files with equally many sentences.
 
         Raises:
-            InputError: the model says too little that is new, or what is there was generated with other settings.
+            InputError: the model repeats itself too much, or the folder's sentences were generated with other settings.
         """
         try:
             self.output.mkdir(parents=True, exist_ok=True)
@@ -113,7 +112,7 @@ class SentenceWriter:
             said[kind], batches[kind] = self._read(kind)
         idle = 0
         while True:
-            both = said["audible"].keys() & said["inaudible"].keys()  # said of either kind: of neither
+            both = said["audible"].keys() & said["inaudible"].keys()  # ambiguous: left out of both files
             fewest = min(ASKED, key=lambda kind: len(said[kind]))
             if len(said[fewest].keys() - both) >= self.count:
                 break
@@ -134,13 +133,13 @@ class SentenceWriter:
                 print(", ".join(f"{len(found)} {kind}" for kind, found in said.items()), flush=True)
         for kind in ASKED:
             kept = [sentence for key, sentence in said[kind].items() if key not in both][: self.count]
-            partial = self.output / f"{kind}.txt.partial"
-            partial.write_text("\n".join(kept) + "\n", encoding="utf-8")
-            os.replace(partial, self.output / f"{kind}.txt")
-        print(f"wrote {self.count} sentences of each kind to {self.output}; {len(both)} said of both were left out")
+            write_text(self.output / f"{kind}.txt", "\n".join(kept) + "\n")
+        print(
+            f"wrote {self.count} sentences of each kind to {self.output}; left out {len(both)} that were of both kinds"
+        )
 
     def _claim(self) -> None:
-        """Note what the sentences are made by: those of two models are not mixed."""
+        """Note the model and settings, so that the sentences of two models are not mixed."""
         note = self.output / "generated_by.json"
         if note.is_file():
             found = json.loads(note.read_text(encoding="utf-8"))
@@ -150,20 +149,18 @@ class SentenceWriter:
                     "give another --output, or remove them"
                 )
             return
-        partial = note.with_name(note.name + ".partial")
-        partial.write_text(json.dumps(self.made_by, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, note)
+        write_text(note, json.dumps(self.made_by, indent=2) + "\n")
 
     def _path(self, kind: str) -> Path:
         return self.output / f"{kind}.generated.jsonl"
 
     def _read(self, kind: str) -> tuple[dict[str, str], int]:
-        """What earlier calls generated, and their batches; a line cut by a kill is taken off."""
+        """What earlier calls generated, and in how many batches; a line that a kill cut off is removed."""
         path = self._path(kind)
         lines: list[Any] = []
         if path.is_file():
             whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-            path.write_text(whole + "\n" if whole else "", encoding="utf-8")
+            write_text(path, whole + "\n" if whole else "")
             lines = [json.loads(line) for line in whole.splitlines()]
         said: dict[str, str] = {}
         for sentence in (sentence for line in lines for sentence in line):
@@ -172,6 +169,6 @@ class SentenceWriter:
 
 
 def sentences_of(answer: str) -> list[str]:
-    """The sentences of an answer, one a line, without numbers and quotes; three to thirty words each."""
+    """The lines of an answer that are sentences of three to thirty words, without numbers and quotation marks."""
     lines = (" ".join(NUMBERING.sub("", line).strip(" \"'").split()) for line in answer.splitlines())
     return [line for line in lines if 3 <= len(line.split()) <= 30 and not line.endswith(":")]

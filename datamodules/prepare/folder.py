@@ -1,4 +1,4 @@
-"""A folder of sounds, pictures beside them and videos, packed into shards."""
+"""A folder of audio files, images and videos, packed into shards."""
 
 import io
 from collections.abc import Iterator
@@ -10,31 +10,31 @@ import soundfile
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from datamodules.prepare.captions_table import read_captions
-from datamodules.prepare.video import read_frames, read_sound_track
+from datamodules.caption_table import read_captions
+from datamodules.prepare.video import read_audio, read_frames
 from datamodules.shards import write_shards
 from earshot.errors import InputError
 
 KINDS = {
-    "sound": {".wav", ".flac", ".mp3"},
-    "picture": {".jpg", ".jpeg", ".png"},
+    "audio": {".wav", ".flac", ".mp3"},
+    "image": {".jpg", ".jpeg", ".png"},
     "video": {".mp4", ".mkv", ".webm", ".mov"},
 }
-NAMED = 20  # at most so many files are named
+NAMED = 20  # at most this many files are named
 
 
 class Folder:
-    """The clips of a folder, subfolders too; a clip's id is its path in the folder without the ending.
+    """The clips of a folder and its subfolders; a clip's id is its path in the folder without the ending.
 
-    A sound and a picture of the same name make a clip; so does a sound alone, and a video.
+    An audio file is a clip, with the image of the same name where there is one; so is a video.
 
     Args:
         folder: to read.
         captions: by clip id, or by file name without its ending.
-        image_size: pictures are resized by the shorter side and cropped to it; None keeps their sizes.
+        image_size: images are resized by the shorter side and cropped to this size; None keeps their sizes.
 
     Attributes:
-        left_out: why each file was left out that was; filled while `samples` runs.
+        left_out: the files left out, each with the reason; filled while `samples` runs.
     """
 
     def __init__(self, folder: Path, captions: dict[str, list[str]], image_size: int | None = None) -> None:
@@ -54,36 +54,36 @@ class Folder:
                 files[kind] = path
         for clip_id, files in list(self.clips.items()):
             if "video" in files:
-                for kind in {"sound", "picture"} & files.keys():
+                for kind in {"audio", "image"} & files.keys():
                     self.left_out[files.pop(kind)] = f"same name as {files['video'].name}"
-            elif "sound" not in files:
-                self.left_out[files["picture"]] = "a picture without a sound of the same name"
+            elif "audio" not in files:
+                self.left_out[files["image"]] = "an image without audio of the same name"
                 del self.clips[clip_id]
 
     def samples(self) -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
-        """Clips as `write_shards` takes them; what cannot be read is left out."""
+        """Clips as `write_shards` takes them; files that cannot be read are left out."""
         for clip_id, files in tqdm(self.clips.items(), desc="packing", unit="clip"):
-            source = files.get("video") or files["sound"]
+            source = files.get("video") or files["audio"]
             try:
-                media = self._video(source) if "video" in files else self._sound(source)
+                media = self._video(source) if "video" in files else self._audio(source)
             except (OSError, RuntimeError, ValueError, av.FFmpegError) as error:
                 self.left_out[source] = str(error)
                 continue
-            if "picture" in files:
+            if "image" in files:
                 try:
-                    with Image.open(files["picture"]) as image:
+                    with Image.open(files["image"]) as image:
                         media["0.jpg"] = self._jpeg(ImageOps.exif_transpose(image))
                 except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                    self.left_out[files["picture"]] = f"{error}; its sound is packed without it"
+                    self.left_out[files["image"]] = f"{error}; its audio is packed without it"
             yield clip_id, media, {"captions": self._captions(clip_id)}
 
     def _captions(self, clip_id: str) -> list[str]:
         return self.captions.get(clip_id) or self.captions.get(clip_id.rpartition("/")[2], [])
 
-    def _sound(self, path: Path) -> dict[str, bytes]:
+    def _audio(self, path: Path) -> dict[str, bytes]:
         samples, rate = soundfile.read(path, dtype="float32")  # all of it, to know that it can be read
         if not len(samples):
-            raise ValueError("a sound without samples")
+            raise ValueError("audio without samples")
         ending = path.suffix.lower()[1:]
         if ending != "mp3":
             return {ending: path.read_bytes()}
@@ -92,7 +92,7 @@ class Folder:
         return {"flac": buffer.getvalue()}
 
     def _video(self, path: Path) -> dict[str, bytes]:
-        media = {"flac": read_sound_track(path)}
+        media = {"flac": read_audio(path)}
         return media | {f"{second}.jpg": self._jpeg(image) for second, image in read_frames(path).items()}
 
     def _jpeg(self, image: Image.Image) -> bytes:
@@ -111,33 +111,33 @@ def pack_folder(
     image_size: int | None = None,
     samples_per_shard: int = 500,
 ) -> None:
-    """Pack `folder` into the split `output` and say what was packed and what was left out.
+    """Pack `folder` into the split `output`, and print what was packed and what was left out.
 
     Raises:
         InputError: no such folder, nothing in it that can be packed, or `output` holds something already.
     """
     if not folder.is_dir():
-        raise InputError(f"expected a folder of sounds or videos in {folder}, found none; correct --input")
+        raise InputError(f"expected a folder of audio files or videos in {folder}, found none; correct --input")
     if output.exists() and any(output.iterdir()):
         raise InputError(f"expected {output} to be empty or missing, found files; delete it or give another --output")
     source = Folder(folder, read_captions(captions) if captions else {}, image_size)
     if not source.clips:
-        endings = " ".join(sorted(KINDS["sound"] | KINDS["video"]))
-        raise InputError(f"expected sounds or videos ({endings}) in {folder}, found none; correct --input")
-    packed = with_pictures = captioned = 0
+        endings = " ".join(sorted(KINDS["audio"] | KINDS["video"]))
+        raise InputError(f"expected audio files or videos ({endings}) in {folder}, found none; correct --input")
+    packed = with_images = captioned = 0
 
     def counted() -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
-        nonlocal packed, with_pictures, captioned
+        nonlocal packed, with_images, captioned
         for clip_id, media, record in source.samples():
             packed += 1
-            with_pictures += len(media) > 1
+            with_images += len(media) > 1
             captioned += bool(record["captions"])
             yield clip_id, media, record
 
     try:
         shards = write_shards(output, counted(), samples_per_shard)
         print(
-            f"packed {packed} clips, {with_pictures} with pictures and {captioned} with captions, into "
+            f"packed {packed} clips, {with_images} with images and {captioned} with captions, into "
             f"{output} ({len(shards)} tar)"
         )
     finally:

@@ -1,4 +1,4 @@
-"""A video file as a clip: its sound track and the first frame of each of its first ten seconds."""
+"""A video file as a clip: its audio and the first frame of each of its first ten seconds."""
 
 import io
 from pathlib import Path
@@ -11,15 +11,15 @@ from PIL import Image
 NUM_FRAMES = 10
 
 
-def read_sound_track(path: Path) -> bytes:
-    """The first sound track as FLAC, 16 bits, at its own rate and with its own channels.
+def read_audio(path: Path) -> bytes:
+    """The first audio stream as FLAC with 16 bits, at its own rate and with its own channels.
 
     Raises:
         ValueError: the video has none, or an empty one.
     """
     with av.open(str(path)) as container:
         if not container.streams.audio:
-            raise ValueError("no sound track")
+            raise ValueError("no audio")
         stream = container.streams.audio[0]
         to_int16 = av.AudioResampler(format="s16")
         packed = [
@@ -28,7 +28,7 @@ def read_sound_track(path: Path) -> bytes:
             for part in to_int16.resample(frame)
         ]
         if not packed:
-            raise ValueError("an empty sound track")
+            raise ValueError("audio without samples")
         rate = stream.rate
     buffer = io.BytesIO()
     soundfile.write(buffer, np.concatenate(packed), rate, format="FLAC", subtype="PCM_16")
@@ -36,15 +36,15 @@ def read_sound_track(path: Path) -> bytes:
 
 
 def read_frames(path: Path) -> dict[int, Image.Image]:
-    """The first frame of each of the first ten seconds, by second; those that a short video has.
+    """The first frame of each of the first ten seconds, by second; fewer of a shorter video.
 
     Raises:
-        ValueError: the file has no picture.
+        ValueError: the file has no images.
     """
     frames: dict[int, Image.Image] = {}
     with av.open(str(path)) as container:
         if not container.streams.video:
-            raise ValueError("no picture")
+            raise ValueError("no images")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         begin = None
@@ -56,7 +56,7 @@ def read_frames(path: Path) -> dict[int, Image.Image]:
             if second >= NUM_FRAMES:
                 break
             if second not in frames:
-                frames[second] = frame.to_image()
+                frames[second] = frame.to_image()  # type: ignore[no-untyped-call]  # of PyAV
     if not frames:
-        raise ValueError("no picture")
+        raise ValueError("no images")
     return frames

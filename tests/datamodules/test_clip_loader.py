@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import INDEX, read_index
@@ -33,7 +34,7 @@ def test_eval_gives_every_clip_once_with_its_own_content(uneven: tuple, world: i
     folder, all_ids = uneven
     shards, given = read_index(folder), []
     for rank in range(world):
-        loader = EvalLoader(shards, BOTH, 8, rank=rank, world=world, num_workers=workers)
+        loader = EvalLoader(shards, BOTH, 8, BatchOrder(rank, world), num_workers=workers)
         batches = list(loader)
         assert len(batches) == len(loader)
         given += flat(ids(batches))
@@ -52,7 +53,7 @@ def test_eval_gives_every_clip_once_with_its_own_content(uneven: tuple, world: i
 
 def test_short_ranks_fill_up_with_invalid_batches(pack: Callable) -> None:
     shards = read_index(pack({f"clip{number}": clip_media(number, 1) for number in range(3)}))
-    per_rank = [list(EvalLoader(shards, BOTH, 2, rank=rank, world=4)) for rank in range(4)]
+    per_rank = [list(EvalLoader(shards, BOTH, 2, BatchOrder(rank, 4))) for rank in range(4)]
     assert [len(batches) for batches in per_rank] == [1] * 4
     valid = [batch.valid for batches in per_rank for batch in batches]
     assert sorted(valid) == [False, True, True, True]
@@ -67,7 +68,8 @@ def test_short_ranks_fill_up_with_invalid_batches(pack: Callable) -> None:
 def test_train_epochs_differ_and_resume_exactly(uneven: tuple, workers: int) -> None:
     shards = read_index(uneven[0])
     position = 0
-    loader = TrainLoader(shards, SOUND, 4, world=2, num_workers=workers, window=7, position=lambda: position)
+    order = BatchOrder(world_size=2, position=lambda: position)
+    loader = TrainLoader(shards, SOUND, 4, order, num_workers=workers, window=7)
     assert len(loader) == 78 // 8
     first = ids(loader)
     position = len(loader)
@@ -81,13 +83,13 @@ def test_ranks_share_an_epoch_without_a_clip_twice(uneven: tuple) -> None:
     shards = read_index(uneven[0])
     given = []
     for rank in range(2):
-        given += flat(ids(TrainLoader(shards, SOUND, 4, rank=rank, world=2, window=7)))
+        given += flat(ids(TrainLoader(shards, SOUND, 4, BatchOrder(rank, 2), window=7)))
     assert len(given) == len(set(given)) == 72
 
 
 def test_training_draws_another_frame_in_another_epoch(uneven: tuple) -> None:
     position = 0
-    loader = TrainLoader(read_index(uneven[0]), BOTH, 8, position=lambda: position)
+    loader = TrainLoader(read_index(uneven[0]), BOTH, 8, BatchOrder(position=lambda: position))
     drawn: list[dict[str, int]] = []
     for position in (0, 0, len(loader)):  # noqa: B007, the loader reads it
         drawn.append({})
@@ -108,7 +110,7 @@ def test_a_loader_leaves_torchs_random_numbers_alone(uneven: tuple) -> None:
 
 def test_too_few_clips_for_a_batch_each_is_told(uneven: tuple) -> None:
     with pytest.raises(InputError, match="at least 80 clips .* found 78; lower batch_size"):
-        TrainLoader(read_index(uneven[0]), SOUND, 40, world=2)
+        TrainLoader(read_index(uneven[0]), SOUND, 40, BatchOrder(world_size=2))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -161,7 +163,8 @@ def test_a_broken_clip_stops_evaluation_and_training(with_broken: Path) -> None:
 
 def test_skip_broken_puts_another_clip_in_its_place_and_warns_once(with_broken: Path) -> None:
     position = 0
-    loader = TrainLoader(read_index(with_broken), BOTH, 4, num_workers=2, skip_broken=True, position=lambda: position)
+    order = BatchOrder(position=lambda: position)
+    loader = TrainLoader(read_index(with_broken), BOTH, 4, order, num_workers=2, skip_broken=True)
     with pytest.warns(UserWarning, match="left out a broken clip .*'clip3'") as warned:
         for position in (0, 3):  # noqa: B007, the loader reads it
             given = flat(ids(loader))

@@ -15,8 +15,8 @@ from datamodules.clip_reader import (
     Clip,
     ClipReader,
     collate,
-    decode_picture,
-    decode_sound,
+    decode_audio,
+    decode_image,
     filler_batch,
 )
 from datamodules.clips import ClipFormat
@@ -38,45 +38,45 @@ def record(*extensions: str) -> dict:
 @pytest.mark.parametrize("format", ["WAV", "FLAC"])
 def test_16_bits_at_the_wanted_rate_are_handed_on_exactly(format: str) -> None:
     samples = np.random.default_rng(0).integers(-32768, 32768, (500, 3)).astype(np.int16)
-    decoded = decode_sound(wav(samples, 16000, format=format), 16000)
+    decoded = decode_audio(wav(samples, 16000, format=format), 16000)
     assert decoded.dtype == np.int16 and np.array_equal(decoded, samples[:, 0])
 
 
 def test_stereo_at_44100_hz_becomes_the_first_channel_at_16000_hz() -> None:
     stereo = np.stack([tone(44100), tone(44100, frequency=3000)], 1)
-    decoded = decode_sound(wav(stereo, 44100), 16000)
+    decoded = decode_audio(wav(stereo, 44100), 16000)
     assert decoded.dtype == np.int16 and len(decoded) == 16000
     inner = slice(800, -800)  # a resampling filter rings at the ends
     assert np.abs(decoded[inner] / 32768 - tone(16000)[inner]).max() < 2e-3
-    assert np.array_equal(decoded, decode_sound(wav(stereo, 44100), 16000))  # no dither
+    assert np.array_equal(decoded, decode_audio(wav(stereo, 44100), 16000))  # no dither
 
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE", "PCM_24", "PCM_32", "PCM_U8"])
 def test_other_encodings_keep_their_scale(subtype: str) -> None:
-    decoded = decode_sound(wav(tone(16000), 16000, subtype), 16000)
+    decoded = decode_audio(wav(tone(16000), 16000, subtype), 16000)
     assert np.abs(decoded / 32768 - tone(16000)).max() < (2e-2 if subtype == "PCM_U8" else 1e-4)
 
 
 def test_loud_floats_are_clipped_not_wrapped() -> None:
-    assert np.array_equal(decode_sound(wav(np.array([2.0, -2.0]), 8000, "FLOAT"), 8000), [32767, -32768])
+    assert np.array_equal(decode_audio(wav(np.array([2.0, -2.0]), 8000, "FLOAT"), 8000), [32767, -32768])
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_max_seconds_cuts_and_shorter_sounds_keep_their_length(rate: int) -> None:
     data = wav(tone(rate), rate)
-    assert len(decode_sound(data, 16000, 0.25)) == 4000
-    assert len(decode_sound(data, 16000, 2.0)) == len(decode_sound(data, 16000)) == 16000
+    assert len(decode_audio(data, 16000, 0.25)) == 4000
+    assert len(decode_audio(data, 16000, 2.0)) == len(decode_audio(data, 16000)) == 16000
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0, np.int16), np.array([0.0, np.nan, 0.0])])
 def test_a_sound_without_samples_or_numbers_is_refused(samples: np.ndarray) -> None:
     with pytest.raises(ValueError):
-        decode_sound(wav(samples, 8000, "FLOAT" if samples.dtype == float else "PCM_16"), 16000)
+        decode_audio(wav(samples, 8000, "FLOAT" if samples.dtype == float else "PCM_16"), 16000)
 
 
 @pytest.mark.parametrize("size", [(90, 31), (31, 90), (8, 8), (301, 300), (5, 4)])
 def test_pictures_of_any_size_are_cropped_at_the_centre(size: tuple[int, int]) -> None:
-    decoded = decode_picture(jpeg((200, 100, 50), size), 8)
+    decoded = decode_image(jpeg((200, 100, 50), size), 8)
     assert decoded.shape == (3, 8, 8) and decoded.dtype == np.uint8
     assert np.abs(decoded.astype(int) - np.array([200, 100, 50])[:, None, None]).max() <= 3
 
@@ -86,7 +86,7 @@ def test_the_crop_is_the_middle_square() -> None:
     image.paste(255, (32, 0, 64, 32))  # a white square between two black ones
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=95)
-    decoded = decode_picture(buffer.getvalue(), 16)
+    decoded = decode_image(buffer.getvalue(), 16)
     assert decoded[:, :, 2:-2].min() > 240 and np.array_equal(decoded[0], decoded[2])
 
 
@@ -118,9 +118,9 @@ def test_only_the_media_of_the_format_are_wanted() -> None:
     assert ClipReader(WANTED).wanted(names) == ["flac", "1.jpg"]
     assert ClipReader(ClipFormat(sampling_rate=1000)).wanted(names) == ["flac"]
     assert ClipReader(ClipFormat()).wanted(names) == []
-    with pytest.raises(InputError, match="expected a picture of clip 'clip'.*inputs: audio"):
+    with pytest.raises(InputError, match="expected images of clip 'clip'.*inputs: audio"):
         ClipReader(WANTED).wanted(record("wav"))
-    with pytest.raises(InputError, match="expected a sound of clip 'clip'.*inputs: image"):
+    with pytest.raises(InputError, match="expected audio of clip 'clip'.*inputs: image"):
         ClipReader(WANTED).wanted(record("0.jpg"))
 
 

@@ -1,14 +1,17 @@
 """A few clips by seed or by list, and the batches of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from datamodules.batch_order import BatchOrder
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipFormat
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.shards import read_index
 from earshot.errors import InputError
+from tests.datamodules.made_clips import jpeg
 
 PICTURES = ClipFormat(image_size=64)
 
@@ -32,7 +35,7 @@ def test_drawn_by_seed_and_nested(folder: Path) -> None:
 
 def test_listed_by_id(folder: Path, tmp_path: Path) -> None:
     shards, table = read_index(folder), tmp_path / "pairs.csv"
-    table.write_text("youtube_id,caption\naudiocaps-train-000007,a dog yelps\naudiocaps-train-000002,\n")
+    table.write_text("clip_id,caption\naudiocaps-train-000007,a dog yelps\naudiocaps-train-000002,\n")
     clips = listed_clips(shards, PICTURES, table)
     assert [clip.clip_id for clip in clips] == ["audiocaps-train-000007", "audiocaps-train-000002"]
     assert clips[0].captions == ["a dog yelps"]  # the table's
@@ -44,10 +47,31 @@ def test_listed_by_id(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected every id once"):
         listed_clips(shards, PICTURES, table)
     table.write_text("name\na\n")
-    with pytest.raises(InputError, match="a column clip_id, id or youtube_id"):
+    with pytest.raises(InputError, match="expected a column clip_id, file_name, youtube_id or id in .*, found name;"):
         listed_clips(shards, PICTURES, table)
     with pytest.raises(InputError, match="correct data.pairs"):
         listed_clips(shards, PICTURES, tmp_path / "nothing.csv")
+
+
+def test_audiocaps_own_tables_name_the_clips_of_its_copies(pack: Callable[..., Path], tmp_path: Path) -> None:
+    """Rows of AudioCaps, of the prefix tuning's pairs, of WavCaps' copy and of a run, whose clips are Y<youtube_id>."""
+    ids = ("YvfY_TJq7n_U", "YtdWhHV3X25Q", "Y-BZ6I5i_kW4")
+    shards, table = read_index(pack({clip_id: {"0.jpg": jpeg(9)} for clip_id in ids})), tmp_path / "pairs.csv"
+    applause = "An audience gives applause as a man yells and a group sings"
+    for text in (
+        f"audiocap_id,youtube_id,start_time,caption\r\n108945,tdWhHV3X25Q,60,{applause}\r\n"
+        '108946,tdWhHV3X25Q,60,A crowd applauds\r\n97151,vfY_TJq7n_U,130,"Rustling occurs, ducks quack"\r\n',
+        f"youtube_id,caption\ntdWhHV3X25Q,{applause}\nvfY_TJq7n_U,Ducks quack\n",
+        f"file_name,caption_1,caption_2\nYtdWhHV3X25Q.wav,{applause},A crowd\nYvfY_TJq7n_U.wav,Ducks quack,Ducks\n",
+        f"clip_id,caption,references,labels,cider_d\nYtdWhHV3X25Q,{applause},[],[],\nYvfY_TJq7n_U,Ducks quack,[],[],\n",
+    ):
+        table.write_text(text, newline="")
+        clips = listed_clips(shards, ClipFormat(image_size=8), table)
+        assert [clip.clip_id for clip in clips] == ["YtdWhHV3X25Q", "YvfY_TJq7n_U"]
+        assert clips[0].captions[0] == applause
+    table.write_text("clip_id,caption\ntdWhHV3X25Q,x\n")
+    with pytest.raises(InputError, match="not 'tdWhHV3X25Q'; correct the table .a youtube_id stands for the clip Y"):
+        listed_clips(shards, ClipFormat(image_size=8), table)
 
 
 def test_never_from_val_or_test() -> None:
@@ -63,7 +87,7 @@ def test_never_from_val_or_test() -> None:
 )
 def test_ranks_share_every_batch(folder: Path, number: int, batch_size: int, world: int, steps: int) -> None:
     clips = drawn_clips(read_index(folder), PICTURES, number, seed=0)
-    loaders = [FewShotLoader(clips, batch_size, rank=rank, world=world, seed=1) for rank in range(world)]
+    loaders = [FewShotLoader(clips, batch_size, BatchOrder(rank, world, 1)) for rank in range(world)]
     batches = [list(loader) for loader in loaders]
     assert [len(each) for each in batches] == [steps] * world
     assert len({len(batch.clip_ids) for each in batches for batch in each}) == 1  # as many on each rank
@@ -73,7 +97,9 @@ def test_ranks_share_every_batch(folder: Path, number: int, batch_size: int, wor
 
 def test_a_pass_begins_where_the_run_is(folder: Path) -> None:
     clips = drawn_clips(read_index(folder), PICTURES, 8, seed=0)
-    whole = [list(FewShotLoader(clips, 4, seed=1, position=lambda at=at: at)) for at in (0, 2)]
+    whole = [list(FewShotLoader(clips, 4, BatchOrder(seed=1, position=lambda at=at: at))) for at in (0, 2)]
     expected = [batch.clip_ids for epoch in whole for batch in epoch]
-    assert [batch.clip_ids for batch in FewShotLoader(clips, 4, seed=1, position=lambda: 1)] == expected[1:3]
+    assert [batch.clip_ids for batch in FewShotLoader(clips, 4, BatchOrder(seed=1, position=lambda: 1))] == expected[
+        1:3
+    ]
     assert expected[:2] != expected[2:]  # another order every epoch

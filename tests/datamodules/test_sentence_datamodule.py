@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from datamodules.sentence_datamodule import SentenceDataModule, SentenceLoader, distinct, read_lines, split
+from datamodules.sentence_datamodule import SentenceDataModule, distinct, read_lines, split
 from earshot.errors import InputError
 
 FILES = {"inaudible": "notAudible.txt", "audible": "audible.txt"}
@@ -32,8 +32,8 @@ def test_parts_share_nothing_and_keep_the_classes_shares(folder: Path, capsys: p
     module = data(folder)
     module.setup("fit")
     said = capsys.readouterr().out
-    assert "left out 1 sentences that stand there already" in said
-    assert "left out 1 that stand in more than one class: 'both say it'" in said
+    assert "left out 1 repeated sentences" in said
+    assert "left out 1 sentences of more than one class: 'both say it'" in said
     assert "test: N = 15 sentences, 9 inaudible, 6 audible" in said
     assert "val: N = 10 sentences, 6 inaudible, 4 audible" in said
     parts = [set(module.sentences(part)) for part in ("train", "val", "test")]
@@ -47,10 +47,13 @@ def test_parts_share_nothing_and_keep_the_classes_shares(folder: Path, capsys: p
 
 
 def test_each_test_sentence_once_on_two_ranks(folder: Path) -> None:
-    module = data(folder)
-    module.setup("test")
+    ranks = []
+    for rank in (0, 1):
+        module = data(folder, eval_batch_size=4)
+        module.trainer = SimpleNamespace(is_global_zero=True, global_rank=rank, world_size=2)  # type: ignore
+        module.setup("test")
+        ranks.append(list(module.test_dataloader()))
     texts, classes = module.parts["test"]
-    ranks = [list(SentenceLoader(texts, classes, 4, rank=rank, world=2)) for rank in (0, 1)]
     assert len(ranks[0]) == len(ranks[1])
     found = [(t, int(c)) for batches in ranks for batch in batches for t, c in zip(batch.texts, batch.labels)]
     assert sorted(found) == sorted(zip(texts, classes.tolist()))

@@ -81,7 +81,7 @@ def test_begins_as_the_image_projector() -> None:
     stage = AudiovisualDistillation(LlavaCaptioner(LLAVA, encoder, PREFIX)).eval()
     stage.setup("test")
     batch = ClipBatch(
-        ["a", "b"], True, torch.randint(-9000, 9000, (2, 40000), dtype=torch.int16), torch.full((2,), 40000), None,
+        ["a", "b"], torch.randint(-9000, 9000, (2, 40000), dtype=torch.int16), torch.full((2,), 40000), None,
         [["a dog barks"], ["rain falls"]], [[], []],
     )  # fmt: skip
     expected = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX).generate(
@@ -89,7 +89,7 @@ def test_begins_as_the_image_projector() -> None:
     )
     assert stage.test_step(batch, 0)["captions"] == expected
     assert sum(p.numel() for p in stage.parameters()) == 96 * 128 + 128 + 128 * 128 + 128
-    assert stage.test_step(ClipBatch([], False, None, None, None, [], []), 0)["clip_ids"] == []
+    assert stage.test_step(ClipBatch([], None, None, None, [], []), 0)["clip_ids"] == []
 
 
 def test_a_clip_without_pseudo_caption_is_named(

@@ -53,7 +53,7 @@ def command(name: str, root: Path, *more: str, strategies: tuple[str, ...] = ())
 
 
 def no_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datamodules.clip_reader.decode_sound", lambda *_: pytest.fail("a sound was read"))
+    monkeypatch.setattr("datamodules.clip_reader.decode_audio", lambda *_: pytest.fail("a sound was read"))
 
 
 @pytest.mark.parametrize("strategies", [(), ("noise_injection",)])
@@ -380,7 +380,7 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
     decoded: list[torch.Tensor] = []
     module.decoder.generate = lambda x, longest: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
     module.embed_audio = lambda batch: memory[[3, 0]]  # type: ignore[method-assign]
-    module.caption(ClipBatch(["a", "b"], True, None, None, None, [["x"], ["y"]], [[], []]))
+    module.caption(ClipBatch(["a", "b"], None, None, None, [["x"], ["y"]], [[], []]))
     torch.testing.assert_close(decoded[0], memory[[3, 0]] + 0.5)
 
 

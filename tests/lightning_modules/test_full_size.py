@@ -72,7 +72,7 @@ def encoder() -> CavMaeEncoder:
 def batch() -> ClipBatch:
     with torch.device("meta"):
         return ClipBatch(
-            ["a", "b"], True, torch.zeros(2, 163840, dtype=torch.int16), torch.full((2,), 163840),
+            ["a", "b"], torch.zeros(2, 163840, dtype=torch.int16), torch.full((2,), 163840),
             torch.zeros(2, 3, 336, 336, dtype=torch.uint8), [["a dog barks"], ["rain falls"]], [[], []],
         )  # fmt: skip
 

@@ -64,9 +64,7 @@ def test_fit_exports_an_adapter_that_peft_loads_and_test_uses(in_tmp_path: Path,
 
 def batch(seed: int = 0) -> ClipBatch:
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    return ClipBatch(
-        ["a", "b"], True, None, None, images, [["a dog barks"], ["rain falls while a bell rings"]], [[], []]
-    )
+    return ClipBatch(["a", "b"], None, None, images, [["a dog barks"], ["rain falls while a bell rings"]], [[], []])
 
 
 def test_only_the_soft_tokens_change_and_the_rate_is_a_cosine() -> None:

@@ -140,7 +140,7 @@ def test_validation_counts_every_clip_by_its_weight() -> None:
 
     def batch(clips: int) -> ClipBatch:
         return ClipBatch(
-            [str(i) for i in range(clips)], bool(clips),
+            [str(i) for i in range(clips)],
             torch.randint(-9000, 9000, (max(clips, 1), 40000), dtype=torch.int16, generator=generator),
             torch.full((max(clips, 1),), 40000),
             torch.randint(0, 256, (max(clips, 1), 3, 64, 64), dtype=torch.uint8, generator=generator),

@@ -8,10 +8,10 @@ import pytest
 import soundfile
 from PIL import Image
 
+from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
 from datamodules.prepare.__main__ import main
-from datamodules.prepare.captions_table import read_captions
 from datamodules.shards import read_index, read_samples
 from earshot.errors import InputError
 
@@ -70,7 +70,7 @@ def prepare(folder: Path, output: Path, *options: str) -> None:
 def test_sounds_pictures_and_videos_become_clips(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / "root" / "own" / "all"
     prepare(folder, output, "--samples-per-shard", "3")
-    assert "packed 4 clips, 3 with pictures and 0 with captions" in capsys.readouterr().out
+    assert "packed 4 clips, 3 with images and 0 with captions" in capsys.readouterr().out
     clips = packed(output)
     assert {clip_id: list(sample.media) for clip_id, sample in clips.items()} == {
         "bell.1": ["wav", "0.jpg"],
@@ -152,8 +152,8 @@ def test_odd_files_are_named_and_the_rest_is_packed(
         "nothing.wav": "without samples",
         "siren.wav": "same name as siren.mp4",
         "rain.wav": "same name as rain.mp3",
-        "lonely.jpg": "without a sound",
-        "silent.mp4": "no sound track",
+        "lonely.jpg": "without audio",
+        "silent.mp4": "no audio",
     }.items():
         (line,) = [line for line in out.splitlines() if f"{name}: " in line]
         assert reason in line

@@ -1,15 +1,22 @@
-"""Captions in batches: each once an epoch, over the ranks, from any position."""
+"""Texts in batches: each once an epoch, over the ranks, from any position."""
 
+import numpy as np
 import pytest
 
-from datamodules.caption_loader import CaptionLoader
+from datamodules.batch_order import BatchOrder
+from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 
 CAPTIONS = [f"caption {i}" for i in range(23)]
 
 
-def epoch(position: int = 0, **more: int) -> list[list[str]]:
-    return [batch.captions for batch in CaptionLoader(CAPTIONS, 4, seed=1, position=lambda: position, **more)]
+def texts(rows: np.ndarray) -> list[str]:
+    return [CAPTIONS[row] for row in rows]
+
+
+def epoch(position: int = 0, rank: int = 0, world_size: int = 1) -> list[list[str]]:
+    order = BatchOrder(rank, world_size, seed=1, position=lambda: position)
+    return list(TextLoader(len(CAPTIONS), texts, 4, order))
 
 
 def test_an_epoch_has_each_caption_at_most_once_in_another_order_each_time() -> None:
@@ -25,23 +32,18 @@ def test_a_resumed_run_goes_on_with_the_next_batch() -> None:
 
 
 def test_ranks_share_the_captions() -> None:
-    ranks = [epoch(0, rank=rank, world=2) for rank in (0, 1)]
+    ranks = [epoch(0, rank=rank, world_size=2) for rank in (0, 1)]
     assert [len(batches) for batches in ranks] == [2, 2]
     assert len({text for batches in ranks for batch in batches for text in batch}) == 16
 
 
-def test_rows_are_the_captions_numbers() -> None:
-    for batch in CaptionLoader(CAPTIONS, 4, seed=1):
-        assert [CAPTIONS[row] for row in batch.rows.tolist()] == batch.captions
-
-
 @pytest.mark.parametrize("world", [1, 2, 5])
 def test_evaluation_has_each_caption_once_and_ranks_as_many_batches(world: int) -> None:
-    ranks = [list(CaptionLoader(CAPTIONS, 4, rank=rank, world=world)) for rank in range(world)]
+    ranks = [list(TextLoader(23, texts, 4, BatchOrder(rank, world), shuffle=False)) for rank in range(world)]
     assert len({len(batches) for batches in ranks}) == 1
-    assert [text for batches in ranks for batch in batches for text in batch.captions] == CAPTIONS
+    assert [text for batches in ranks for batch in batches for text in batch] == CAPTIONS
 
 
 def test_fewer_captions_than_a_batch_are_told() -> None:
-    with pytest.raises(InputError, match="at least 64 captions, .*, found 23"):
-        CaptionLoader(CAPTIONS, 64, seed=1)
+    with pytest.raises(InputError, match="at least 64 texts, .*, found 23"):
+        TextLoader(23, texts, 64)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.prepare.captions_table import read_captions
+from datamodules.caption_table import read_captions
 from earshot.errors import InputError
 
 
@@ -66,6 +66,15 @@ def test_lines_that_are_cut_or_missing(tmp_path: Path, text: str, message: str) 
         read_captions(table(tmp_path, text))
 
 
+def test_a_list_without_captions(tmp_path: Path) -> None:
+    path = table(tmp_path, "id\na.1\nb\n")
+    assert read_captions(path, required=False) == {"a.1": [], "b": []}
+    with pytest.raises(InputError, match="and caption or caption_1, caption_2 ..., in .*, found id;"):
+        read_captions(path)
+    with pytest.raises(InputError, match="expected every id once"):
+        read_captions(table(tmp_path, "id\na\na\n"), required=False)
+
+
 def test_the_captions_file_of_a_run(tmp_path: Path) -> None:
-    path = table(tmp_path, "clip_id,caption,references\na.1,rain falls,[]\n")
-    assert read_captions(path) == {"a.1": ["rain falls"]}
+    path = table(tmp_path, "clip_id,caption,references\na.1,rain falls,[]\n Ambience Birds,,[]\n")
+    assert read_captions(path) == {"a.1": ["rain falls"], " Ambience Birds": []}

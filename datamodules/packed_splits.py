@@ -1,0 +1,104 @@
+"""Test and predict on packed splits, as the clip and the caption datamodule share it."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from datamodules.batch_order import BatchOrder
+from datamodules.clip_loader import EvalLoader
+from datamodules.clips import ClipFormat
+from datamodules.contracts import ClipStage, expect
+from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
+from datamodules.shards import Shard, index_digest, read_index
+from earshot.errors import InputError
+
+PARTS_OF = {  # the parts that each command reads; it cannot do without the first
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
+
+
+class PackedSplits(L.LightningDataModule):
+    """Names the splits of a command, opens packed ones, and gives each of their clips once.
+
+    What a datamodule trains on it adds itself.
+
+    Args:
+        root: folder of the splits.
+        names: of the split of each part, as corpus/split; None where there is none.
+        eval_batch_size: clips of a batch of one rank.
+        num_workers: processes that read, on each device.
+        seed: of the order in training; None takes that of seed_everything.
+
+    Attributes:
+        shards: of each part that was opened.
+    """
+
+    def __init__(
+        self, root: str, names: dict[str, str | None], eval_batch_size: int, num_workers: int, seed: int | None
+    ) -> None:
+        super().__init__()
+        self.root = root
+        self.names = names
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed_or_default(seed)
+        require_at_least(1, eval_batch_size=eval_batch_size)
+        require_at_least(0, num_workers=num_workers, seed=self.seed)
+        self.shards: dict[str, list[Shard]] = {}
+        self.done: frozenset[str] = frozenset()  # ids that predict leaves out
+
+    def wanted(self, command: str) -> dict[str, str]:
+        """The splits that a command reads, by their part.
+
+        Raises:
+            InputError: it cannot do without one that has no name.
+        """
+        parts = PARTS_OF[command]
+        if self.names[parts[0]] is None:
+            raise InputError(f"expected a {parts[0]} split, found none; set data.init_args.{parts[0]} to corpus/split")
+        return {part: split for part in parts if (split := self.names[part]) is not None}
+
+    def setup(self, stage: str) -> None:
+        """Read the indexes, before the stage loads its networks, so that a wrong path is reported at once."""
+        for part, split in self.wanted(stage).items():
+            self.shards[part] = read_index(Path(self.root) / split)
+
+    def clip_format(self, command: str) -> ClipFormat:
+        """What the stage wants of every clip."""
+        return expect(ClipStage, trainer_of(self).lightning_module, "the stage").clip_format(command)
+
+    def clips(self, part: str, command: str) -> EvalLoader:
+        """Every clip of an opened split once, over all ranks."""
+        return EvalLoader(
+            self.shards[part], self.clip_format(command), self.eval_batch_size, BatchOrder.of(trainer_of(self)),
+            num_workers=self.num_workers, skip=self.done if part == "predict" else frozenset(),
+        )  # fmt: skip
+
+    def test_dataloader(self) -> EvalLoader:
+        """The test split."""
+        return self.clips("test", "test")
+
+    def predict_dataloader(self) -> EvalLoader:
+        """The predict split without the clips left out."""
+        return self.clips("predict", "predict")
+
+    def num_predict_clips(self) -> int:
+        """How many clips the predict split has, those left out among them."""
+        return sum(shard.num_samples for shard in self.shards["predict"])
+
+    def predict_digest(self) -> str:
+        """A digest of the names and sizes of the predict split's shards."""
+        return index_digest(self.shards["predict"])
+
+    def leave_out(self, clip_ids: Collection[str]) -> None:
+        """Do not read these clips in predict."""
+        self.done = frozenset(clip_ids)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check that fit goes on with the settings it began with; other commands may change them."""
+        require_same(self, state_dict)
