@@ -13,11 +13,11 @@ from earshot.atomic import atomic_path
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write beside the target, then rename over it.
 
-    Lightning writes to the system's temporary folder and moves the file from there. Between two file systems
-    a move is a copy, and a kill during it leaves half a checkpoint where the last good one was.
+    Lightning writes to the system's temporary folder and moves the file from there. Between two file systems, moving is
+    copying, and a kill during the copy leaves half a checkpoint in place of the last good one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
-        """Write all of `checkpoint` to `path`, or leave what is there."""
+        """Write the whole `checkpoint` to `path`, or leave the file that is there."""
         with atomic_path(Path(path)) as partial:
             torch.save(checkpoint, partial)

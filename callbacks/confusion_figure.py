@@ -1,4 +1,4 @@
-"""The confusion matrix of a classifier, drawn at the end of a test."""
+"""The confusion matrix of a classifier, at the end of a test."""
 
 from typing import Any
 
@@ -8,22 +8,23 @@ from lightning.pytorch.loggers import WandbLogger
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from callbacks.caption_evaluation import run_folder
+from datamodules.contracts import SentenceSource, datamodule_of
 
 
 class ConfusionFigure(L.Callback):
-    """Takes the `labels` and `predicted`, (B,) int64 each, that a stage's `test_step` returns.
+    """Draws the `labels` and `predicted`, (B,) int64 each, that a stage's `test_step` returns.
 
-    Writes confusion_matrix.png into the run folder, of the sentences of all ranks, and logs it to W&B. The names of the
-    classes are the datamodule's `labels`.
+    confusion_matrix.png, over the sentences of all ranks, goes into the run folder and to W&B. The datamodule names the
+    classes (`datamodules.contracts.SentenceSource`).
     """
 
     def __init__(self) -> None:
         self.matrix: MulticlassConfusionMatrix | None = None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count from nothing."""
-        names = trainer.datamodule.labels  # type: ignore[attr-defined]
-        self.matrix = MulticlassConfusionMatrix(len(names)).to(pl_module.device)
+        """Start from zero counts."""
+        labels = datamodule_of(trainer, SentenceSource).labels
+        self.matrix = MulticlassConfusionMatrix(len(labels)).to(pl_module.device)
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
@@ -34,13 +35,13 @@ class ConfusionFigure(L.Callback):
             self.matrix.update(outputs["predicted"], outputs["labels"])
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw, on rank 0, what all ranks counted."""
+        """Sum the counts of all ranks, and draw them on rank 0."""
         assert self.matrix is not None
         counts = self.matrix.compute()
         if trainer.is_global_zero:
             path = run_folder(trainer) / "confusion_matrix.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw(counts.cpu(), trainer.datamodule.labels, str(path))  # type: ignore[attr-defined]
+            draw(counts.cpu(), datamodule_of(trainer, SentenceSource).labels, str(path))
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image("test/confusion_matrix", [str(path)])
@@ -48,7 +49,7 @@ class ConfusionFigure(L.Callback):
 
 
 def draw(counts: torch.Tensor, names: list[str], path: str) -> None:
-    """Counts (classes, classes), a row for each label and a column for each prediction."""
+    """Draw counts (classes, classes), with a row for each label and a column for each prediction."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

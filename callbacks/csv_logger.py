@@ -1,4 +1,4 @@
-"""metrics.csv in the run folder, which survives a kill and a resumed run."""
+"""metrics.csv in the run folder; nothing is lost when a run is killed and resumed."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from earshot.atomic import atomic_path
 
 
 class MetricsFile(ExperimentWriter):
-    """Lightning's writer deletes the rows it finds; this one keeps those before the first step it is given.
+    """Unlike Lightning's writer, keeps the rows of the file it finds, up to the first step that is logged anew.
 
     A run resumed from step 100 after a kill at step 130 repeats 101 to 130: those rows are replaced.
     """
@@ -50,7 +50,7 @@ class CSVLogger(loggers.CSVLogger):
 
     Args:
         save_dir: the run folder; train.py fills it in.
-        flush_logs_every_n_steps: how often rows go to disk; every one, so that a kill loses none.
+        flush_logs_every_n_steps: how many steps go to disk together; 1, so that a kill loses none.
     """
 
     def __init__(self, save_dir: str = ".", flush_logs_every_n_steps: int = 1) -> None:

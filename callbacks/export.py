@@ -24,6 +24,7 @@ from earshot.errors import InputError, command_that_makes
 
 PACKAGES = ("torch", "lightning", "transformers")
 CARD, PROVENANCE = NOTES = ("README.md", "provenance.json")  # about the weights in an export
+FORM = "[More Information Needed]"  # in the cards that peft and the hub's mixin write by themselves
 
 
 class Export(L.Callback):
@@ -78,9 +79,7 @@ class Export(L.Callback):
                     pl_module.export(folder)
                     (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n")
                     card = model_card(self.folder.name, type(pl_module), provenance, folder)
-                    (folder / CARD).write_text(
-                        card, encoding="utf-8"
-                    )  # in place of the form that peft or the hub wrote
+                    (folder / CARD).write_text(card, encoding="utf-8")
                 rank_zero_info(f"Exported to {self.folder}/")
             trainer.strategy.barrier("export")
 
@@ -131,7 +130,12 @@ def program(path: Path) -> list[str]:
 
 
 def model_card(name: str, stage: type, provenance: dict[str, Any], folder: Path) -> str:
-    """The README.md of an export: the stage, the command, the weights in `folder`, and what they come from."""
+    """The README.md of an export: the stage, the command, the weights in `folder`, and what they come from.
+
+    It begins with the card that the stage wrote into `folder`, if it is more than a library's form to fill in.
+    """
+    written = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+    begin = "" if FORM in written or not written else f"{written.rstrip()}\n\n"
     summary = " ".join((stage.__doc__ or "").split("\n\n")[0].split())
     files = "".join(
         f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in sorted(folder.glob("*.safetensors"))
@@ -142,7 +146,7 @@ def model_card(name: str, stage: type, provenance: dict[str, Any], folder: Path)
     settings = yaml.safe_load(config.read_text()) if config.is_file() else {}
     settings = {key: settings[key] for key in ("model", "data") if key in settings}
     return (
-        f"# {name}\n\nWeights of the stage `{stage.__module__}.{stage.__qualname__}` of earshot. {summary}\n\n"
+        f"{begin}# {name}\n\nWeights of the stage `{stage.__module__}.{stage.__qualname__}` of earshot. {summary}\n\n"
         f"## Weights\n\n{files}\n## Where they come from\n\n```\n{provenance['command']}\n```\n\n"
         f"| | |\n|---|---|\n{facts}\n"
         f"## What they were trained with\n\n```yaml\n{yaml.safe_dump(settings, sort_keys=False)}```\n"

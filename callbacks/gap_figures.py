@@ -1,5 +1,6 @@
-"""Pictures and numbers of the modality gap, at the end of a test (WSAC, Fig. 2 and 3)."""
+"""Figures and measures of the modality gap, at the end of a test (WSAC, Fig. 2 and 3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -10,45 +11,47 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from callbacks.caption_evaluation import gathered, run_folder
+from datamodules.contracts import EmbeddingStage, expect
 
-SIDES = {"sounds": "tab:blue", "captions": "tab:orange"}
+SIDES = {"audio": "tab:blue", "captions": "tab:orange"}
 
 
 class GapFigures(L.Callback):
-    """Where sounds and captions lie before a strategy and after it: t-SNE and PCA, side by side.
+    """Draws audio and caption embeddings before and after the strategies: t-SNE and PCA, side by side.
 
-    Takes the embeddings that a stage's `test_step` returns beside its captions (`EmbeddedCaptionRows`); the text
-    embeddings of the clips' first references come from the stage (`text_embeddings`, with and without its training
-    strategies). Writes modality_gap.png into the run folder, logs it to W&B, and logs the norm of the gap and the
-    share of sounds whose nearest caption is their own, before and after.
+    The audio embeddings are those that a stage's `test_step` returns beside its captions (`EmbeddedCaptionRows`). The
+    stage embeds the first reference of each clip (`datamodules.contracts.EmbeddingStage`). modality_gap.png goes into
+    the run folder and to W&B; the loggers get the norm of the gap, and the share of clips whose audio embedding is
+    nearest to the embedding of their own caption, before and after.
 
     Args:
-        num_clips: at most so many are drawn.
+        num_clips: how many clips are drawn at most.
     """
 
     def __init__(self, num_clips: int = 500) -> None:
         self.num_clips = num_clips
-        self.clips: dict[str, tuple[Tensor, Tensor, str]] = {}  # by id: sound, what was decoded for it, its reference
+        self.clips: dict[str, tuple[Tensor, Tensor, str]] = {}  # by id: audio, what was decoded, the first reference
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
     ) -> None:
         """Keep the embeddings of all ranks' clips, on rank 0."""
         for rows in gathered(trainer, outputs):
             if isinstance(rows, dict) and "decoded" in rows:
                 columns = (rows["clip_ids"], rows["audio"], rows["decoded"], rows["references"])
                 for clip_id, audio, decoded, references in zip(*columns):
-                    if references:  # one without stops the evaluation
+                    if references:  # a clip without any stops the evaluation
                         self.clips[clip_id] = audio, decoded, references[0]
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure and draw, on rank 0."""
         if not self.clips:
             return
-        sounds, heard, references = zip(*self.clips.values())
+        stage = expect(EmbeddingStage, pl_module, "the stage whose modality gap callbacks.gap_figures draws")
+        of_audio, of_decoded, references = zip(*self.clips.values())
         self.clips = {}
-        audio, decoded = torch.stack(sounds).float(), torch.stack(heard).float()
-        text, trained = (side.float().cpu() for side in pl_module.text_embeddings(list(references)))  # type: ignore
+        audio, decoded = torch.stack(of_audio).float(), torch.stack(of_decoded).float()
+        text, trained = (side.float().cpu() for side in stage.text_embeddings(list(references)))
         before, after = (audio, text), (decoded, trained)
         numbers = {
             f"gap/{name}_{when}": value
@@ -60,7 +63,8 @@ class GapFigures(L.Callback):
             logger.save()
         print("  ".join(f"{name} {value:.3f}" for name, value in numbers.items()), flush=True)
         path = run_folder(trainer) / "modality_gap.png"
-        draw([tuple(side[: self.num_clips].numpy() for side in pair) for pair in (before, after)], str(path))
+        first = slice(self.num_clips)
+        draw([(left[first].numpy(), right[first].numpy()) for left, right in (before, after)], str(path))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image("gap/embeddings", [str(path)])
@@ -68,15 +72,15 @@ class GapFigures(L.Callback):
 
 
 def measure_gap(audio: Tensor, text: Tensor) -> dict[str, float]:
-    """The norm of the difference of the means, and the share of sounds (N, D) nearest to their own text (N, D)."""
+    """The norm of the difference of the means, and the share of audio (N, D) that is nearest to its own text (N, D)."""
     similarity = F.normalize(audio, dim=-1) @ F.normalize(text, dim=-1).T  # (N, N)
-    # captions that are the same word for word are one caption
+    # clips with the same caption count as right for one another
     own = similarity.diagonal() >= similarity.amax(1) - 1e-6
     return {"norm": (audio.mean(0) - text.mean(0)).norm().item(), "nearest_is_own": own.float().mean().item()}
 
 
-def draw(pairs: list[Any], path: str) -> None:
-    """Sounds and captions of two pairs (N, D), before and after: a row of t-SNE and one of PCA."""
+def draw(pairs: Sequence[tuple[np.ndarray, np.ndarray]], path: str) -> None:
+    """Draw audio and captions, (N, D) each, before and after the strategies: a row of t-SNE and one of PCA."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from sklearn.decomposition import PCA

@@ -1,4 +1,4 @@
-"""checkpoints/last.ckpt: where a killed run goes on."""
+"""checkpoints/last.ckpt, from which a killed training run is resumed."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Checkpoint
 class LastCheckpoint(Checkpoint):
     """Save the newest state every so many optimizer steps and at the end of every epoch.
 
-    Never between a training step and the validation that follows it: resumed from there, Lightning skips that
-    validation, and its loss is missing from the curve and from the choice of the best weights.
+    It never saves between a training step and the validation after it: when resumed from there, Lightning skips that
+    validation, whose loss would be missing from the curve and from the choice of the best weights.
 
     Args:
         every_n_train_steps: a kill loses at most about this many steps.
@@ -23,7 +23,7 @@ class LastCheckpoint(Checkpoint):
         self.path = Path()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Count from where a resumed run goes on."""
+        """Count from the step at which a resumed run starts."""
         self.saved = trainer.global_step
         self.path = Path(trainer.log_dir or trainer.default_root_dir, "checkpoints", "last.ckpt")
 
@@ -47,7 +47,7 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Save if due after a validation in mid-epoch."""
+        """Save if due, after a validation in the middle of an epoch."""
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
         if fitting and self.due(trainer) and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self.save(trainer)

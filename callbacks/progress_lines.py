@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: a line now and then instead of a bar that floods a log file."""
+"""Progress in log files: a line now and then instead of a progress bar."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ class ProgressLines(L.Callback):
     """Print `fit epoch 3/20 step 120/400, 8.3 steps/s, train/loss 0.42` when there is no progress bar.
 
     Args:
-        seconds: at least this long between two lines; the end of a command prints one too.
+        seconds: the least time between two lines; one more is printed at the end of a command.
     """
 
     def __init__(self, seconds: float = 30.0) -> None:
@@ -35,7 +35,7 @@ class ProgressLines(L.Callback):
             self.print(trainer, text)
 
     def print(self, trainer: L.Trainer, text: str) -> None:
-        """A line with the metrics that a bar would show."""
+        """Print a line with the metrics that a progress bar would show."""
         if trainer.is_global_zero and trainer.progress_bar_callback is None and text:
             metrics = [f", {name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items()]
             print(text + "".join(metrics), flush=True)

@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from earshot.errors import InputError
 
 ROOT = Path("runs")
-HANDED_ON = "EARSHOT_RUN_FOLDER"  # rank 0 tells the ranks it starts, which are the same command run again
+HANDED_ON = "EARSHOT_RUN_FOLDER"  # by which rank 0 tells its folder to the ranks that it starts
 
 
 @contextmanager
@@ -29,13 +29,13 @@ def hand_over() -> Iterator[None]:
 
 
 def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: str = "") -> tuple[Path, Path | None]:
-    """The folder of this run, made if new, and the checkpoint to start from.
+    """The folder of this run, which is made if it is new, and the checkpoint to start from.
 
-    `run_suffix` tells the folders of test and predict from others of the run's name; fit knows none.
+    `run_suffix` is added to the names of the folders of test and predict, not to those of fit.
 
-    `last` and `best` are those of the newest fit run of this name; `fit` goes on from `last` in that run's
-    own folder. Every rank gets the same folder: started by rank 0, it is told; under SLURM it bears the
-    job's id, which a requeued job keeps.
+    `last` and `best` are those of the newest fit run of this name; `fit` resumes from `last` in the folder of that
+    run. Every rank gets the same folder: rank 0 tells the ranks that it starts; under SLURM the folder is named by the
+    job id, which a requeued job keeps.
 
     Raises:
         InputError: the checkpoint is not there, or ranks were started from outside without a common folder.
@@ -67,7 +67,7 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
 
 
 def new_folder(parent: Path, subcommand: str) -> Path:
-    """Make <subcommand>-<n> for the next n; making it claims it, so runs started at once get two folders."""
+    """Make the folder <subcommand>-<n> of the next n; two runs that start at the same time get two folders."""
     numbers = [re.fullmatch(rf"{subcommand}-(\d+)", path.name) for path in parent.glob(f"{subcommand}-*")]
     n = 1 + max((int(number[1]) for number in numbers if number), default=0)
     while True:
@@ -80,7 +80,7 @@ def new_folder(parent: Path, subcommand: str) -> Path:
 
 
 def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
-    """The file meant by `ckpt_path`: a path, or `last` or `best` of the newest fit run of this name."""
+    """The file that `ckpt_path` means: a path, or `last` or `best` of the newest fit run of this name."""
     if ckpt_path in ("last", "best"):
         found = list((ROOT / run_name).glob(f"fit-*/checkpoints/{ckpt_path}.ckpt"))
         if not found:

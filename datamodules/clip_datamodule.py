@@ -1,7 +1,6 @@
 """Clips of packed splits for Lightning: reads of each clip what the stage asks for and no more."""
 
 import os
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -102,18 +101,6 @@ class ClipDataModule(PackedSplits):
     def val_dataloader(self) -> EvalLoader | list[Any]:
         """Nothing where fit has no val split."""
         return self.clips("val", "validate") if "val" in self.shards else []
-
-    def num_predict_clips(self) -> int:
-        """See `datamodules.contracts.PredictSource`."""
-        return sum(shard.num_samples for shard in self.shards["predict"])
-
-    def predict_digest(self) -> str:
-        """See `datamodules.contracts.PredictSource`."""
-        return index_digest(self.shards["predict"])
-
-    def leave_out(self, clip_ids: Collection[str]) -> None:
-        """See `datamodules.contracts.PredictSource`."""
-        self.skip = frozenset(clip_ids)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the order of the clips; the position in it is the trainer's own count of batches."""

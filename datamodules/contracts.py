@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import lightning as L
+from torch import Tensor
 
 from datamodules.clips import Captions, ClipBatch, ClipFormat
 from earshot.errors import InputError
@@ -49,6 +50,14 @@ class CaptioningStage(Protocol):
 
     def captions_made_by(self) -> dict[str, Any]:
         """Everything that decides a caption, as JSON: digests of weights, prompt, decoding."""
+
+
+@runtime_checkable
+class EmbeddingStage(Protocol):
+    """A stage that decodes text embeddings, and whose test step returns `EmbeddedCaptionRows`."""
+
+    def text_embeddings(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, D) of B texts, without and with what the training strategies change."""
 
 
 @runtime_checkable

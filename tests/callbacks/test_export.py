@@ -85,6 +85,16 @@ def test_a_model_card_in_place_of_the_form_that_a_library_wrote(monkeypatch: pyt
     assert "More Information" not in card and "max_epochs" not in card.split("```yaml")[1]
 
 
+def test_the_card_that_a_stage_writes_is_kept() -> None:
+    class WithCard(ExportingStage):
+        def export(self, folder: Path) -> None:
+            super().export(folder)
+            (folder / "README.md").write_text("---\ntags: [line]\n---\nA line.\n")
+
+    fit(WithCard(), max_epochs=1)
+    assert Path("exports/toy/README.md").read_text().startswith("---\ntags: [line]\n---\nA line.\n\n# toy\n")
+
+
 def test_without_a_checkpoint_the_final_weights() -> None:
     stage = ExportingStage()
     fit(stage, enable_checkpointing=False)
