@@ -37,7 +37,7 @@ def commands_of(page: Path) -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    spans = re.findall(r"`((?:python -m |python train.py \w|earshot |make |srun |\.venv/|wandb )[^`]+)`", prose)
+    spans = re.findall(r"`((?:python -m |python train.py \w|earshot |make |sbatch |\.venv/|wandb )[^`]+)`", prose)
     found = (" ".join(shlex.split(line, comments=True)) for line in [*lines, *spans])
     return [command for command in found if command]
 
@@ -68,8 +68,9 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             for word in rest:
                 variable = word.partition("=")[0] if "=" in word else None
                 assert variable in makefile if variable else re.search(rf"^{word}:", makefile, re.MULTILINE), word
-        case ["srun", *rest]:
-            check(rest[rest.index("python") :], monkeypatch)
+        case ["sbatch", "slurm/train.sh", *args]:
+            assert (REPOSITORY / "slurm" / "train.sh").is_file()
+            check(["python", "train.py", *args], monkeypatch)
         case _:
             assert " ".join(words) in EXCEPTIONS, "write a test for it, or an exception with its reason"
 

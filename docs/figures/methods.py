@@ -1,4 +1,4 @@
-"""python docs/figures/methods.py: the three methods in one picture, with a clip of the miniature; docs/figures/methods.png."""
+"""python docs/figures/methods.py: docs/figures/methods.png, the three methods with a clip of the miniature."""
 
 import io
 import sys
@@ -61,7 +61,8 @@ class Drawing:
 
     def arrow(self, start: tuple[float, float], end: tuple[float, float], style: str = "-|>") -> None:
         """From one point to another."""
-        self.axes.annotate("", end, start, arrowprops={"arrowstyle": style, "color": "#333333", "shrinkA": 2, "shrinkB": 2})
+        look = {"arrowstyle": style, "color": "#333333", "shrinkA": 2, "shrinkB": 2}
+        self.axes.annotate("", end, start, arrowprops=look)
 
 
 def main() -> None:
