@@ -41,7 +41,9 @@ def command_of(job: dict[str, str]) -> str:
 def before(jobs: dict[str, dict[str, str]], name: str) -> set[str]:
     """All jobs that must be finished before this one begins."""
     maker = {path: log for log, job in jobs.items() for path in job["output"].split(", ")}
-    direct = {maker[path] for path in jobs[name]["input"].split(", ") if path in maker} if "input" in jobs[name] else set()
+    direct = (
+        {maker[path] for path in jobs[name]["input"].split(", ") if path in maker} if "input" in jobs[name] else set()
+    )
     return direct | {earlier for log in direct for earlier in before(jobs, log)}
 
 
@@ -113,7 +115,13 @@ def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("target", "count"),
-    [("demo", 1 + 4), ("criteria", 5 * 3 + 2), ("dali_pairs", 4 * 2), ("dali_bias", 4 * 2), ("dali_examples", 1 + 4 * 2)],
+    [
+        ("demo", 1 + 4),
+        ("criteria", 5 * 3 + 2),
+        ("dali_pairs", 4 * 2),
+        ("dali_bias", 4 * 2),
+        ("dali_examples", 1 + 4 * 2),
+    ],
 )
 def test_the_other_graphs(target: str, count: int, tmp_path: Path) -> None:
     """So many runs of train.py."""
@@ -148,7 +156,14 @@ def test_a_failed_step_repeats_the_end_of_its_log(tmp_path: Path) -> None:
 def test_two_processes_never_run_one_step(tmp_path: Path) -> None:
     """Also when the first one's parent was killed and the command itself lives on."""
     log = tmp_path / "job.log"
-    sleep = [sys.executable, str(STEP), str(log), sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"]
+    sleep = [
+        sys.executable,
+        str(STEP),
+        str(log),
+        sys.executable,
+        "-c",
+        "import time; print(1, flush=True); time.sleep(60)",
+    ]
     first = subprocess.Popen(sleep, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         while not (log.exists() and log.stat().st_size):
@@ -172,7 +187,18 @@ def test_make_says_how_to_get_snakemake(tmp_path: Path) -> None:
 
 
 def test_make_passes_its_variables_on() -> None:
-    command = ["make", "-n", "dali-pairs", "BIN=bin", "SEEDS=3", "QUICK=1", "SIZE=paper", "JOBS=4", "RESULTS=r", "DRY=1"]
+    command = [
+        "make",
+        "-n",
+        "dali-pairs",
+        "BIN=bin",
+        "SEEDS=3",
+        "QUICK=1",
+        "SIZE=paper",
+        "JOBS=4",
+        "RESULTS=r",
+        "DRY=1",
+    ]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     wanted = "--cores 4 --dry-run dali_pairs --config seeds=3 quick=1 size=paper results=r"
     assert " ".join(shown.split()).endswith(wanted)
