@@ -55,7 +55,7 @@ $(EXPERIMENTS):
 	$(SNAKEMAKE) $(subst -,_,$@) $(if $(strip $(CONFIG)),--config $(strip $(CONFIG)))
 
 graph: $(ENVIRONMENT)  ## draw docs/images/pipeline_dali.svg (needs graphviz)
-	$(BIN)/python -m snakemake --snakefile pipelines/Snakefile --rulegraph dali --config quick=1 2>/dev/null \
+	$(BIN)/python -m snakemake --snakefile pipelines/Snakefile dali --rulegraph --cores 1 --config quick=1 2>/dev/null \
 		| dot -Tsvg > docs/images/pipeline_dali.svg
 
 test: $(ENVIRONMENT)  ## all tests but the slow ones and those that need a GPU

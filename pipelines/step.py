@@ -22,9 +22,7 @@ def run(log: Path, command: list[str]) -> int:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:  # a file system may not know locks
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                print(
-                    f"error: expected {log} to be free, found a process that still runs its job; wait for it or end it"
-                )
+                print(f"error: expected {log} to be free, found a process that still runs its job; wait or end it")
                 return 2
         os.set_inheritable(file.fileno(), True)
         process = subprocess.Popen(

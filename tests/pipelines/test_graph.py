@@ -41,9 +41,7 @@ def command_of(job: dict[str, str]) -> str:
 def before(jobs: dict[str, dict[str, str]], name: str) -> set[str]:
     """All jobs that must be finished before this one begins."""
     maker = {path: log for log, job in jobs.items() for path in job["output"].split(", ")}
-    direct = (
-        {maker[path] for path in jobs[name]["input"].split(", ") if path in maker} if "input" in jobs[name] else set()
-    )
+    direct = {maker[path] for path in jobs[name].get("input", "").split(", ") if path in maker}
     return direct | {earlier for log in direct for earlier in before(jobs, log)}
 
 
