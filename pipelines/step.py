@@ -1,6 +1,6 @@
-"""python pipelines/step.py LOG COMMAND ...: run one job of the graph, and append what it prints to its log.
+"""python pipelines/step.py LOG COMMAND ...: run one job of the graph, and write what it prints to its log too.
 
-Two processes never work on one job: the log is locked for as long as the command or anything it started lives, also
+Two processes never work on one job: LOG.lock is locked for as long as the command or anything it started lives, also
 when Snakemake itself was killed. A command that fails names its log and repeats the log's last lines.
 """
 
@@ -15,18 +15,18 @@ LAST_LINES = 15
 
 
 def run(log: Path, command: list[str]) -> int:
-    """The command's exit code; 2 where another process has the log."""
+    """The command's exit code; 2 where another process runs the job."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    with open(f"{log}.lock", "w") as lock, log.open("wb") as file:  # a file of its own: Snakemake removes old logs
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:  # a file system may not know locks
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                print(f"error: expected {log} to be free, found a process that still runs its job; wait or end it")
+                print(f"error: expected no process at the job of {log}, found one that still runs; wait or end it")
                 return 2
-        os.set_inheritable(file.fileno(), True)
+        os.set_inheritable(lock.fileno(), True)
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[file.fileno()], bufsize=0
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()], bufsize=0
         )
         assert process.stdout is not None
         while chunk := process.stdout.read(65536):
