@@ -17,7 +17,7 @@ LAST_LINES = 15
 def run(log: Path, command: list[str]) -> int:
     """The command's exit code; 2 where another process runs the job."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{log}.lock", "w") as lock, log.open("wb") as file:  # a file of its own: Snakemake removes old logs
+    with open(f"{log}.lock", "w") as lock, log.open("ab") as file:  # a file of its own: Snakemake removes old logs
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:  # a file system may not know locks
