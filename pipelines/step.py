@@ -17,17 +17,24 @@ LAST_LINES = 15
 def run(log: Path, command: list[str]) -> int:
     """The command's exit code; 2 where another process runs the job."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{log}.lock", "w") as lock, log.open("ab") as file:  # a file of its own: Snakemake removes old logs
+    # the lock is a file of its own, as Snakemake removes old logs
+    with open(f"{log}.lock", "a+") as lock, log.open("ab") as file:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:  # a file system may not know locks
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                print(f"error: expected no process at the job of {log}, found one that still runs; wait or end it")
+                lock.seek(0)
+                print(
+                    f"error: expected no process at the job of {log}, found {lock.read()} still at it; wait or end it"
+                )
                 return 2
         os.set_inheritable(lock.fileno(), True)
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()], bufsize=0
         )
+        lock.truncate(0)
+        lock.write(str(process.pid))
+        lock.flush()
         assert process.stdout is not None
         while chunk := process.stdout.read(65536):
             file.write(chunk)

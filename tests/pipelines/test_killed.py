@@ -131,12 +131,26 @@ def test_a_chain_killed_in_each_kind_of_step(project: Callable[[], Path]) -> Non
     kill_when(broken, TARGETS, f"runs/{fits[2]}/fit-1/checkpoints/last.ckpt")
     for run in tests:
         kill_when(broken, TARGETS, f"runs/{run}/test-1")
-    (broken / "runs" / "logs" / "examples.report.log").unlink(missing_ok=True)
+    kill_when(broken, TARGETS, "runs/logs/examples.report.log.lock", extra="")
     finish(broken, TARGETS)
+    assert_same_files(whole, broken, fits, pseudo, tests)
+
+
+def assert_same_files(whole: Path, broken: Path, fits: list[str], pseudo: str, tests: list[str]) -> None:
+    """Weights, captions and the report; a step that was killed once was begun twice, a fit in one folder."""
     for run in fits:
         assert_same_fit(broken, whole, run)
-    tables = [folder / "exports" / pseudo / "captions.csv" for folder in (whole, broken)]
-    assert tables[0].read_bytes() == tables[1].read_bytes()
+        assert len(list(broken.glob(f"runs/{run}/fit-*"))) == 1
+    assert len(list(broken.glob(f"runs/{pseudo}/predict-*"))) == 2
+    assert (broken / f"exports/{pseudo}/captions.csv").read_bytes() == (
+        whole / f"exports/{pseudo}/captions.csv"
+    ).read_bytes()
     for run in tests:
-        scored = [folder.glob(f"runs/{run}/test-*/captions.csv") for folder in (whole, broken)]
-        assert max(scored[0]).read_bytes() == max(scored[1]).read_bytes()
+        assert len(list(broken.glob(f"runs/{run}/test-*"))) == 2
+        (ours,), (theirs,) = (
+            [scores.with_name("captions.csv") for scores in folder.glob(f"runs/{run}/test-*/scores.json")]
+            for folder in (broken, whole)
+        )
+        assert ours.read_bytes() == theirs.read_bytes()
+    reports = [(folder / "runs/examples.md").read_text().splitlines() for folder in (whole, broken)]
+    assert [line for line in reports[0] if "|" in line] == [line for line in reports[1] if "|" in line] != []
