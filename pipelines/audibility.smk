@@ -14,7 +14,7 @@ test("audibility_test", CLASSIFIER, ["audibility"], "--seed_everything {seed}", 
 needs = splits("audiocaps/test") + [export(CLASSIFIER)]
 test("guided", "guided_seed{seed}_{lambda_2}", ["guided"], f"{GUIDED} --model.guidance.init_args.lambda_2 {{lambda_2}}", needs)
 test("keywords", "keywords_seed{seed}", ["keywords"], GUIDED, needs)
-summarize(
+SWEEP = summarize(
     "audibility_sweep",
     f"sweep {' '.join(row(value, 'guided_seed{seed}_{lambda_2}', lambda_2=value) for value in LAMBDAS)}"
     f" --beside {row('ZerAuCap', 'keywords_seed{seed}')} {WORDS}",
@@ -25,5 +25,5 @@ summarize(
 
 rule audibility:
     input:
-        MARKS.format("audibility_sweep"),
+        SWEEP,
         tested(CLASSIFIER),

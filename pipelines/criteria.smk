@@ -14,7 +14,7 @@ test(
     threads=all_cores,
 )
 CRITERIA_RUNS = {criterion: f"dali_{criterion}_seed{{seed}}" for criterion in CRITERIA} | {"not aligned": "pretrained"}
-summarize(
+CRITERIA_TABLE = summarize(
     "criteria_table",
     f"compare {' '.join(row(name, run) for name, run in CRITERIA_RUNS.items())} --against ot"
     f' --logged "val/modality_gap=modality gap" {WORDS}',
@@ -32,5 +32,5 @@ step(
 
 rule criteria:
     input:
-        MARKS.format("criteria_table"),
+        CRITERIA_TABLE,
         expand(MARKS.format("attention_weights_seed{seed}"), seed=SEEDS),

@@ -92,22 +92,23 @@ for prompt in ("without_prefix", "written_prompt"):  # the images' captions with
 BY_CRITERION = DALI_CRITERIA + [f"{criterion}_distilled" for criterion in DALI_CRITERIA]
 ROWS = {"audiocaps": ["image", "attentive_ot_image", "attentive_ot_image_distilled", *BY_CRITERION], "clotho": BY_CRITERION}
 UNTRAINED = ["image_without_prefix", "image_written_prompt"]
+CORPUS_TABLES = []
 for corpus, names in ROWS.items():
     runs = {name: f"{corpus}_{name}{SIZE}_seed{{seed}}" for name in names}
     if corpus == "audiocaps":
         runs |= {name: f"audiocaps_{name}{SIZE}" for name in UNTRAINED}
-    summarize(
+    CORPUS_TABLES += summarize(
         f"dali_{corpus}",
         f"compare {' '.join(row(name, run) for name, run in runs.items())} --against attentive_ot"
         f" --constant-from {DATA}/{corpus}/val {WORDS}",
         f"{RESULTS}/dali_{corpus}{SIZE}.md",
         splits(f"{corpus}/val") + [mark for run in runs.values() for mark in tested(run)],
     )
-summarize(
+DALI_TABLE = summarize(
     "dali_table",
     f"paper --audiocaps {RESULTS}/dali_audiocaps{SIZE}.csv --clotho {RESULTS}/dali_clotho{SIZE}.csv",
     f"{RESULTS}/dali{SIZE}.md",
-    [MARKS.format(f"dali_{corpus}{SIZE}") for corpus in ROWS],
+    CORPUS_TABLES,
 )
 
 # Figure 5: how many pairs the prefix needs
@@ -121,7 +122,7 @@ fit(
     threads=all_cores,
 )
 test("pairs_test", SOME_PAIRS, PREFIX_CONFIGS, "", TEST_SPLITS + [export(SOME_PAIRS)], threads=all_cores)
-summarize(
+PAIRS_PLOT = summarize(
     "num_pairs",
     f"plot {' '.join(row(number, SOME_PAIRS, pairs=number) for number in PAIRS)} --label 'pairs of image and caption'",
     f"{RESULTS}/num_pairs{SIZE}.png",
@@ -139,11 +140,12 @@ test(
     threads=all_cores,
 )
 # and Table 4: captions of the same clips by each criterion, not distilled
+SIDE_BY_SIDE = {}
 for name, run, words in (
     ("visual_bias", f"visual_bias_{{criterion}}{SIZE}", WORDS),
     ("examples", f"audiocaps_{{criterion}}{SIZE}_seed42", ""),
 ):
-    summarize(
+    SIDE_BY_SIDE[name] = summarize(
         name,
         f"examples {' '.join(row(criterion, run, criterion=criterion) for criterion in DALI_CRITERIA)} {words}",
         f"{RESULTS}/{name}{SIZE}.md",
@@ -153,19 +155,19 @@ for name, run, words in (
 
 rule dali:
     input:
-        MARKS.format(f"dali_table{SIZE}"),
+        DALI_TABLE,
 
 
 rule dali_pairs:
     input:
-        MARKS.format(f"num_pairs{SIZE}"),
+        PAIRS_PLOT,
 
 
 rule dali_bias:
     input:
-        MARKS.format(f"visual_bias{SIZE}"),
+        SIDE_BY_SIDE["visual_bias"],
 
 
 rule dali_examples:
     input:
-        MARKS.format(f"examples{SIZE}"),
+        SIDE_BY_SIDE["examples"],

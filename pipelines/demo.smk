@@ -11,7 +11,7 @@ fit("demo_fit", "dali_ot", ["dali_ot"], after=splits("audioset/train", "audioset
 for run, (_, overlay) in DEMO.items():
     needs = [export("dali_ot")] if run.startswith("dali_ot") else []
     test(f"demo_{run}", run, ["dali_ot", *overlay], after=splits("audiocaps/test") + needs, threads=all_cores)
-summarize(
+DEMO_TABLE = summarize(
     "demo_table",
     f"compare {' '.join(row(name, run) for run, (name, _) in DEMO.items())} --against sound --shuffle sound"
     f" --constant-from {DATA}/audiocaps/val {WORDS}",
@@ -23,4 +23,4 @@ summarize(
 
 rule demo:
     input:
-        MARKS.format("demo_table"),
+        DEMO_TABLE,

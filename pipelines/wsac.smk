@@ -99,4 +99,4 @@ rule wsac_table:
 
 rule wsac:
     input:
-        expand(MARKS.format("wsac_{corpus}"), corpus=CORPORA),
+        expand([RESULTS + "/wsac_{corpus}.md", MARKS.format("wsac_{corpus}")], corpus=CORPORA),
