@@ -1,23 +1,27 @@
 # `make` alone lists what there is to do. Everything runs in a private environment, .venv, made by the first command
 # that needs it. pip's own settings apply: PIP_EXTRA_INDEX_URL, for one, can name PyTorch's index of CPU builds.
 PYTHON ?= python3
-BIN := .venv/bin
+BIN ?= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo criteria wsac audibility test lint metrics clean
+EXPERIMENTS := demo criteria dali dali-pairs dali-bias dali-examples wsac audibility
+.PHONY: help install $(EXPERIMENTS) graph test lint metrics clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
+	@echo "Of the experiments: SEEDS=3 trainings of each, QUICK=1 (dali) one criterion, JOBS=2 at a time, RESULTS=folder"
+	@echo "of the reports, DRY=1 shows the jobs, SIZE=paper (dali) full size, SLURM=1 submits them. See pipelines/README.md."
+	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
-	@echo "  python train.py {fit,validate,test,predict} --config configs/<stage>.yaml   or earshot-train"
-	@echo "  python -m datamodules.prepare    corpora and folders to shards               or earshot-prepare"
-	@echo "  python -m evaluation        scores of a captions file                   or earshot-score"
-	@echo "  python -m reports.compare       one table of several runs                   or earshot-report"
-	@echo "  python -m reports.sweep   table and figure over lambda_2        or earshot-sweep"
+	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
+	@echo "  earshot prepare      corpora and folders to shards"
+	@echo "  earshot score        scores of a captions file"
+	@echo "  earshot report       tables and figures of several runs"
+	@echo "  earshot miniature    the world that ships: its splits, its small models"
 
-install: .venv/installed  ## the private environment with everything pinned (once; demo and test do it too)
+install: .venv/installed  ## the private environment with everything pinned (once; the others do it too)
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -27,92 +31,46 @@ install: .venv/installed  ## the private environment with everything pinned (onc
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
 	@touch $@
 
-RUN := $(BIN)/python train.py
-OT := --config configs/dali_ot.yaml
-# the report scores everything in full, with Java where its files are: the tests before it need not wait for that
-NO_JAVA := --evaluation.java false
+# the experiments: pipelines/ has what they do; an environment of one's own (BIN=/path/to/bin) is taken as it is
+ENVIRONMENT := $(if $(filter .venv/bin,$(BIN)),.venv/installed)
+JOBS ?= 2
+CONFIG := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(QUICK),quick=1) $(if $(SIZE),size=$(SIZE)) \
+	$(if $(RESULTS),results=$(RESULTS)) $(if $(LAMBDAS),lambdas='$(LAMBDAS)') $(if $(PAIRS),pairs='$(PAIRS)') \
+	$(if $(VOCABULARY),vocabulary=$(VOCABULARY))
+SNAKEMAKE = $(BIN)/python -m snakemake --snakefile pipelines/Snakefile \
+	$(if $(SLURM),--workflow-profile pipelines/profiles/slurm,--cores $(JOBS)) $(if $(DRY),--dry-run)
+demo: $(ENVIRONMENT)  ## the main job: train the alignment on the miniature, caption sounds, print a table
+criteria: $(ENVIRONMENT)  ## train with every criterion and print one table
+dali: $(ENVIRONMENT)  ## DALI's chain: prefix, alignment, pseudo-captions, distillation, tests, one table
+dali-pairs: $(ENVIRONMENT)  ## DALI's Figure 5: captions of the image by number of pairs, with a plot
+dali-bias: $(ENVIRONMENT)  ## DALI's Table 2: the visual-bias probe of each criterion
+dali-examples: $(ENVIRONMENT)  ## DALI's Table 4: captions of the same clips by each criterion
+wsac: $(ENVIRONMENT)  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho
+audibility: $(ENVIRONMENT)  ## the audibility classifier, captions guided by it with each lambda_2, table and figure
 
-demo: install  ## the main job: train the alignment on the miniature, caption sounds, print a table
-	$(RUN) fit $(OT)
-	$(RUN) test $(OT) $(NO_JAVA)
-	$(RUN) test $(OT) --config configs/inputs/image.yaml $(NO_JAVA)
-	$(RUN) test $(OT) --config configs/inputs/audio_image.yaml $(NO_JAVA)
-	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
-	$(BIN)/python -m miniature audiocaps/val
-	$(BIN)/python -m reports.compare "sound=runs/dali_ot" "picture=runs/image" \
-		"sound and picture=runs/dali_ot_audio_image" "sound, not aligned=runs/pretrained" --against "sound" \
-		--shuffle sound --constant-from data/miniature/audiocaps/val --vocabulary assets/miniature/vocabulary.json \
-		--output runs/demo.md
+$(EXPERIMENTS):
+	@$(BIN)/python -c 'import snakemake' 2>/dev/null || { \
+		echo "error: expected Snakemake in $(BIN), found none; do make install, or $(BIN)/python -m pip install 'snakemake>=9,<10'" >&2; \
+		exit 2; }
+	$(SNAKEMAKE) $(subst -,_,$@) $(if $(strip $(CONFIG)),--config $(strip $(CONFIG)))
 
-# of alignment; each is trained once for each of the first SEEDS seeds, two trainings at a time with one thread each
-CRITERIA := ot mmd attentive_ot contrastive cauchy_schwarz
-SEEDS ?= 1
-SEED_LIST := $(wordlist 1,$(SEEDS),42 1 2 3 4 5 6 7)
-comma := ,
-empty :=
-space := $(empty) $(empty)
+graph: $(ENVIRONMENT)  ## draw docs/images/pipeline_dali.svg (needs graphviz)
+	$(BIN)/python -m snakemake --snakefile pipelines/Snakefile dali --rulegraph --cores 1 --config quick=1 2>/dev/null \
+		| dot -Tsvg > docs/images/pipeline_dali.svg
 
-criteria: install  ## train with every criterion and print one table (SEEDS=3: three trainings each)
-	$(BIN)/python -m miniature audioset/train audioset/val audiocaps/val audiocaps/test
-	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(foreach seed,$(SEED_LIST),$(CRITERIA:%=criterion-%.$(seed)))
-	$(RUN) validate $(OT) --config configs/baseline/pretrained.yaml
-	$(RUN) test $(OT) --config configs/baseline/pretrained.yaml $(NO_JAVA)
-	$(BIN)/python -m reports.compare $(foreach criterion,$(CRITERIA),"$(criterion)=$(subst $(space),$(comma),$(strip \
-		$(SEED_LIST:%=runs/dali_$(criterion)_seed%)))") "not aligned=runs/pretrained" --against ot \
-		--logged "val/modality_gap=modality gap" --vocabulary assets/miniature/vocabulary.json --output runs/criteria.md
-	$(foreach seed,$(SEED_LIST),$(BIN)/python -m benchmarks.attention_weights runs/dali_attentive_ot_seed$(seed) &&) true
-
-# criterion-mmd.1: fit, validate and test with configs/criterion/mmd.yaml, seed 1
-criterion-%: CRITERION = $(OT) $(if $(filter-out ot.%,$*),--config configs/criterion/$(basename $*).yaml) \
-	--run_name dali_$(basename $*)_seed$(subst .,,$(suffix $*)) --seed_everything $(subst .,,$(suffix $*)) \
-	--data.num_workers 0
-criterion-%:
-	$(RUN) fit $(CRITERION)
-	$(RUN) validate $(CRITERION)
-	$(RUN) test $(CRITERION) $(NO_JAVA)
-
-include dali.mk
-
-wsac: install  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho (SEEDS=3)
-	$(BIN)/python -m miniature wavcaps/train
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 wsac-audiocaps wsac-clotho
-
-wsac-%:
-	benchmarks/wsac.sh $(BIN)/python $* $(SEED_LIST)
-
-# Table 2 of audibility guidance: a classifier is trained for each of the first SEEDS seeds, two at a time
-LAMBDAS ?= 0 0.015 0.03 0.06 0.15 0.5
-guided_runs = $(subst $(space),$(comma),$(strip $(SEED_LIST:%=runs/$(1)_seed%$(2))))
-
-audibility: install  ## the audibility classifier, captions guided by it with each lambda_2, table and figure (SEEDS=3)
-	$(BIN)/python -m miniature audiocaps/test sentences
-	OMP_NUM_THREADS=1 $(MAKE) -j 2 $(SEED_LIST:%=audibility-%)
-	$(BIN)/python -m reports.sweep $(foreach l,$(LAMBDAS),$(l)=$(call guided_runs,guided,_$(l))) \
-		--beside "ZerAuCap=$(call guided_runs,keywords)" --vocabulary assets/miniature/vocabulary.json \
-		--output runs/audibility.md
-
-# audibility-42: the classifier of seed 42, and what it guides
-audibility-%: GUIDED = --model.classifier exports/audibility_seed$* $(NO_JAVA) --evaluation.shown 0
-audibility-%:
-	$(RUN) fit --config configs/audibility.yaml --seed_everything $* --run_name audibility_seed$*
-	$(RUN) test --config configs/audibility.yaml --seed_everything $* --run_name audibility_seed$*
-	for l in $(LAMBDAS); do $(RUN) test --config configs/guided.yaml $(GUIDED) --run_name guided_seed$*_$$l \
-		--model.guidance.init_args.lambda_2 $$l || exit; done
-	$(RUN) test --config configs/keywords.yaml $(GUIDED) --run_name keywords_seed$*
-
-test: install  ## all tests but the slow ones and those that need a GPU
+test: $(ENVIRONMENT)  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-lint: install  ## style and types
+lint: $(ENVIRONMENT)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-metrics: install  ## fetch what METEOR and SPICE need (Java does the rest)
+metrics: $(ENVIRONMENT)  ## fetch what METEOR and SPICE need (Java does the rest)
 	$(BIN)/python -m evaluation --fetch
 
 clean:  ## remove the environment and caches; runs, exports and data stay
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .snakemake
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: docs

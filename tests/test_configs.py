@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -90,40 +89,3 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
     if overlay.startswith("paper/"):
         wanted = "checkpoints/WavCaps-CNN14.pt" if stage == "clap_prefix" else "llava-hf/llava-1.5-7b-hf"
         assert wanted in shown and "assets/miniature/" not in shown
-
-
-def test_make_audibility_guides_by_each_seeds_own_classifier() -> None:
-    done = subprocess.run(
-        ["make", "-n", "audibility-1", "SEEDS=2", "LAMBDAS=0 0.06"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.replace("\\\n", " ")
-    fit, test, guided, keywords = [line for line in done.splitlines() if "train.py" in line]
-    assert all("--run_name audibility_seed1" in line and "--seed_everything 1" in line for line in (fit, test))
-    assert all("--model.classifier exports/audibility_seed1" in line for line in (guided, keywords))
-    assert "for l in 0 0.06" in guided and "lambda_2 $l" in guided and "--run_name guided_seed1_$l" in guided
-
-
-def test_make_dali_names_every_stage_in_order() -> None:
-    """make -n: what one seed of one criterion runs, and that a seed of its own changes every name."""
-    done = subprocess.run(
-        ["make", "-n", "dali-table", "QUICK=1", "SEEDS=2", "BIN=bin"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.replace("\\\n", " ")
-    lines = [line for line in done.splitlines() if "train.py" in line]
-    fits = [line.split("--run_name ")[1].split()[0] for line in lines if "fit" in line or "predict" in line]
-    stages = ["llava_prefix", "dali_attentive_ot", "pseudo_captions_attentive_ot", "distillation_attentive_ot"]
-    one = [f"{name}_seed42" for name in stages]
-    assert sorted(fits) == sorted([*one, *(f"{name}_seed1" for name in stages)])
-    assert [fits.index(name) for name in one] == sorted(fits.index(name) for name in one)
-    second = [line for line in lines if "_seed1" in line]
-    assert all(
-        "exports/llava_prefix_seed1" in line or "--run_name llava_prefix_seed1" in line or "fit" in line
-        for line in second
-    )
-    assert "runs/audiocaps_attentive_ot_seed42,runs/audiocaps_attentive_ot_seed1" in done

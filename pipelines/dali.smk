@@ -1,0 +1,173 @@
+# DALI's chain, for each seed and criterion:
+#   prefix -> alignment -> pseudo-captions -> distillation -> tests on audiocaps and clotho -> one table
+# make dali [SEEDS=3] [QUICK=1] [SIZE=paper], and one figure or table each:
+# make dali-pairs (Figure 5), dali-bias (Table 2), dali-examples (Table 4).
+DALI_CRITERIA = ["attentive_ot"] if config.get("quick") else ["mmd", "ot", "attentive_ot", "contrastive"]
+PAIRS = str(config.get("pairs", "1 4 16 64")).split()
+PREFIX = "llava_prefix{size}_seed{seed}"
+ALIGNED = "dali_{criterion}{size}_seed{seed}"
+PSEUDO = "pseudo_captions_{criterion}{size}_seed{seed}"
+DISTILLED = "distillation_{criterion}{size}_seed{seed}"
+
+PREFIX_CONFIGS = ["llava_prefix", full("llava_prefix_tuning")]
+DISTILLATION_CONFIGS = ["distillation", full("audiovisual_distillation")]
+USE_PREFIX = f"--model.captioner.prefix exports/{PREFIX}"
+ENCODER = "--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path"
+TEACHER = f"{USE_PREFIX} {ENCODER} exports/{ALIGNED}"
+TEST_SPLITS = splits("audiocaps/test", "clotho/test")
+
+
+def align_configs(wildcards):
+    """At full size attentive OT has an overlay of its own, after the one that names it."""
+    overlay = "" if wildcards.criterion == "ot" else f"criterion/{wildcards.criterion}"
+    own = full("attentive_ot") if wildcards.criterion == "attentive_ot" else ""
+    return ["dali_ot", overlay, full("token_alignment"), own]
+
+
+wildcard_constraints:
+    corpus="audiocaps|clotho",
+    criterion="ot|mmd|attentive_ot|contrastive|cauchy_schwarz",
+    pairs=r"\d+",
+
+
+fit("prefix", PREFIX, PREFIX_CONFIGS, "--seed_everything {seed}", splits("audiocaps/train"))
+fit(
+    "align",
+    ALIGNED,
+    align_configs,
+    "--seed_everything {seed}" + ("" if PAPER else " --data.num_workers 0"),
+    splits("audioset/train", "audioset/val"),
+    gpus=4,
+)
+predict(
+    "pseudo_captions",
+    PSEUDO,
+    ["pseudo_captions", full("pseudo_captions")],
+    f"--export.source exports/{ALIGNED} {USE_PREFIX}",
+    splits("audioset/balanced") + [export(PREFIX), export(ALIGNED)],
+    gpus=4,
+)
+fit(
+    "distil",
+    DISTILLED,
+    DISTILLATION_CONFIGS,
+    f"{TEACHER} --seed_everything {{seed}} --data.captions exports/{PSEUDO}/captions.csv",
+    [export(PREFIX), export(ALIGNED), f"exports/{PSEUDO}/captions.csv"],
+    gpus=4,
+)
+
+test(
+    "test_image",
+    "audiocaps_image{size}_seed{seed}",
+    PREFIX_CONFIGS,
+    f"--export.source exports/{PREFIX}",
+    TEST_SPLITS + [export(PREFIX)],
+)
+for suffix, inputs in {"": "audio", "_image": "audio+image"}.items():
+    options = f"--model.captioner.inputs {inputs} --data.test {{corpus}}/test"
+    test(
+        f"test_aligned{suffix}",
+        f"{{corpus}}_{{criterion}}{suffix}{{size}}_seed{{seed}}",
+        align_configs,
+        f"{options} {USE_PREFIX} --export.source exports/{ALIGNED}",
+        TEST_SPLITS + [export(PREFIX), export(ALIGNED)],
+    )
+    test(
+        f"test_distilled{suffix}",
+        f"{{corpus}}_{{criterion}}{suffix}_distilled{{size}}_seed{{seed}}",
+        DISTILLATION_CONFIGS,
+        f"{options} {TEACHER} --export.source exports/{DISTILLED}",
+        TEST_SPLITS + [export(PREFIX), export(ALIGNED), export(DISTILLED)],
+    )
+for prompt in ("without_prefix", "written_prompt"):  # the images' captions without soft tokens, which no training changes
+    test(
+        f"test_{prompt}",
+        f"audiocaps_image_{prompt}{SIZE}",
+        ["dali_ot", "inputs/image", full("token_alignment"), f"prompt/{prompt.removesuffix('_prompt')}"],
+        "--export.load false",
+        TEST_SPLITS,
+    )
+
+# the tables' rows, in order; a row of several seeds averages them
+BY_CRITERION = DALI_CRITERIA + [f"{criterion}_distilled" for criterion in DALI_CRITERIA]
+ROWS = {"audiocaps": ["image", "attentive_ot_image", "attentive_ot_image_distilled", *BY_CRITERION], "clotho": BY_CRITERION}
+UNTRAINED = ["image_without_prefix", "image_written_prompt"]
+CORPUS_TABLES = []
+for corpus, names in ROWS.items():
+    runs = {name: f"{corpus}_{name}{SIZE}_seed{{seed}}" for name in names}
+    if corpus == "audiocaps":
+        runs |= {name: f"audiocaps_{name}{SIZE}" for name in UNTRAINED}
+    CORPUS_TABLES += summarize(
+        f"dali_{corpus}",
+        f"compare {' '.join(row(name, run) for name, run in runs.items())} --against attentive_ot"
+        f" --constant-from {DATA}/{corpus}/val {WORDS}",
+        f"{RESULTS}/dali_{corpus}{SIZE}.md",
+        splits(f"{corpus}/val") + [mark for run in runs.values() for mark in tested(run)],
+    )
+DALI_TABLE = summarize(
+    "dali_table",
+    f"paper --audiocaps {RESULTS}/dali_audiocaps{SIZE}.csv --clotho {RESULTS}/dali_clotho{SIZE}.csv",
+    f"{RESULTS}/dali{SIZE}.md",
+    CORPUS_TABLES,
+)
+
+# Figure 5: how many pairs the prefix needs
+SOME_PAIRS = "llava_prefix_{pairs}_pairs{size}_seed{seed}"
+fit(
+    "pairs_fit",
+    SOME_PAIRS,
+    PREFIX_CONFIGS,
+    "--seed_everything {seed} --data.num_pairs {pairs}",
+    splits("audiocaps/train"),
+    threads=all_cores,
+)
+test("pairs_test", SOME_PAIRS, PREFIX_CONFIGS, "", TEST_SPLITS + [export(SOME_PAIRS)], threads=all_cores)
+PAIRS_PLOT = summarize(
+    "num_pairs",
+    f"plot {' '.join(row(number, SOME_PAIRS, pairs=number) for number in PAIRS)} --label 'pairs of image and caption'",
+    f"{RESULTS}/num_pairs{SIZE}.png",
+    tested(SOME_PAIRS, pairs=PAIRS),
+)
+
+# Table 2: asked what it sees, what does the captioner see in a sound?
+SEEN_BY = f"dali_{{criterion}}{SIZE}_seed42"
+test(
+    "test_visual_bias",
+    "visual_bias_{criterion}{size}",
+    lambda wildcards: [*align_configs(wildcards), "prompt/visual_bias"],
+    f"--export.source exports/{SEEN_BY}",
+    TEST_SPLITS + [export(SEEN_BY)],
+    threads=all_cores,
+)
+# and Table 4: captions of the same clips by each criterion, not distilled
+SIDE_BY_SIDE = {}
+for name, run, words in (
+    ("visual_bias", f"visual_bias_{{criterion}}{SIZE}", WORDS),
+    ("examples", f"audiocaps_{{criterion}}{SIZE}_seed42", ""),
+):
+    SIDE_BY_SIDE[name] = summarize(
+        name,
+        f"examples {' '.join(row(criterion, run, criterion=criterion) for criterion in DALI_CRITERIA)} {words}",
+        f"{RESULTS}/{name}{SIZE}.md",
+        tested(run, criterion=DALI_CRITERIA),
+    )
+
+
+rule dali:
+    input:
+        DALI_TABLE,
+
+
+rule dali_pairs:
+    input:
+        PAIRS_PLOT,
+
+
+rule dali_bias:
+    input:
+        SIDE_BY_SIDE["visual_bias"],
+
+
+rule dali_examples:
+    input:
+        SIDE_BY_SIDE["examples"],

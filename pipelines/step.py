@@ -1,0 +1,52 @@
+"""python pipelines/step.py LOG COMMAND ...: run one job of the graph, and write what it prints to its log too.
+
+Two processes never work on one job: LOG.lock is locked for as long as the command or anything it started lives, also
+when Snakemake itself was killed. A command that fails names its log and repeats the log's last lines.
+"""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LAST_LINES = 15
+
+
+def run(log: Path, command: list[str]) -> int:
+    """The command's exit code; 2 where another process runs the job."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # the lock is a file of its own, as Snakemake removes old logs
+    with open(f"{log}.lock", "a+") as lock, log.open("ab") as file:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:  # a file system may not know locks
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                lock.seek(0)
+                print(
+                    f"error: expected no process at the job of {log}, found {lock.read()} still at it; wait or end it"
+                )
+                return 2
+        os.set_inheritable(lock.fileno(), True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()], bufsize=0
+        )
+        lock.truncate(0)
+        lock.write(str(process.pid))
+        lock.flush()
+        assert process.stdout is not None
+        while chunk := process.stdout.read(65536):
+            file.write(chunk)
+            file.flush()
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+        code = process.wait()
+    if code:
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        print(f"error: exit code {code}; the last lines of {log}:", *lines, sep="\n  ", flush=True)
+    return code if 0 <= code < 256 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,201 @@
+"""What the graph of each experiment runs, in which order, by Snakemake's dry run; and what step.py does."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+STEP = REPOSITORY / "pipelines" / "step.py"
+
+
+def dry_run(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
+    """The jobs of a dry run in a folder without results: by log, what is read, what is made and the command."""
+    for name in ("configs", "assets"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(REPOSITORY / name)
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "pipelines" / "Snakefile")]
+    done = subprocess.run(
+        [*snakemake, *arguments, "--dry-run", "--cores", "2"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs, fields = {}, {}
+    for line in (done.stdout + done.stderr).splitlines():
+        key, _, value = line.strip().partition(": ")
+        if line.startswith(("rule ", "checkpoint ")):
+            fields = {}
+        elif line.startswith("    ") or key == "Shell command":
+            fields[key] = value
+        if key == "Shell command" and "log" in fields:
+            jobs[fields["log"].removeprefix("runs/logs/").removesuffix(".log")] = dict(fields)
+    return jobs
+
+
+def command_of(job: dict[str, str]) -> str:
+    return job["Shell command"].partition("train.py ")[2]
+
+
+def before(jobs: dict[str, dict[str, str]], name: str) -> set[str]:
+    """All jobs that must be finished before this one begins."""
+    maker = {path: log for log, job in jobs.items() for path in job["output"].split(", ")}
+    direct = {maker[path] for path in jobs[name].get("input", "").split(", ") if path in maker}
+    return direct | {earlier for log in direct for earlier in before(jobs, log)}
+
+
+def test_dali_names_every_stage_in_order(tmp_path: Path) -> None:
+    """One criterion, two seeds: a seed of its own changes every name, and a stage waits for those that it reads."""
+    jobs = dry_run(tmp_path, "dali", "--config", "quick=1", "seeds=2")
+    for seed in ("seed42", "seed1"):
+        order = [
+            f"llava_prefix_{seed}.fit",
+            f"pseudo_captions_attentive_ot_{seed}.predict",
+            f"distillation_attentive_ot_{seed}.fit",
+            f"audiocaps_attentive_ot_distilled_{seed}.test",
+            "dali_audiocaps.report",
+            "dali_table.report",
+        ]
+        for earlier, later in zip(order, order[1:]):
+            assert earlier in before(jobs, later)
+        assert f"dali_attentive_ot_{seed}.fit" in before(jobs, order[1])
+        assert "miniature/audioset/balanced" in before(jobs, order[1])
+    fits = [name for name in jobs if name.endswith((".fit", ".predict"))]
+    assert len(fits) == 2 * 4
+    tests = [name for name in jobs if name.endswith(".test")]
+    assert len(tests) == 2 * (1 + 2 + 2 + 2) + 2  # a seed: image, two corpora, both inputs; no prefix, written prompt
+    for name in (*fits, *tests):
+        other = "seed1" if "seed42" in name else "seed42"
+        assert other not in jobs[name]["Shell command"], "a seed reads another's export"
+    assert command_of(jobs["dali_attentive_ot_seed1.fit"]) == (
+        "fit --config configs/dali_ot.yaml --config configs/criterion/attentive_ot.yaml --seed_everything 1"
+        " --data.num_workers 0 --run_name dali_attentive_ot_seed1"
+    )
+    assert command_of(jobs["pseudo_captions_attentive_ot_seed1.predict"]) == (
+        "predict --config configs/pseudo_captions.yaml --export.source exports/dali_attentive_ot_seed1"
+        " --model.captioner.prefix exports/llava_prefix_seed1 --run_name pseudo_captions_attentive_ot_seed1"
+    )
+    report = jobs["dali_audiocaps.report"]["Shell command"]
+    assert '"attentive_ot=runs/audiocaps_attentive_ot_seed42,runs/audiocaps_attentive_ot_seed1"' in report
+    assert report.endswith("--output runs/dali_audiocaps.md")
+
+
+def test_full_size_meets_nothing_of_the_miniature(tmp_path: Path) -> None:
+    jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "results=docs/results")
+    for name, job in jobs.items():
+        command = job["Shell command"]
+        assert "miniature" not in command and "_paper" in job["output"], name
+        if "train.py" in command:
+            assert "--config configs/paper/" in command
+    assert "--config configs/paper/attentive_ot.yaml" in command_of(jobs["dali_attentive_ot_paper_seed42.fit"])
+    assert "docs/results/dali_paper.md" in jobs["dali_table_paper.report"]["output"]
+
+
+def test_audibility_guides_by_each_seeds_own_classifier(tmp_path: Path) -> None:
+    jobs = dry_run(tmp_path, "audibility", "--config", "seeds=2", "lambdas=0 0.06")
+    assert len([name for name in jobs if name.startswith("guided_")]) == 4
+    for name in ("guided_seed1_0", "guided_seed1_0.06", "keywords_seed1"):
+        assert "--model.classifier exports/audibility_seed1 " in command_of(jobs[f"{name}.test"])
+        assert "audibility_seed1.fit" in before(jobs, f"{name}.test")
+    assert "lambda_2 0.06 --run_name guided_seed1_0.06" in command_of(jobs["guided_seed1_0.06.test"])
+
+
+def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) -> None:
+    jobs = dry_run(tmp_path, "wsac")
+    best = jobs["wsac_clotho_best_on_val.report"]
+    assert best["Shell command"].count("runs/wsac_clotho_") == 7  # six pairs and the file
+    name = "wsac_clotho_embedding_shift_42_val_projection.test"
+    assert name in before(jobs, "wsac_clotho_best_on_val.report")
+    assert "--data.test clotho/val --export.source exports/wsac_clotho_embedding_shift_42" in command_of(jobs[name])
+    assert "strategy/embedding_shift.yaml --config configs/strategy/projection.yaml" in command_of(jobs[name])
+
+
+@pytest.mark.parametrize(
+    ("target", "count"),
+    [
+        ("demo", 1 + 4),
+        ("criteria", 5 * 3 + 2),
+        ("dali_pairs", 4 * 2),
+        ("dali_bias", 4 * 2),
+        ("dali_examples", 1 + 4 * 2),
+    ],
+)
+def test_the_other_graphs(target: str, count: int, tmp_path: Path) -> None:
+    """So many runs of train.py."""
+    assert len([job for job in dry_run(tmp_path, target).values() if "train.py" in job["Shell command"]]) == count
+
+
+def test_a_fit_goes_on_only_from_a_checkpoint_newer_than_what_it_reads(tmp_path: Path) -> None:
+    fit = "exports/distillation_ot_seed42/provenance.json"
+    jobs = dry_run(tmp_path, fit)
+    assert "--ckpt_path" not in command_of(jobs["distillation_ot_seed42.fit"])
+    checkpoint = tmp_path / "runs/distillation_ot_seed42/fit-1/checkpoints/last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert "--ckpt_path last" in command_of(dry_run(tmp_path, fit)["distillation_ot_seed42.fit"])
+    made = tmp_path / "exports/llava_prefix_seed42/provenance.json"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    os.utime(made, (time.time() + 5, time.time() + 5))
+    assert "--ckpt_path" not in command_of(dry_run(tmp_path, fit)["distillation_ot_seed42.fit"])
+
+
+def test_a_failed_step_repeats_the_end_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "job.log"
+    command = [sys.executable, str(STEP), str(log), sys.executable, "-c", "print('fine'); raise SystemExit(3)"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3 and done.stdout.endswith(f"exit code 3; the last lines of {log}:\n  fine\n")
+    assert log.read_text() == "fine\n"
+
+
+def test_two_processes_never_run_one_step(tmp_path: Path) -> None:
+    """Also when the first one's parent was killed and the command itself lives on."""
+    log = tmp_path / "job.log"
+    sleep = [
+        sys.executable,
+        str(STEP),
+        str(log),
+        sys.executable,
+        "-c",
+        "import time; print(1, flush=True); time.sleep(60)",
+    ]
+    first = subprocess.Popen(sleep, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        while not (log.exists() and log.stat().st_size):
+            time.sleep(0.05)
+        first.kill()
+        first.wait()
+        log.unlink()  # as Snakemake does
+        second = subprocess.run([sys.executable, str(STEP), str(log), "true"], capture_output=True, text=True)
+        assert second.returncode == 2 and "still at it" in second.stdout
+    finally:
+        os.killpg(first.pid, 9)
+    deadline = time.monotonic() + 10
+    while subprocess.run([sys.executable, str(STEP), str(log), "true"], stdout=subprocess.DEVNULL).returncode:
+        assert time.monotonic() < deadline
+
+
+def test_make_says_how_to_get_snakemake(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    done = subprocess.run(["make", "dali", f"BIN={tmp_path}"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: expected Snakemake in {tmp_path}, found none; do ")
+
+
+def test_make_passes_its_variables_on() -> None:
+    command = [
+        "make",
+        "-n",
+        "dali-pairs",
+        "BIN=bin",
+        "SEEDS=3",
+        "QUICK=1",
+        "SIZE=paper",
+        "JOBS=4",
+        "RESULTS=r",
+        "DRY=1",
+    ]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    wanted = "--cores 4 --dry-run dali_pairs --config seeds=3 quick=1 size=paper results=r"
+    assert " ".join(shown.split()).endswith(wanted)
