@@ -107,7 +107,7 @@ def _run(batches: int, workers: int, worker: int) -> tuple[int, int]:
 
 
 def _cut(counts: list[int], order: list[int], start: int, length: int) -> list[Piece]:
-    """`length` samples from `start` on, of the shards laid end to end in `order`; after the last comes the first again."""
+    """`length` samples from `start` on, of the shards laid end to end in `order` and repeated."""
     pieces = []
     start %= sum(counts)
     number = 0
