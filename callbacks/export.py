@@ -52,7 +52,7 @@ class Export(L.Callback):
         Raises:
             InputError: the stage starts from an export, and there is none.
         """
-        if self.load and isinstance(pl_module, ExportingStage) and not self.source.is_dir():
+        if self.load and isinstance(pl_module, ExportingStage) and not any(self.source.glob("*")):
             raise InputError(
                 f"expected {self.source}/, found nothing; run: {command_that_makes(self.source)}, "
                 "or start from --ckpt_path, or with --export.load false from the pretrained weights"

@@ -172,7 +172,10 @@ def test_a_checkpoint_goes_first() -> None:
         assert torch.equal(stage.layer.weight.data, saved["layer.weight"])
 
 
-def test_a_missing_export_says_which_command_makes_it() -> None:
+@pytest.mark.parametrize("empty_folder", [False, True])  # Snakemake makes the folder of what a fit will write
+def test_a_missing_export_says_which_command_makes_it(empty_folder: bool) -> None:
+    if empty_folder:
+        Path("exports/toy").mkdir(parents=True)
     with pytest.raises(InputError, match="expected exports/toy/, found nothing; run: python train.py fit --config"):
         trainer(Export("toy")).test(ExportingStage(), datamodule=ToyData())
     trainer(Export("toy")).test(ToyStage(), datamodule=ToyData())  # hands nothing over
