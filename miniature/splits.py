@@ -44,7 +44,7 @@ def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = 
 
     if is_there():
         return
-    if not note.exists() and folder.exists():
+    if not note.exists() and any(folder.glob("*")):
         raise InputError(f"expected the miniature or nothing in {folder}, found other files; give another root")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):

@@ -2,24 +2,25 @@
 # lambda_2; ZerAuCap's keywords beside them, scored by the same classifier.
 LAMBDAS = str(config.get("lambdas", "0 0.015 0.03 0.06 0.15 0.5")).split()
 CLASSIFIER = "audibility_seed{seed}"
-GUIDED = "--model.classifier exports/audibility_seed{seed} --evaluation.shown 0"
+GUIDED = f"--model.classifier exports/{CLASSIFIER} --evaluation.shown 0"
+LAMBDA_ROWS = {value: f"guided_seed{{seed}}_{value}" for value in LAMBDAS}
+KEYWORD_ROW = {"ZerAuCap": "keywords_seed{seed}"}
 
 
 wildcard_constraints:
     lambda_2=r"[\d.]+",
 
 
-fit("audibility_fit", CLASSIFIER, ["audibility"], "--seed_everything {seed}", splits("sentences"))
-test("audibility_test", CLASSIFIER, ["audibility"], "--seed_everything {seed}", [export(CLASSIFIER)])
-needs = splits("audiocaps/test") + [export(CLASSIFIER)]
-test("guided", "guided_seed{seed}_{lambda_2}", ["guided"], f"{GUIDED} --model.guidance.init_args.lambda_2 {{lambda_2}}", needs)
-test("keywords", "keywords_seed{seed}", ["keywords"], GUIDED, needs)
+fit("audibility_fit", CLASSIFIER, ["audibility"], "--seed_everything {seed}")
+test("audibility_test", CLASSIFIER, ["audibility"], "--seed_everything {seed}", [CLASSIFIER])
+by_lambda = f"{GUIDED} --model.guidance.init_args.lambda_2 {{lambda_2}}"
+test("guided", "guided_seed{seed}_{lambda_2}", ["guided"], by_lambda, [CLASSIFIER])
+test("keywords", KEYWORD_ROW["ZerAuCap"], ["keywords"], GUIDED, [CLASSIFIER])
 SWEEP = summarize(
     "audibility_sweep",
-    f"sweep {' '.join(row(value, 'guided_seed{seed}_{lambda_2}', lambda_2=value) for value in LAMBDAS)}"
-    f" --beside {row('ZerAuCap', 'keywords_seed{seed}')} {WORDS}",
-    f"{RESULTS}/audibility.md",
-    tested("guided_seed{seed}_{lambda_2}", lambda_2=LAMBDAS) + tested("keywords_seed{seed}"),
+    f"sweep {rows(LAMBDA_ROWS)} --beside {rows(KEYWORD_ROW)} {WORDS}",
+    "audibility.md",
+    tested(*LAMBDA_ROWS.values(), *KEYWORD_ROW.values()),
 )
 
 

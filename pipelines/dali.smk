@@ -14,7 +14,6 @@ DISTILLATION_CONFIGS = ["distillation", full("audiovisual_distillation")]
 USE_PREFIX = f"--model.captioner.prefix exports/{PREFIX}"
 ENCODER = "--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path"
 TEACHER = f"{USE_PREFIX} {ENCODER} exports/{ALIGNED}"
-TEST_SPLITS = splits("audiocaps/test", "clotho/test")
 
 
 def align_configs(wildcards):
@@ -30,21 +29,15 @@ wildcard_constraints:
     pairs=r"\d+",
 
 
-fit("prefix", PREFIX, PREFIX_CONFIGS, "--seed_everything {seed}", splits("audiocaps/train"))
-fit(
-    "align",
-    ALIGNED,
-    align_configs,
-    "--seed_everything {seed}" + ("" if PAPER else " --data.num_workers 0"),
-    splits("audioset/train", "audioset/val"),
-    gpus=4,
-)
+fit("prefix", PREFIX, PREFIX_CONFIGS, "--seed_everything {seed}")
+align_options = "--seed_everything {seed}" + ("" if PAPER else " --data.num_workers 0")
+fit("align", ALIGNED, align_configs, align_options, gpus=4)
 predict(
     "pseudo_captions",
     PSEUDO,
     ["pseudo_captions", full("pseudo_captions")],
     f"--export.source exports/{ALIGNED} {USE_PREFIX}",
-    splits("audioset/balanced") + [export(PREFIX), export(ALIGNED)],
+    [PREFIX, ALIGNED],
     gpus=4,
 )
 fit(
@@ -52,17 +45,11 @@ fit(
     DISTILLED,
     DISTILLATION_CONFIGS,
     f"{TEACHER} --seed_everything {{seed}} --data.captions exports/{PSEUDO}/captions.csv",
-    [export(PREFIX), export(ALIGNED), f"exports/{PSEUDO}/captions.csv"],
+    [PREFIX, ALIGNED, PSEUDO],
     gpus=4,
 )
 
-test(
-    "test_image",
-    "audiocaps_image{size}_seed{seed}",
-    PREFIX_CONFIGS,
-    f"--export.source exports/{PREFIX}",
-    TEST_SPLITS + [export(PREFIX)],
-)
+test("test_image", "audiocaps_image{size}_seed{seed}", PREFIX_CONFIGS, f"--export.source exports/{PREFIX}", [PREFIX])
 for suffix, inputs in {"": "audio", "_image": "audio+image"}.items():
     options = f"--model.captioner.inputs {inputs} --data.test {{corpus}}/test"
     test(
@@ -70,63 +57,50 @@ for suffix, inputs in {"": "audio", "_image": "audio+image"}.items():
         f"{{corpus}}_{{criterion}}{suffix}{{size}}_seed{{seed}}",
         align_configs,
         f"{options} {USE_PREFIX} --export.source exports/{ALIGNED}",
-        TEST_SPLITS + [export(PREFIX), export(ALIGNED)],
+        [PREFIX, ALIGNED],
     )
     test(
         f"test_distilled{suffix}",
         f"{{corpus}}_{{criterion}}{suffix}_distilled{{size}}_seed{{seed}}",
         DISTILLATION_CONFIGS,
         f"{options} {TEACHER} --export.source exports/{DISTILLED}",
-        TEST_SPLITS + [export(PREFIX), export(ALIGNED), export(DISTILLED)],
+        [PREFIX, ALIGNED, DISTILLED],
     )
 for prompt in ("without_prefix", "written_prompt"):  # the images' captions without soft tokens, which no training changes
-    test(
-        f"test_{prompt}",
-        f"audiocaps_image_{prompt}{SIZE}",
-        ["dali_ot", "inputs/image", full("token_alignment"), f"prompt/{prompt.removesuffix('_prompt')}"],
-        "--export.load false",
-        TEST_SPLITS,
-    )
+    overlays = ["inputs/image", full("token_alignment"), f"prompt/{prompt.removesuffix('_prompt')}"]
+    test(f"test_{prompt}", f"audiocaps_image_{prompt}{SIZE}", ["dali_ot", *overlays], "--export.load false")
 
 # the tables' rows, in order; a row of several seeds averages them
 BY_CRITERION = DALI_CRITERIA + [f"{criterion}_distilled" for criterion in DALI_CRITERIA]
 ROWS = {"audiocaps": ["image", "attentive_ot_image", "attentive_ot_image_distilled", *BY_CRITERION], "clotho": BY_CRITERION}
-UNTRAINED = ["image_without_prefix", "image_written_prompt"]
+UNTRAINED = {name: f"audiocaps_{name}{SIZE}" for name in ("image_without_prefix", "image_written_prompt")}
 CORPUS_TABLES = []
 for corpus, names in ROWS.items():
     runs = {name: f"{corpus}_{name}{SIZE}_seed{{seed}}" for name in names}
-    if corpus == "audiocaps":
-        runs |= {name: f"audiocaps_{name}{SIZE}" for name in UNTRAINED}
+    runs |= UNTRAINED if corpus == "audiocaps" else {}
     CORPUS_TABLES += summarize(
         f"dali_{corpus}",
-        f"compare {' '.join(row(name, run) for name, run in runs.items())} --against attentive_ot"
-        f" --constant-from {DATA}/{corpus}/val {WORDS}",
-        f"{RESULTS}/dali_{corpus}{SIZE}.md",
-        splits(f"{corpus}/val") + [mark for run in runs.values() for mark in tested(run)],
+        f"compare {rows(runs)} --against attentive_ot --constant-from {DATA}/{corpus}/val {WORDS}",
+        f"dali_{corpus}{SIZE}.md",
+        val_split(corpus) + tested(*runs.values()),
     )
 DALI_TABLE = summarize(
     "dali_table",
     f"paper --audiocaps {RESULTS}/dali_audiocaps{SIZE}.csv --clotho {RESULTS}/dali_clotho{SIZE}.csv",
-    f"{RESULTS}/dali{SIZE}.md",
+    f"dali{SIZE}.md",
     CORPUS_TABLES,
 )
 
 # Figure 5: how many pairs the prefix needs
 SOME_PAIRS = "llava_prefix_{pairs}_pairs{size}_seed{seed}"
-fit(
-    "pairs_fit",
-    SOME_PAIRS,
-    PREFIX_CONFIGS,
-    "--seed_everything {seed} --data.num_pairs {pairs}",
-    splits("audiocaps/train"),
-    threads=all_cores,
-)
-test("pairs_test", SOME_PAIRS, PREFIX_CONFIGS, "", TEST_SPLITS + [export(SOME_PAIRS)], threads=all_cores)
+fit("pairs_fit", SOME_PAIRS, PREFIX_CONFIGS, "--seed_everything {seed} --data.num_pairs {pairs}", threads=all_cores)
+test("pairs_test", SOME_PAIRS, PREFIX_CONFIGS, "", [SOME_PAIRS], threads=all_cores)
+PAIRS_ROWS = {number: f"llava_prefix_{number}_pairs{SIZE}_seed{{seed}}" for number in PAIRS}
 PAIRS_PLOT = summarize(
     "num_pairs",
-    f"plot {' '.join(row(number, SOME_PAIRS, pairs=number) for number in PAIRS)} --label 'pairs of image and caption'",
-    f"{RESULTS}/num_pairs{SIZE}.png",
-    tested(SOME_PAIRS, pairs=PAIRS),
+    f"plot {rows(PAIRS_ROWS)} --label 'pairs of image and caption'",
+    f"num_pairs{SIZE}.png",
+    tested(*PAIRS_ROWS.values()),
 )
 
 # Table 2: asked what it sees, what does the captioner see in a sound?
@@ -136,21 +110,15 @@ test(
     "visual_bias_{criterion}{size}",
     lambda wildcards: [*align_configs(wildcards), "prompt/visual_bias"],
     f"--export.source exports/{SEEN_BY}",
-    TEST_SPLITS + [export(SEEN_BY)],
+    [SEEN_BY],
     threads=all_cores,
 )
 # and Table 4: captions of the same clips by each criterion, not distilled
 SIDE_BY_SIDE = {}
-for name, run, words in (
-    ("visual_bias", f"visual_bias_{{criterion}}{SIZE}", WORDS),
-    ("examples", f"audiocaps_{{criterion}}{SIZE}_seed42", ""),
-):
-    SIDE_BY_SIDE[name] = summarize(
-        name,
-        f"examples {' '.join(row(criterion, run, criterion=criterion) for criterion in DALI_CRITERIA)} {words}",
-        f"{RESULTS}/{name}{SIZE}.md",
-        tested(run, criterion=DALI_CRITERIA),
-    )
+for name, run, words in (("visual_bias", "visual_bias_{}{}", WORDS), ("examples", "audiocaps_{}{}_seed42", "")):
+    runs = {criterion: run.format(criterion, SIZE) for criterion in DALI_CRITERIA}
+    marks = tested(*runs.values())
+    SIDE_BY_SIDE[name] = summarize(name, f"examples {rows(runs)} {words}", f"{name}{SIZE}.md", marks)
 
 
 rule dali:

@@ -4,9 +4,7 @@ Two processes never work on one job: LOG.lock is locked for as long as the comma
 when Snakemake itself was killed. A command that fails names its log and repeats the log's last lines.
 """
 
-import errno
 import fcntl
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,28 +19,21 @@ def run(log: Path, command: list[str]) -> int:
     with open(f"{log}.lock", "a+") as lock, log.open("ab") as file:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:  # a file system may not know locks
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                lock.seek(0)
-                print(
-                    f"error: expected no process at the job of {log}, found {lock.read()} still at it; wait or end it"
-                )
-                return 2
-        os.set_inheritable(lock.fileno(), True)
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()], bufsize=0
-        )
+        except (BlockingIOError, PermissionError):
+            lock.seek(0)
+            print(f"error: expected no process at the job of {log}, found {lock.read()} still at it; wait or end it")
+            return 2
+        except OSError:  # a file system that knows no locks
+            pass
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "bufsize": 0}
+        process = subprocess.Popen(command, pass_fds=[lock.fileno()], **pipe)
         lock.truncate(0)
-        lock.write(str(process.pid))
-        lock.flush()
-        assert process.stdout is not None
+        print(process.pid, end="", file=lock, flush=True)
         while chunk := process.stdout.read(65536):
-            file.write(chunk)
-            file.flush()
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-        code = process.wait()
-    if code:
+            for output in (file, sys.stdout.buffer):
+                output.write(chunk)
+                output.flush()
+    if code := process.wait():
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         print(f"error: exit code {code}; the last lines of {log}:", *lines, sep="\n  ", flush=True)
     return code if 0 <= code < 256 else 1

@@ -26,53 +26,46 @@ def wsac_options(split):
     )
 
 
-READ = ["wavcaps/train", *(f"{corpus}/{part}" for corpus in CORPORA for part in ("train", "val", "test"))]
-fit("wsac_fit", DECODER, strategies, wsac_options("test"), splits(*READ))
-test("wsac_test", DECODER, strategies, wsac_options("test"), [export(DECODER)])
+fit("wsac_fit", DECODER, strategies, wsac_options("test"))
+test("wsac_test", DECODER, strategies, wsac_options("test"), [DECODER])
 for split, run in {"test": DECODER, "val": f"{DECODER}_val"}.items():
-    test(
-        f"wsac_{split}_by_strategy",
-        run,
-        strategies,
-        wsac_options(split),
-        [export(DECODER)],
-        folder=f"{run}_{{decoded}}",
-    )
+    name, folder = f"wsac_{split}_by_strategy", f"{run}_{{decoded}}"
+    test(name, run, strategies, wsac_options(split), [DECODER], folder)
 
 WSAC_ROWS = {
-    "baseline": "wsac_{corpus}_baseline_{seed}",
-    "NI, estimated": "wsac_{corpus}_noise_injection_{seed}",
-    "NI, paper's variance": "wsac_{corpus}_noise_injection_paper_{seed}",
-    "ES": "wsac_{corpus}_embedding_shift_{seed}",
-    "NND": "wsac_{corpus}_baseline_{seed}_nearest_neighbour",
-    "PD": "wsac_{corpus}_baseline_{seed}_projection",
+    "baseline": "baseline_{seed}",
+    "NI, estimated": "noise_injection_{seed}",
+    "NI, paper's variance": "noise_injection_paper_{seed}",
+    "ES": "embedding_shift_{seed}",
+    "NND": "baseline_{seed}_nearest_neighbour",
+    "PD": "baseline_{seed}_projection",
 }
-BOUNDS = {
-    "supervised": "wsac_{corpus}_supervised_{seed}",
-    "own text": "wsac_{corpus}_baseline_{seed}_reference",
-}
+BOUNDS = {"supervised": "supervised_{seed}", "own text": "baseline_{seed}_reference"}
 
 
-def marks_of(rows):
-    return lambda wildcards: [mark for run in rows.values() for mark in tested(run, corpus=wildcards.corpus)]
+def of_corpus(runs, wildcards):
+    return {name: f"wsac_{wildcards.corpus}_{run}" for name, run in runs.items()}
 
 
-def best_row(wildcards):
-    """The row of the pair of strategies that is best on val; it is known once `wsac_best` has run."""
+def pairs_on_val(wildcards):
+    """Each pair of a training and an inference strategy, by the first seed."""
+    return of_corpus({f"{t}, {d}": f"{t}_{SEEDS[0]}_val_{d}" for t, d in BOTH}, wildcards)
+
+
+def table_rows(wildcards):
+    """The table's rows; the pair of strategies that is best on val is known once `wsac_best` has run."""
     best = Path(checkpoints.wsac_best.get(corpus=wildcards.corpus).output[0]).read_text().strip()
     trained, decoded = best.split(", ")
-    return {f"best on val: {best}": f"wsac_{{corpus}}_{trained}_{{seed}}_{decoded}"}
+    return of_corpus(WSAC_ROWS | {f"best on val: {best}": f"{trained}_{{seed}}_{decoded}"} | BOUNDS, wildcards)
 
 
 checkpoint wsac_best:
     input:
-        lambda wildcards: [f"runs/wsac_{wildcards.corpus}_{t}_{SEEDS[0]}_val_{d}/tested" for t, d in BOTH],
+        lambda wildcards: tested(*pairs_on_val(wildcards).values()),
     output:
         "runs/wsac_{corpus}_best_on_val.txt",
     params:
-        rows=lambda wildcards: " ".join(
-            f'"{t}, {d}=runs/wsac_{wildcards.corpus}_{t}_{SEEDS[0]}_val_{d}"' for t, d in BOTH
-        ),
+        rows=lambda wildcards: rows(pairs_on_val(wildcards)),
     log:
         "runs/logs/wsac_{corpus}_best_on_val.report.log",
     shell:
@@ -81,16 +74,13 @@ checkpoint wsac_best:
 
 rule wsac_table:
     input:
-        marks_of(WSAC_ROWS | BOUNDS),
-        lambda wildcards: marks_of(best_row(wildcards))(wildcards),
+        lambda wildcards: tested(*of_corpus(WSAC_ROWS | BOUNDS, wildcards).values()),  # known before the best pair is
+        lambda wildcards: tested(*table_rows(wildcards).values()),
     output:
         RESULTS + "/wsac_{corpus}.md",
         touch(MARKS.format("wsac_{corpus}")),
     params:
-        rows=lambda wildcards: " ".join(
-            row(name, run, corpus=wildcards.corpus)
-            for name, run in (WSAC_ROWS | best_row(wildcards) | BOUNDS).items()
-        ),
+        rows=lambda wildcards: rows(table_rows(wildcards)),
     log:
         "runs/logs/wsac_{corpus}.report.log",
     shell:

@@ -87,7 +87,9 @@ def test_split_is_written_once_and_again_when_the_settings_change(tmp_path) -> N
 
 
 def test_other_shards_are_not_overwritten(tmp_path) -> None:
-    (tmp_path / "audiocaps/val").mkdir(parents=True)
+    (tmp_path / "audiocaps/val").mkdir(parents=True)  # empty, as Snakemake makes it: nothing to overwrite
+    ensure_split(tmp_path, "audiocaps/val", max_clips=3)
+    (tmp_path / "audiocaps/val/made_with.json").unlink()
     (tmp_path / "audiocaps/val/000000.tar").write_bytes(b"real")
     with pytest.raises(InputError, match="found other files"):
         ensure_split(tmp_path, "audiocaps/val", max_clips=3)
