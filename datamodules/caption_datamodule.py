@@ -13,7 +13,7 @@ from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import CaptionBatch, Captions
 from datamodules.packed_splits import PackedSplits
-from datamodules.settings import require_at_least, trainer_of
+from datamodules.settings import trainer_of
 from datamodules.shards import Shard, read_index, read_samples
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
@@ -33,32 +33,11 @@ class CaptionDataModule(PackedSplits):
 
     Args:
         root: folder of the splits and tables; a table may also be named from the working folder.
-        train: captions to train on, as corpus/split or as a table; likewise val. None where not used.
-        test: packed split to test on, as corpus/split; likewise predict.
-        batch_size: captions of a training batch on each device.
-        eval_batch_size: captions of a batch in validation, clips of a batch in test and predict.
-        num_workers: processes that read clips, on each device; 0 reads in the main process.
-        seed: of the order of the captions; None takes that of seed_everything.
+        arguments: of `PackedSplits`.
     """
 
-    def __init__(
-        self,
-        root: str,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        predict: str | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int = 64,
-        num_workers: int = 1,
-        seed: int | None = None,
-    ) -> None:
-        names = {"train": train, "val": val, "test": test, "predict": predict}
-        super().__init__(root, names, eval_batch_size, num_workers, seed)
-        self.train = train
-        self.val = val
-        self.batch_size = batch_size
-        require_at_least(1, batch_size=batch_size)
+    def __init__(self, root: str, **arguments: Any) -> None:
+        super().__init__(root, **arguments)
         self.read: dict[str, Captions] = {}
 
     def captions_of(self, split: str) -> Captions:

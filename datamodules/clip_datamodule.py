@@ -24,57 +24,38 @@ class ClipDataModule(PackedSplits):
     run resumes at the very next batch; a checkpoint of other settings is refused.
 
     Args:
-        root: folder of the splits.
-        train: split to train on, as corpus/split; likewise val, test and predict. None where not used.
-        batch_size: clips of a training batch on each device.
-        eval_batch_size: clips of a batch in validation, test and predict.
-        num_workers: processes that read, on each device; 0 reads in the main process.
-        seed: of the order of the clips and the choice of their frames; None takes that of seed_everything.
         shuffle_window: shards are shuffled, and clips among this many neighbours, which each worker holds undecoded.
         skip_broken: in training, replace a clip that cannot be decoded by another one, with a warning.
         num_pairs: train on this number of clips only, drawn by the seed, with their middle frames.
         pairs: train only on the clips that this CSV lists in a column clip_id, id, file_name or youtube_id, with its
             captions where it has any.
         captions: CSV of captions by clip, as `predict` writes it, that replace those of the training clips.
+        arguments: of `PackedSplits`.
     """
 
     def __init__(
         self,
         root: str,
-        train: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        predict: str | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int = 64,
-        num_workers: int = 1,
-        seed: int | None = None,
         shuffle_window: int = 512,
         skip_broken: bool = False,
         num_pairs: int | None = None,
         pairs: str | None = None,
         captions: str | None = None,
+        **arguments: Any,
     ) -> None:
-        names = {"train": train, "val": val, "test": test, "predict": predict}
-        super().__init__(root, names, eval_batch_size, num_workers, seed)
-        self.train = train
-        self.batch_size = batch_size
+        super().__init__(root, **arguments)
         self.shuffle_window = shuffle_window
         self.skip_broken = skip_broken
         self.num_pairs = num_pairs
         self.pairs = pairs
         self.captions = captions
-        require_at_least(1, batch_size=batch_size, shuffle_window=shuffle_window)
+        require_at_least(1, shuffle_window=shuffle_window)
         if num_pairs is not None and pairs is not None:
             raise InputError(f"expected num_pairs or pairs, found {num_pairs} and {pairs!r}; set one of them to null")
-        if self.few_shot and train is not None and train.rpartition("/")[2] in ("val", "test"):
-            raise InputError(f"expected to draw pairs from a training split, found {train}; correct data.train")
+        few_shot = num_pairs is not None or pairs is not None
+        if few_shot and self.train is not None and self.train.rpartition("/")[2] in ("val", "test"):
+            raise InputError(f"expected to draw pairs from a training split, found {self.train}; correct data.train")
         self.table: dict[str, list[str]] | None = None  # captions of the training clips, where not their own
-
-    @property
-    def few_shot(self) -> bool:
-        """Whether fit takes a few clips of its split."""
-        return self.num_pairs is not None or self.pairs is not None
 
     def setup(self, stage: str) -> None:
         """Read the indexes, and the table of captions."""

@@ -6,9 +6,10 @@ that a run resumes from one integer, the position. These are not DataLoaders, wh
 
 import signal
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import count, islice
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -37,17 +38,9 @@ class ClipStream(IterableDataset[Item]):
     def __iter__(self) -> Iterator[Item]:
         """Batches of the share of the worker that runs this."""
         worker = get_worker_info()
-        batch: list[Sample] = []
+        samples = self._samples(self.shares[worker.id if worker else 0])
         try:
-            share = self.shares[worker.id if worker else 0]
-            for sample in self._samples(share):
-                if sample.record["id"] in self.skip:
-                    continue
-                batch.append(sample)
-                if len(batch) == self.batch_size:
-                    yield self._decode(batch)
-                    batch = []
-            if batch:
+            while batch := list(islice(samples, self.batch_size)):
                 yield self._decode(batch)
         except InputError as error:
             yield error
@@ -56,8 +49,8 @@ class ClipStream(IterableDataset[Item]):
         pieces = ((self.shards[piece.shard], piece.start, piece.stop) for piece in share.pieces)
         samples = (sample for piece in pieces for sample in read_samples(*piece, self.reader.wanted))
         for window in share.windows:
-            read = [next(samples) for _ in range(window.size)]
-            yield from (read[pick] for pick in window.picks)
+            read = list(islice(samples, window.size))
+            yield from (read[pick] for pick in window.picks if read[pick].record["id"] not in self.skip)
         next(samples, None)  # to the end of the last shard, which checks its count
 
     def _decode(self, batch: list[Sample]) -> tuple[ClipBatch, list[str]]:
@@ -83,34 +76,66 @@ def _worker_signals(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
-def _run(stream: ClipStream, num_workers: int) -> Iterator[tuple[ClipBatch, list[str]]]:
-    loader = DataLoader(
-        stream,
-        batch_size=None,
-        num_workers=num_workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_worker_signals,
-        generator=torch.Generator(),  # its own: each pass would draw a number from torch's generator
-    )
-    for item in loader:
-        if isinstance(item, InputError):
-            raise item
-        yield item
-
-
 @dataclass(eq=False)
-class TrainLoader(KeepsNoState):
-    """Training batches, reshuffled every epoch, as many on each rank.
+class ClipLoader(KeepsNoState):
+    """What both loaders are given.
 
     Args:
         shards: of `read_index`.
         clip_format: what to decode.
         batch_size: clips of a batch of one rank.
+        order: of the batches; in evaluation only its rank counts.
         num_workers: processes that read; 0 reads in this one.
+    """
+
+    shards: list[Shard]
+    clip_format: ClipFormat
+    batch_size: int
+    order: BatchOrder = ALONE
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        self.counts = [shard.num_samples for shard in self.shards]
+
+    def _batches(
+        self,
+        plan: Callable[..., Share],
+        reader: ClipReader,
+        first_step: int = 0,
+        skip_broken: bool = False,
+        skip: frozenset[str] = frozenset(),
+    ) -> Iterator[tuple[ClipBatch, list[str]]]:
+        """The batches of the rank that `plan` gives its workers, each with what was broken in it."""
+        workers = max(1, self.num_workers)
+        shares = [
+            plan(
+                self.counts,
+                self.batch_size,
+                world=self.order.world_size,
+                rank=self.order.rank,
+                workers=workers,
+                worker=(first_step + number) % workers,  # the DataLoader asks its worker 0 first
+            )
+            for number in range(workers)
+        ]
+        loader = DataLoader(
+            ClipStream(self.shards, shares, reader, self.batch_size, skip_broken, skip),
+            batch_size=None,
+            num_workers=self.num_workers,
+            worker_init_fn=_worker_signals,
+            generator=torch.Generator(),  # its own: each pass would draw a number from torch's generator
+        )
+        for item in loader:
+            if isinstance(item, InputError):
+                raise item
+            yield item
+
+
+@dataclass(eq=False)
+class TrainLoader(ClipLoader):
+    """Training batches, reshuffled every epoch, as many on each rank.
+
+    Args:
         window: clips are shuffled among this many neighbours.
         skip_broken: replace clips that cannot be decoded by others of their batch, with a warning.
         captions: by clip id, in place of the clips' own.
@@ -119,17 +144,12 @@ class TrainLoader(KeepsNoState):
         InputError: too few clips for a batch.
     """
 
-    shards: list[Shard]
-    clip_format: ClipFormat
-    batch_size: int
-    order: BatchOrder = ALONE
-    num_workers: int = 0
     window: int = 512
     skip_broken: bool = False
     captions: Mapping[str, list[str]] | None = None
 
     def __post_init__(self) -> None:
-        self.counts = [shard.num_samples for shard in self.shards]
+        super().__post_init__()
         self.broken: set[str] = set()
         if not len(self):
             size, world_size = self.batch_size, self.order.world_size
@@ -147,68 +167,33 @@ class TrainLoader(KeepsNoState):
 
         After a resume it goes on into the next epoch's batches unless the caller stops, as Lightning does.
         """
-        steps = len(self)
-        position = self.order.position()
-        end = position + steps
-        while position < end:
-            epoch, first_step = divmod(position, steps)
-            stream = self._stream(epoch, first_step)
-            for batch, broken in _run(stream, self.num_workers):
-                self._warn(broken)
+        yield from islice(self._from(self.order.position()), len(self))
+
+    def _from(self, position: int) -> Iterator[ClipBatch]:
+        """All batches of all epochs from `position` on."""
+        first_epoch, first_step = divmod(position, len(self))
+        for epoch in count(first_epoch):
+            seed = self.order.seed
+            plan = partial(train_share, seed=seed, epoch=epoch, window=self.window, first_step=first_step)
+            reader = ClipReader(self.clip_format, (seed, epoch), self.captions)
+            for batch, broken in self._batches(plan, reader, first_step, self.skip_broken):
+                for message in broken:
+                    if message not in self.broken:
+                        self.broken.add(message)
+                        warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
                 yield batch
-                position += 1
-                if position == end:
-                    return
-
-    def _stream(self, epoch: int, first_step: int) -> ClipStream:
-        workers = max(1, self.num_workers)
-        shares = [
-            train_share(
-                self.counts,
-                self.batch_size,
-                world=self.order.world_size,
-                rank=self.order.rank,
-                workers=workers,
-                worker=(first_step + number) % workers,  # the DataLoader asks its worker 0 first
-                seed=self.order.seed,
-                epoch=epoch,
-                window=self.window,
-                first_step=first_step,
-            )
-            for number in range(workers)
-        ]
-        reader = ClipReader(self.clip_format, (self.order.seed, epoch), self.captions)
-        return ClipStream(self.shards, shares, reader, self.batch_size, self.skip_broken)
-
-    def _warn(self, broken: list[str]) -> None:
-        for message in broken:
-            if message not in self.broken:
-                self.broken.add(message)
-                warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
+            first_step = 0
 
 
 @dataclass(eq=False)
-class EvalLoader:
+class EvalLoader(ClipLoader):
     """Every clip once over all ranks, in the order of the shards; filler batches give each rank as many.
 
     Args:
-        shards: of `read_index`.
-        clip_format: what to decode.
-        batch_size: clips of a batch of one rank.
-        order: of which only the rank counts.
-        num_workers: processes that read; 0 reads in this one.
         skip: ids of clips to leave out.
     """
 
-    shards: list[Shard]
-    clip_format: ClipFormat
-    batch_size: int
-    order: BatchOrder = ALONE
-    num_workers: int = 0
     skip: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        self.counts = [shard.num_samples for shard in self.shards]
 
     def __len__(self) -> int:
         """Batches, filler batches included."""
@@ -216,14 +201,8 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """The rank's batches, then its filler batches."""
-        workers, rank, world = max(1, self.num_workers), self.order.rank, self.order.world_size
-        shares = [
-            eval_share(self.counts, self.batch_size, world=world, rank=rank, workers=workers, worker=number)
-            for number in range(workers)
-        ]
-        stream = ClipStream(self.shards, shares, ClipReader(self.clip_format), self.batch_size, skip=self.skip)
         given = 0
-        for batch, _ in _run(stream, self.num_workers):
+        for batch, _ in self._batches(eval_share, ClipReader(self.clip_format), skip=self.skip):
             yield batch
             given += 1
         for _ in range(given, len(self)):

@@ -5,7 +5,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,24 +78,23 @@ class ClipReader:
     frame_seed: tuple[int, int] | None = None
     captions: Mapping[str, list[str]] | None = None
 
-    def media(self, record: dict[str, Any]) -> tuple[str | None, str | None]:
-        """Extensions of the audio and the image to read, None where not wanted.
+    def wanted(self, record: dict[str, Any]) -> list[str]:
+        """The extensions of the media to read: of the audio, then of the image.
 
         Raises:
             InputError: the clip lacks a medium that is wanted.
         """
-        clip_id, names = record["id"], record["crc32"]
-        audio = image = None
+        clip_id, names, found = record["id"], record["crc32"], []
         if self.clip_format.sampling_rate is not None:
-            audio = next((name for name in ("wav", "flac") if name in names), None)
-            if audio is None:
+            found = [name for name in ("wav", "flac") if name in names][:1]
+            if not found:
                 raise InputError(f"expected audio of clip {clip_id!r}, found none; use inputs: image, or other clips")
         if self.clip_format.image_size is not None:
             frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
             if not frames:
                 raise InputError(f"expected images of clip {clip_id!r}, found none; use inputs: audio, or other clips")
-            image = f"{frames[self._choose(clip_id, len(frames))]}.jpg"
-        return audio, image
+            found.append(f"{frames[self._choose(clip_id, len(frames))]}.jpg")
+        return found
 
     def _choose(self, clip_id: str, count: int) -> int:
         if self.frame_seed is None:
@@ -103,23 +102,19 @@ class ClipReader:
         digest = hashlib.blake2b(f"{self.frame_seed} {clip_id}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") % count
 
-    def wanted(self, record: dict[str, Any]) -> list[str]:
-        """The extensions of the media to read."""
-        return [name for name in self.media(record) if name is not None]
-
     def decode(self, sample: Sample) -> Clip:
         """Decode what `wanted` named.
 
         Raises:
             BrokenClip: a medium that cannot be decoded.
         """
-        audio, picture = self.media(sample.record)
         wants, record = self.clip_format, sample.record
         waveform = image = None
-        if audio is not None and wants.sampling_rate is not None:
-            waveform = _decoded(sample, audio, decode_audio, wants.sampling_rate, wants.max_seconds)
-        if picture is not None and wants.image_size is not None:
-            image = _decoded(sample, picture, decode_image, wants.image_size)
+        for name in self.wanted(record):
+            if name.endswith(".jpg"):
+                image = _decoded(sample, name, decode_image, wants.image_size)
+            else:
+                waveform = _decoded(sample, name, decode_audio, wants.sampling_rate, wants.max_seconds)
         return Clip(record["id"], waveform, image, self._captions(record), record.get("labels", []))
 
     def _captions(self, record: dict[str, Any]) -> list[str]:
@@ -168,11 +163,10 @@ def collate(clips: list[Clip]) -> ClipBatch:
 
 def filler_batch(clip_format: ClipFormat) -> ClipBatch:
     """No clips, and tensors of one silent black clip, so that every rank can run a forward."""
-    waveforms = num_samples = images = None
+    waveform = image = None
     if clip_format.sampling_rate is not None:
         seconds = min(1.0, clip_format.max_seconds or 1.0)
-        waveforms = torch.zeros(1, math.ceil(seconds * clip_format.sampling_rate), dtype=torch.int16)  # (1, T)
-        num_samples = torch.tensor([waveforms.shape[1]])
+        waveform = np.zeros(math.ceil(seconds * clip_format.sampling_rate), np.int16)
     if clip_format.image_size is not None:
-        images = torch.zeros(1, 3, clip_format.image_size, clip_format.image_size, dtype=torch.uint8)
-    return ClipBatch([], waveforms, num_samples, images, [], [])
+        image = np.zeros((3, clip_format.image_size, clip_format.image_size), np.uint8)
+    return replace(collate([Clip("", waveform, image, [], [])]), clip_ids=[], captions=[], labels=[])

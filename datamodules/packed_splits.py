@@ -29,25 +29,39 @@ class PackedSplits(L.LightningDataModule):
 
     Args:
         root: folder of the splits.
-        names: of the split of each part, as corpus/split; None where there is none.
-        eval_batch_size: clips of a batch of one rank.
-        num_workers: processes that read, on each device.
-        seed: of the order in training; None takes that of seed_everything.
+        train: split to train on, as corpus/split, or a table of captions where a datamodule reads these alone;
+            likewise val, test and predict. None where not used.
+        batch_size: clips, or captions, of a training batch on each device.
+        eval_batch_size: the same in validation, test and predict.
+        num_workers: processes that read clips, on each device; 0 reads in the main process.
+        seed: of the order in training and of what it draws; None takes that of seed_everything.
 
     Attributes:
         shards: of each part that was opened.
     """
 
     def __init__(
-        self, root: str, names: dict[str, str | None], eval_batch_size: int, num_workers: int, seed: int | None
+        self,
+        root: str,
+        train: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
+        predict: str | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 64,
+        num_workers: int = 1,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.root = root
-        self.names = names
+        self.train = train
+        self.val = val
+        self.names = {"train": train, "val": val, "test": test, "predict": predict}
+        self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed_or_default(seed)
-        require_at_least(1, eval_batch_size=eval_batch_size)
+        require_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
         require_at_least(0, num_workers=num_workers, seed=self.seed)
         self.shards: dict[str, list[Shard]] = {}
         self.done: frozenset[str] = frozenset()  # ids that predict leaves out

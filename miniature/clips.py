@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.clip_datamodule import ClipDataModule
+from datamodules.contracts import CaptionSource, CaptionStage, expect
+from datamodules.packed_splits import PackedSplits
 from miniature.corpora import SPLITS
 from miniature.splits import ensure_split, folder_of
 
 
-class Miniature(ClipDataModule):
-    """A `ClipDataModule` whose splits write themselves, once, where they are missing.
+class WrittenSplits(PackedSplits):
+    """Splits that write themselves, once, where they are missing or made with other settings.
 
     Args:
         world_seed: of the world; another seed is another world.
         max_clips: of each split, for a quick try; they are in a folder of their own. None takes all.
-        arguments: of `ClipDataModule`.
+        arguments: of the datamodule that reads them.
     """
 
     def __init__(
@@ -26,7 +28,15 @@ class Miniature(ClipDataModule):
         self.max_clips = max_clips
 
     def prepare_data(self) -> None:
-        """Write the splits that the command reads, where they are missing or made with other settings."""
+        """Write the splits that the command reads, and those that a stage asks a caption datamodule for."""
         assert self.trainer is not None and self.trainer.state.fn is not None
-        for split in sorted(SPLITS.keys() & set(self.wanted(self.trainer.state.fn.value).values())):
+        command, stage = self.trainer.state.fn.value, self.trainer.lightning_module
+        splits = set(self.wanted(command).values())
+        if isinstance(self, CaptionSource):
+            splits |= expect(CaptionStage, stage, "the stage").more_splits(command)
+        for split in sorted(SPLITS.keys() & splits):
             ensure_split(Path(self.root), split, self.world_seed, self.max_clips)
+
+
+class Miniature(WrittenSplits, ClipDataModule):
+    """A `ClipDataModule` of `WrittenSplits`."""
