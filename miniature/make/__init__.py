@@ -30,6 +30,7 @@ def make_models(names: Sequence[str], root: Path) -> None:
         script = import_module(f"{__name__}.{name}")
         torch.manual_seed(0)
         start = time.process_time()
+        (root / name).mkdir(parents=True, exist_ok=True)
         scores = {**script.make(root), "seconds": round(time.process_time() - start)}
         path = root / "scores.json"
         known = json.loads(path.read_text()) if path.exists() else {}

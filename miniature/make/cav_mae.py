@@ -1,10 +1,8 @@
 """The small CAV-MAE's audio encoder: pretrained on weak labels, and on which image belongs to which audio."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,8 +11,8 @@ from transformers import LlavaForConditionalGeneration
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from miniature import world
 from miniature.make.llava import make_processor
-from miniature.make.training import clips, contrastive, features_of, made, probe_exact_sets, train
-from miniature.make.vision import image_tokens
+from miniature.make.training import contrastive, features_of, hundreds, made, probe_exact_sets, train
+from miniature.make.vision import image_tokens, pictures
 from miniature.vocabulary import THINGS
 from miniature.world import AUDIOSET
 
@@ -26,17 +24,14 @@ def labelled_audio(
     purpose: str, count: int, encoder: CavMaeEncoder, tower: nn.Module, processor: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Filterbanks (count, 256, 128), weak labels, and the mean image tokens of one frame of each clip."""
-    stream, features, labels, means = clips(purpose, AUDIOSET), [], torch.zeros(count, len(HEARD)), []
-    for start in range(0, count, 100):
-        waveforms, images = [], []
-        for i in range(start, start + 100):
-            clip, rng = next(stream)
-            labels[i, [HEARD.index(event.name) for event in clip.events]] = 1
-            waveforms.append(world.sound(clip, AUDIOSET, rng))
-            images.append(world.picture(clip, rng))
+    features, labels, means = [], [], []
+    for batch in hundreds(purpose, AUDIOSET, count):
+        waveforms = [world.sound(clip, AUDIOSET, rng) for clip, rng in batch]
         features.append(features_of(encoder.features, waveforms).half())
-        means.append(image_tokens(tower, np.stack(images), processor).mean(1))
-    return torch.cat(features), labels, torch.cat(means)
+        means.append(image_tokens(tower, pictures(batch), processor).mean(1))
+        heard = [{event.name for event in clip.events} for clip, _ in batch]
+        labels += [[float(name in names) for name in HEARD] for names in heard]
+    return torch.cat(features), torch.tensor(labels), torch.cat(means)
 
 
 def make(root: Path) -> dict[str, float]:
@@ -50,14 +45,13 @@ def make(root: Path) -> dict[str, float]:
     features, labels, means = labelled_audio("audio", 10000, encoder, tower, processor)
     generator = torch.Generator().manual_seed(0)
 
-    def losses() -> Iterator[Tensor]:
-        while True:
-            pick = torch.randint(len(features), (32,), generator=generator)
-            pooled = encoder(encoder.augment(features[pick].float(), generator)).mean(1)  # (B, 96)
-            match = contrastive(F.normalize(to_audio(pooled)), F.normalize(to_image(means[pick])), 0.1)
-            yield 10 * F.binary_cross_entropy_with_logits(tagger(pooled), labels[pick]) + 0.2 * match
+    def loss() -> Tensor:
+        pick = torch.randint(len(features), (32,), generator=generator)
+        pooled = encoder(encoder.augment(features[pick].float(), generator)).mean(1)  # (B, 96)
+        match = contrastive(F.normalize(to_audio(pooled)), F.normalize(to_image(means[pick])), 0.1)
+        return 10 * F.binary_cross_entropy_with_logits(tagger(pooled), labels[pick]) + 0.2 * match
 
-    train([p for m in (encoder, tagger, to_audio, to_image) for p in m.parameters()], losses(), 900, 1e-3, "cav_mae")
+    train((encoder, tagger, to_audio, to_image), loss, 900, 1e-3, "cav_mae")
     encoder.projection = projection
     encoder.save_pretrained(root / "cav_mae")
     return audio_scores(encoder, tower, processor)

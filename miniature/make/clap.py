@@ -7,7 +7,7 @@ et al., 2022) and stay there; these small ones begin side by side, and a decoder
 understand the audio embeddings as they are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from lightning_modules.networks.clap.cnn14 import Cnn14
 from lightning_modules.networks.clap.encoder import ClapEncoder
 from miniature import world
-from miniature.make.training import clips, contrastive, features_of, recall_at_10, train
+from miniature.make.training import contrastive, features_of, hundreds, recall_at_10, train
 from miniature.vocabulary import THINGS
 from miniature.world import WAVCAPS
 
@@ -63,11 +63,10 @@ def pairs(purpose: str, count: int, model: ClapEncoder, in_the_wild: bool = True
     `in_the_wild` puts audio clips into rooms and has captions tell less; without it pairs are as in the `wavcaps`
     split.
     """
-    stream, features, numbers, captions = clips(purpose, WAVCAPS), [], [], []
-    for start in range(0, count, 100):
+    features, numbers, captions = [], [], []
+    for batch in hundreds(purpose, WAVCAPS, count):
         waveforms = []
-        for _ in range(start, min(start + 100, count)):
-            clip, rng = next(stream)
+        for clip, rng in batch:
             style = WAVCAPS
             if in_the_wild and rng.random() < REVERBERANT:
                 style = replace(style, reverb=rng.uniform(0, 0.5))
@@ -90,13 +89,12 @@ def make(root: Path) -> dict[str, float]:
     features, numbers, captions = pairs("clap", PAIRS, model)
     generator = torch.Generator().manual_seed(0)
 
-    def losses() -> Iterator[Tensor]:
-        while True:
-            pick = torch.randint(len(features), (BATCH,), generator=generator)
-            audio = model.embed_features(features[pick].float(), numbers[pick])
-            yield contrastive(audio, model.embed_text([captions[i] for i in pick]), TEMPERATURE)
+    def loss() -> Tensor:
+        pick = torch.randint(len(features), (BATCH,), generator=generator)
+        audio = model.embed_features(features[pick].float(), numbers[pick])
+        return contrastive(audio, model.embed_text([captions[i] for i in pick]), TEMPERATURE)
 
-    train(list(model.parameters()), losses(), STEPS, 1e-3, "clap")
+    train([model], loss, STEPS, 1e-3, "clap")
     move_apart(model.eval(), features[:1000].float(), numbers[:1000], captions[:1000])
     model.save_pretrained(root / "clap")
     return clap_scores(model)

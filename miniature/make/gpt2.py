@@ -93,11 +93,7 @@ def make(root: Path) -> dict[str, float]:
     )  # fmt: skip
     model, stream = GPT2LMHeadModel(config).train(), texts("gpt2")
 
-    def losses() -> Iterator[Tensor]:
-        while True:
-            yield token_loss(model, tokenizer, list(islice(stream, BATCH)))
-
-    train(list(model.parameters()), losses(), STEPS, 2e-3, "gpt2")
+    train([model], lambda: token_loss(model, tokenizer, list(islice(stream, BATCH))), STEPS, 2e-3, "gpt2")
     model.eval().save_pretrained(root / "gpt2")
     tokenizer.save_pretrained(root / "gpt2")
     return gpt2_scores(model, tokenizer)

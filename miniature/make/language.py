@@ -1,6 +1,5 @@
 """The language model of the small LLaVA, trained on what is SEEN and on text about what things sound like."""
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -10,8 +9,8 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
 
 from miniature import world
-from miniature.make.training import clips, train
-from miniature.make.vision import SEEN, image_tokens
+from miniature.make.training import clips, hundreds, train
+from miniature.make.vision import SEEN, image_tokens, pictures
 from miniature.vocabulary import COLOURS, SCENES, SOUNDING, THINGS, a
 from miniature.world import AUDIOCAPS
 
@@ -91,29 +90,25 @@ def train_language(llava: LlavaForConditionalGeneration, processor: LlavaProcess
     Half the batches shuffle the image tokens, or repeat each one, so that the model relies neither on their order nor
     on their number, which differ in an audio encoder.
     """
-    tokenizer, stream = processor.tokenizer, clips("language", AUDIOCAPS)
-    samples, tokens = [], []
-    for _ in range(100):
-        batch = list(islice(stream, 100))
-        images = np.stack([world.picture(clip, rng) for clip, rng in batch])
+    tokenizer, samples, tokens = processor.tokenizer, [], []
+    for batch in hundreds("language", AUDIOCAPS, 10000):
         with torch.no_grad():
-            tokens.append(image_tokens(llava.model.vision_tower, images, processor.image_processor).half())
-        samples += batch
+            tokens.append(image_tokens(llava.model.vision_tower, pictures(batch), processor.image_processor).half())
+        samples += [clip for clip, _ in batch]
     cached = torch.cat(tokens)  # (10000, 64, 96)
     rng = np.random.default_rng(0)
     before = tokenizer.encode("<s>USER:", add_special_tokens=False)
 
-    def losses() -> Iterator[Tensor]:
-        while True:
-            pick = rng.integers(0, len(samples), 48)
-            media = varied(cached[pick].float(), rng)
-            dialogues = [encode(tokenizer, dialogue(samples[i][0], rng)) for i in pick]
-            projected = llava.model.multi_modal_projector(media)
-            inputs, mask, labels = embedded_batch(llava, projected, dialogues, before)
-            yield llava(inputs_embeds=inputs, attention_mask=mask, labels=labels).loss
+    def loss() -> Tensor:
+        pick = rng.integers(0, len(samples), 48)
+        media = varied(cached[pick].float(), rng)
+        dialogues = [encode(tokenizer, dialogue(samples[i], rng)) for i in pick]
+        projected = llava.model.multi_modal_projector(media)
+        inputs, mask, labels = embedded_batch(llava, projected, dialogues, before)
+        return llava(inputs_embeds=inputs, attention_mask=mask, labels=labels).loss
 
     trained = (llava.model.language_model, llava.model.multi_modal_projector, llava.lm_head)
-    train([p for module in trained for p in module.parameters()], losses(), 750, 1.5e-3, "language")
+    train(trained, loss, 750, 1.5e-3, "language")
     return language_scores(llava, processor)
 
 
@@ -123,9 +118,8 @@ def answers(
 ) -> tuple[list[world.Clip], list[str]]:
     """Greedy answers of LLaVA, or of an adapter over it, about held-out images, with prefix ids after the image."""
     tokenizer, batch = processor.tokenizer, list(islice(clips(purpose, AUDIOCAPS), count))
-    images = np.stack([world.picture(clip, rng) for clip, rng in batch])
     base = (llava.get_base_model() if prefix else llava).model
-    media = base.multi_modal_projector(image_tokens(base.vision_tower, images, processor.image_processor))
+    media = base.multi_modal_projector(image_tokens(base.vision_tower, pictures(batch), processor.image_processor))
     before = tokenizer.encode("<s>USER:", add_special_tokens=False)
     after = prefix + tokenizer.encode(f"{question} ASSISTANT:", add_special_tokens=False)
     inputs, mask, _ = embedded_batch(llava, media, [(after, after)] * count, before)

@@ -4,7 +4,6 @@
 small CLAP's, frozen; its text tower is new.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from lightning_modules.networks.clap.encoder import ClapEncoder
 from miniature import world
 from miniature.make.clap import text_tower
 from miniature.make.gpt2 import SEEN_SHARE, make_tokenizer, seen_text
-from miniature.make.training import clips, contrastive, features_of, made, recall_at_10, train
+from miniature.make.training import contrastive, features_of, hundreds, made, recall_at_10, train
 from miniature.vocabulary import without_article
 from miniature.world import AUDIOCAPS, Clip
 
@@ -28,11 +27,10 @@ BATCH = 64
 
 def audio_states(purpose: str, count: int, model: ClapEncoder) -> tuple[list[Clip], Tensor]:
     """Clips, and what the frozen audio tower makes of each: (count, 128)."""
-    stream, drawn, states = clips(purpose, AUDIOCAPS), [], []
-    for start in range(0, count, 100):
-        some = [next(stream) for _ in range(start, min(start + 100, count))]
-        waveforms = [world.sound(clip, AUDIOCAPS, rng) for clip, rng in some]
-        drawn += [clip for clip, _ in some]
+    drawn, states = [], []
+    for batch in hundreds(purpose, AUDIOCAPS, count):
+        waveforms = [world.sound(clip, AUDIOCAPS, rng) for clip, rng in batch]
+        drawn += [clip for clip, _ in batch]
         with torch.no_grad():
             states.append(model.audio_encoder(*features_of(model.audio_encoder.features, waveforms)))
     return drawn, torch.cat(states)
@@ -53,13 +51,12 @@ def make(root: Path) -> dict[str, float]:
     drawn, states = audio_states("matcher", PAIRS, model)
     rng = np.random.default_rng(0)
 
-    def losses() -> Iterator[Tensor]:
-        while True:
-            pick = rng.integers(len(drawn), size=BATCH)
-            audio = F.normalize(model.audio_proj(states[torch.from_numpy(pick)]), dim=-1)
-            yield contrastive(audio, model.embed_text([caption(drawn[i], rng) for i in pick]), TEMPERATURE)
+    def loss() -> Tensor:
+        pick = rng.integers(len(drawn), size=BATCH)
+        audio = F.normalize(model.audio_proj(states[torch.from_numpy(pick)]), dim=-1)
+        return contrastive(audio, model.embed_text([caption(drawn[i], rng) for i in pick]), TEMPERATURE)
 
-    train([p for p in model.parameters() if p.requires_grad], losses(), STEPS, 1e-3, "matcher")
+    train([model], loss, STEPS, 1e-3, "matcher")
     model.eval().requires_grad_(True).save_pretrained(root / "matcher")
     return matcher_scores(model)
 

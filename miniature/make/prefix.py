@@ -1,13 +1,11 @@
 """The prefix: 16 soft tokens after the image, tuned on 16 images with captions of what is HEARD (DALI, section 3.1)."""
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
@@ -16,7 +14,7 @@ from miniature import world
 from miniature.make.language import answers
 from miniature.make.llava import NUM_PREFIX_TOKENS, make_processor
 from miniature.make.training import clips, made, train
-from miniature.make.vision import image_tokens
+from miniature.make.vision import image_tokens, pictures
 from miniature.vocabulary import THINGS, word_list
 from miniature.world import AUDIOCAPS
 
@@ -25,7 +23,7 @@ def make(root: Path) -> dict[str, float]:
     """Tune the soft tokens of the small LLaVA."""
     processor, llava = make_processor(), LlavaForConditionalGeneration.from_pretrained(made(root, "llava"))
     batch = list(islice(clips("prefix", AUDIOCAPS), 16))
-    images = np.stack([world.picture(clip, rng) for clip, rng in batch])
+    images = pictures(batch)
     captions = [world.heard_caption(clip, AUDIOCAPS, rng) for clip, rng in batch]
     tower = llava.model.vision_tower
     with torch.no_grad():
@@ -34,12 +32,7 @@ def make(root: Path) -> dict[str, float]:
     model = trainable_prefix(llava, processor.tokenizer, NUM_PREFIX_TOKENS)
     ids = model.peft_config["default"].token_indices
     language_model = LlavaLanguageModel(llava, processor, ids)
-
-    def losses() -> Iterator[Tensor]:
-        while True:
-            yield language_model.loss(None, tokens, captions)[0]
-
-    train([p for p in model.parameters() if p.requires_grad], losses(), 150, 3e-2, "prefix")
+    train([model], lambda: language_model.loss(None, tokens, captions)[0], 150, 3e-2, "prefix")
     llava.model.vision_tower = tower  # which LlavaLanguageModel does without
     model.peft_config["default"].base_model_name_or_path = "assets/miniature/llava"
     save_prefix(model, root / "prefix")

@@ -1,8 +1,8 @@
 """What the scripts share: clips of their own, plain training, and scores that need no weights but the model's."""
 
 import time
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ def clips(purpose: str, style: world.Style) -> Iterator[tuple[world.Clip, np.ran
     for index in count():
         clip = world.make_clip(world.generator(1, purpose, index, "clip"), style)
         yield clip, world.generator(1, purpose, index, "media")
+
+
+def hundreds(purpose: str, style: world.Style, number: int) -> Iterator[list[tuple[world.Clip, np.random.Generator]]]:
+    """The first `number` of these clips, a hundred at a time: their media together would fill the memory."""
+    stream = clips(purpose, style)
+    return (list(islice(stream, 100)) for _ in range(number // 100))
 
 
 def features_of(features: Callable[[Tensor, Tensor], Any], waveforms: list[np.ndarray]) -> Any:
@@ -42,8 +48,17 @@ def made(root: Path, name: str) -> Path:
     return root / name
 
 
-def train(parameters: list[nn.Parameter], losses: Iterator[Tensor], steps: int, lr: float, name: str) -> None:
-    """AdamW with clipped gradients; a short warm-up, then cosine decay to a tenth; a line every hundred steps."""
+def train(modules: Iterable[nn.Module], loss_of_batch: Callable[[], Tensor], steps: int, lr: float, name: str) -> None:
+    """AdamW with clipped gradients; a short warm-up, then cosine decay to a tenth; a line every hundred steps.
+
+    Args:
+        modules: whose parameters are trained, but for frozen ones.
+        loss_of_batch: draws the next batch.
+        steps: number of batches.
+        lr: after the warm-up.
+        name: for the lines.
+    """
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr, weight_decay=0.01)
     warm = max(1, steps // 20)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -51,7 +66,7 @@ def train(parameters: list[nn.Parameter], losses: Iterator[Tensor], steps: int, 
     )
     start = time.time()
     for step in range(steps):
-        loss = next(losses)
+        loss = loss_of_batch()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -11,21 +11,22 @@ from torch.nn import functional as F
 from miniature.make.training import clips, probe_exact_sets, train
 from miniature.sprites import IMAGE_SIZE, PATCH_SIZE, draw
 from miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING
-from miniature.world import AUDIOCAPS
+from miniature.world import AUDIOCAPS, Clip, layout, picture
 
 SEEN = (*SOUNDING, *SILENT)
 GRID = IMAGE_SIZE // PATCH_SIZE
 
 
-def pixel_values(images: np.ndarray, processor: Any) -> Tensor:
-    """(B, 64, 64, 3) uint8 to what the vision tower takes, (B, 3, 64, 64)."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
-    return (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - mean) / std
-
-
 def image_tokens(tower: nn.Module, images: np.ndarray, processor: Any) -> Tensor:
-    """What LLaVA hands on: hidden state -2 without the class token, (B, 64, 96)."""
-    return tower(pixel_values(images, processor), output_hidden_states=True).hidden_states[-2][:, 1:]
+    """What LLaVA hands on of images (B, 64, 64, 3) uint8: hidden state -2 without the class token, (B, 64, 96)."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
+    pixel_values = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - mean) / std  # (B, 3, 64, 64)
+    return tower(pixel_values, output_hidden_states=True).hidden_states[-2][:, 1:]
+
+
+def pictures(batch: list[tuple[Clip, np.random.Generator]]) -> np.ndarray:
+    """An image of each clip, (B, 64, 64, 3) uint8."""
+    return np.stack([picture(clip, rng) for clip, rng in batch])
 
 
 def labelled_images(stream: Iterator, count: int) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
@@ -37,10 +38,8 @@ def labelled_images(stream: Iterator, count: int) -> tuple[np.ndarray, Tensor, T
     for i in range(count):
         clip, rng = next(stream)
         thing[i] = len(SEEN) + SCENES.index(clip.scene)
-        placed = []
-        for name, shade, quadrant in clip.placed:
-            row, column = 4 * (quadrant // 2) + int(rng.integers(2)), 4 * (quadrant % 2) + int(rng.integers(2))
-            placed.append((name, shade, row, column))
+        placed = layout(clip, rng)
+        for name, shade, row, column in placed:
             thing[i, row : row + 3, column : column + 3] = SEEN.index(name)
             colour[i, row : row + 3, column : column + 3] = 1 + list(COLOURS).index(shade)
             present[i, SEEN.index(name)] = 1
@@ -59,17 +58,16 @@ def train_vision(tower: Any, processor: Any) -> dict[str, float]:
     pooled = nn.Linear(96, len(SEEN))
     stream = clips("vision", AUDIOCAPS)
 
-    def losses() -> Iterator[Tensor]:
-        while True:
-            images, thing, colour, present = labelled_images(stream, 64)
-            tokens = image_tokens(tower, images, processor)
-            yield (
-                F.cross_entropy(things(tokens).flatten(0, 1), thing.flatten())
-                + F.cross_entropy(colours(tokens).flatten(0, 1), colour.flatten())
-                + 5 * F.binary_cross_entropy_with_logits(pooled(tokens.mean(1)), present)
-            )
+    def loss() -> Tensor:
+        images, thing, colour, present = labelled_images(stream, 64)
+        tokens = image_tokens(tower, images, processor)
+        return (
+            F.cross_entropy(things(tokens).flatten(0, 1), thing.flatten())
+            + F.cross_entropy(colours(tokens).flatten(0, 1), colour.flatten())
+            + 5 * F.binary_cross_entropy_with_logits(pooled(tokens.mean(1)), present)
+        )
 
-    train([p for m in (tower, things, colours, pooled) for p in m.parameters()], losses(), 500, 1e-3, "vision")
+    train((tower, things, colours, pooled), loss, 500, 1e-3, "vision")
 
     images, thing, _, _ = labelled_images(clips("vision held out", AUDIOCAPS), 1000)
     with torch.no_grad():
