@@ -22,9 +22,4 @@ SWEEP = summarize(
     "audibility.md",
     tested(*LAMBDA_ROWS.values(), *KEYWORD_ROW.values()),
 )
-
-
-rule audibility:
-    input:
-        SWEEP,
-        tested(CLASSIFIER),
+experiment("audibility", SWEEP, tested(CLASSIFIER))

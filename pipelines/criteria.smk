@@ -26,9 +26,4 @@ step(
     touch(MARKS.format("attention_weights_seed{seed}")),
     [export(ATTENTIVE)],
 )
-
-
-rule criteria:
-    input:
-        CRITERIA_TABLE,
-        expand(MARKS.format("attention_weights_seed{seed}"), seed=SEEDS),
+experiment("criteria", CRITERIA_TABLE, expand(MARKS.format("attention_weights_seed{seed}"), seed=SEEDS))

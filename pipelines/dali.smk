@@ -120,22 +120,7 @@ for name, run, words in (("visual_bias", "visual_bias_{}{}", WORDS), ("examples"
     marks = tested(*runs.values())
     SIDE_BY_SIDE[name] = summarize(name, f"examples {rows(runs)} {words}", f"{name}{SIZE}.md", marks)
 
-
-rule dali:
-    input:
-        DALI_TABLE,
-
-
-rule dali_pairs:
-    input:
-        PAIRS_PLOT,
-
-
-rule dali_bias:
-    input:
-        SIDE_BY_SIDE["visual_bias"],
-
-
-rule dali_examples:
-    input:
-        SIDE_BY_SIDE["examples"],
+experiment("dali", DALI_TABLE)
+experiment("dali_pairs", PAIRS_PLOT)
+experiment("dali_bias", SIDE_BY_SIDE["visual_bias"])
+experiment("dali_examples", SIDE_BY_SIDE["examples"])

@@ -19,8 +19,4 @@ DEMO_TABLE = summarize(
     val_split("audiocaps") + tested(*DEMO),
     threads=all_cores,
 )
-
-
-rule demo:
-    input:
-        DEMO_TABLE,
+experiment("demo", DEMO_TABLE)

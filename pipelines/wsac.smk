@@ -87,6 +87,4 @@ rule wsac_table:
         f"{PYTHON} -m reports compare {{params.rows}} --against baseline {WORDS} --output {{output[0]}}"
 
 
-rule wsac:
-    input:
-        expand([RESULTS + "/wsac_{corpus}.md", MARKS.format("wsac_{corpus}")], corpus=CORPORA),
+experiment("wsac", expand([RESULTS + "/wsac_{corpus}.md", MARKS.format("wsac_{corpus}")], corpus=CORPORA))

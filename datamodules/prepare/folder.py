@@ -1,6 +1,7 @@
 """A folder of audio files, images and videos, packed into shards."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,14 @@ class Folder:
 
     Attributes:
         left_out: the files left out, each with the reason; filled while `samples` runs.
+        packed: the number of clips, of those with images and of those with captions; likewise.
     """
 
     def __init__(self, folder: Path, captions: dict[str, list[str]], image_size: int | None = None) -> None:
         self.captions = captions
         self.image_size = image_size
         self.left_out: dict[Path, str] = {}
+        self.packed: Counter[str] = Counter()
         self.clips: dict[str, dict[str, Path]] = {}
         kind_of = {ending: kind for kind, endings in KINDS.items() for ending in endings}
         for path in sorted(folder.rglob("*")):
@@ -75,10 +78,9 @@ class Folder:
                         media["0.jpg"] = self._jpeg(ImageOps.exif_transpose(image))
                 except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                     self.left_out[files["image"]] = f"{error}; its audio is packed without it"
-            yield clip_id, media, {"captions": self._captions(clip_id)}
-
-    def _captions(self, clip_id: str) -> list[str]:
-        return self.captions.get(clip_id) or self.captions.get(clip_id.rpartition("/")[2], [])
+            captions = self.captions.get(clip_id) or self.captions.get(clip_id.rpartition("/")[2], [])
+            self.packed.update(clips=1, images=len(media) > 1, captions=bool(captions))
+            yield clip_id, media, {"captions": captions}
 
     def _audio(self, path: Path) -> dict[str, bytes]:
         samples, rate = soundfile.read(path, dtype="float32")  # all of it, to know that it can be read
@@ -124,21 +126,12 @@ def pack_folder(
     if not source.clips:
         endings = " ".join(sorted(KINDS["audio"] | KINDS["video"]))
         raise InputError(f"expected audio files or videos ({endings}) in {folder}, found none; correct --input")
-    packed = with_images = captioned = 0
-
-    def counted() -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
-        nonlocal packed, with_images, captioned
-        for clip_id, media, record in source.samples():
-            packed += 1
-            with_images += len(media) > 1
-            captioned += bool(record["captions"])
-            yield clip_id, media, record
-
     try:
-        shards = write_shards(output, counted(), samples_per_shard)
+        shards = write_shards(output, source.samples(), samples_per_shard)
+        packed = source.packed
         print(
-            f"packed {packed} clips, {with_images} with images and {captioned} with captions, into "
-            f"{output} ({len(shards)} tar)"
+            f"packed {packed['clips']} clips, {packed['images']} with images and {packed['captions']} with captions, "
+            f"into {output} ({len(shards)} tar)"
         )
     finally:
         if source.left_out:
