@@ -162,7 +162,7 @@ def test_two_processes_never_run_one_step(tmp_path: Path) -> None:
     ]
     first = subprocess.Popen(sleep, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        while not (log.exists() and log.stat().st_size):
+        while not (log.exists() and log.read_text() == "1\n"):  # with all written, no broken pipe can end it
             time.sleep(0.05)
         first.kill()
         first.wait()
