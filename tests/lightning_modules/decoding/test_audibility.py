@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from plain_guidance import plain_step
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from benchmarks.plain.guidance import plain_step
 from earshot.errors import InputError
 from lightning_modules.decoding.audibility import AudibilityGuidance, _Rows
 from lightning_modules.decoding.causal_lm import CausalLm
