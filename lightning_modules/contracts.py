@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_modules.decoding.causal_lm import CausalLm
 
 Measures = dict[str, Tensor | float]
+"""What a criterion or a solver logs, by name."""
 
 
 class Module(Protocol):
@@ -46,12 +47,19 @@ class Criterion(Module, Protocol):
     """A distance between two sets of tokens, as `TokenAlignment` minimises it."""
 
     def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> Any:
-        """(B, N, D) and (B, M, D) to the loss averaged over the clips, and what is to be logged by name."""
+        """Compute the loss.
+
+        Args:
+            audio_tokens: (B, N, D).
+            image_tokens: (B, M, D).
+
+        Returns:
+            The mean over the clips, a float32 scalar (float64 for float64 tokens), and what is to be logged by name.
+        """
 
     if TYPE_CHECKING:  # at run time torch defines it, for any arguments
 
-        def __call__(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
-            """As `forward`."""
+        def __call__(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]: ...
 
 
 @runtime_checkable
@@ -62,8 +70,8 @@ class ScheduledCriterion(Protocol):
         """Called before every training step with the number of the epoch, from 0."""
 
 
-class AudioEncoder(Module, Protocol):
-    """Audio to tokens of the width of the image tokens.
+class ReadsAudio(Module, Protocol):
+    """A network that reads audio.
 
     Attributes:
         sampling_rate: of the waveforms, in Hz.
@@ -76,6 +84,10 @@ class AudioEncoder(Module, Protocol):
     @property
     def max_seconds(self) -> float | None: ...
 
+
+class AudioEncoder(ReadsAudio, Protocol):
+    """Audio to tokens of the width of the image tokens."""
+
     def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Waveforms (B, T), int16, and their lengths (B,) before padding to what `forward` takes, (B, F, ...)."""
 
@@ -87,8 +99,7 @@ class AudioEncoder(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, features: Tensor) -> Tensor:
-            """As `forward`."""
+        def __call__(self, features: Tensor) -> Tensor: ...
 
     def save_pretrained(self, save_directory: str | Path) -> Any:
         """Write a Hugging Face folder."""
@@ -106,27 +117,18 @@ class Media(Protocol):
         waveforms: (B, T), int16.
         num_samples: (B,), the lengths before padding.
         images: (B, 3, H, W), uint8.
+        captions: B lists of reference captions.
     """
 
     clip_ids: list[str]
     waveforms: Tensor | None
     num_samples: Tensor | None
     images: Tensor | None
+    captions: list[list[str]]
 
 
-class Matcher(Module, Protocol):
-    """Embeds audio and texts in one space.
-
-    Attributes:
-        sampling_rate: of the waveforms, in Hz.
-        max_seconds: the longest clip that is encoded whole; None for any.
-    """
-
-    @property
-    def sampling_rate(self) -> int: ...
-
-    @property
-    def max_seconds(self) -> float | None: ...
+class Matcher(ReadsAudio, Protocol):
+    """Embeds audio and texts in one space."""
 
     def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Waveforms (B, T) and their lengths (B,) to embeddings (B, D) of norm 1."""
@@ -183,8 +185,9 @@ class Guidance(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
-            """As `forward`."""
+        def __call__(
+            self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor
+        ) -> list[str]: ...
 
 
 class Embedded(NamedTuple):
@@ -220,8 +223,7 @@ class TrainingStrategy(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, embeddings: Tensor) -> Tensor:
-            """As `forward`."""
+        def __call__(self, embeddings: Tensor) -> Tensor: ...
 
 
 class InferenceStrategy(Module, Protocol):
@@ -235,5 +237,4 @@ class InferenceStrategy(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, audio: Tensor) -> Tensor:
-            """As `forward`."""
+        def __call__(self, audio: Tensor) -> Tensor: ...
