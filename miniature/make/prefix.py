@@ -37,7 +37,8 @@ def make(root: Path) -> dict[str, float]:
 
     def losses() -> Iterator[Tensor]:
         while True:
-            yield language_model.loss(None, tokens, captions)[0]
+            nll, counted = language_model.nll(None, tokens, captions)
+            yield nll.sum() / counted.sum()
 
     train([p for p in model.parameters() if p.requires_grad], losses(), 150, 3e-2, "prefix")
     llava.model.vision_tower = tower  # which LlavaLanguageModel does without
