@@ -98,10 +98,16 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             embeddings: (B, D).
             max_new_tokens: longest caption, at most `max_tokens`, which None takes.
         """
-        prefix = self.prefix(embeddings)
-        return self.language_model.generate(
-            inputs_embeds=prefix,
-            attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
-            max_new_tokens=min(max_new_tokens or self.max_tokens, self.max_tokens),
-            do_sample=False,
-        )
+        longest = min(max_new_tokens or self.max_tokens, self.max_tokens)
+        model, config = self.language_model, self.language_model.config
+        inputs, cache = self.prefix(embeddings), None
+        tokens = torch.empty(len(inputs), 0, dtype=torch.long, device=inputs.device)
+        ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+        while tokens.shape[1] < longest and not ended.all():
+            out = model.transformer(inputs_embeds=inputs, past_key_values=cache, use_cache=True)
+            token = model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)  # (B,)
+            token = token.masked_fill(ended, config.pad_token_id)
+            ended |= token == config.eos_token_id
+            tokens = torch.cat((tokens, token[:, None]), 1)
+            inputs, cache = model.transformer.wte(token[:, None]), out.past_key_values  # (B, 1, width)
+        return tokens
