@@ -1,5 +1,6 @@
 """A causal language model that is run one token at a time, with its KV cache as one tensor."""
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import DynamicCache
 from earshot.errors import InputError
 
 
+@dataclass
 class CausalLm:
     """Runs rows of equally many tokens; the KV cache holds all tokens of a row but the last.
 
@@ -18,9 +20,8 @@ class CausalLm:
         tokenizer: of the model.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
+    model: Any
+    tokenizer: Any
 
     def encode(self, prompt: str) -> Tensor:
         """The tokens of a prompt, (L,), after the tokenizer's BOS token, or its EOS token where it has no BOS."""
