@@ -205,15 +205,11 @@ class TrainingStrategy(Module, Protocol):
     """Changes the text embeddings that WSAC's decoder is trained on.
 
     Attributes:
-        caption_splits: splits whose captions `prepare` reads.
-        audio_splits: splits whose audio `prepare` reads.
+        splits: those whose captions or audio `prepare` reads.
     """
 
     @property
-    def caption_splits(self) -> set[str]: ...
-
-    @property
-    def audio_splits(self) -> set[str]: ...
+    def splits(self) -> set[str]: ...
 
     def prepare(self, text: Embed, audio: Embed) -> None:
         """Called once before training."""

@@ -60,11 +60,16 @@ class GuidedCaptioner(L.LightningModule):
         return ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
 
     def setup(self, stage: str) -> None:
-        """Load the language model and the classifier."""
+        """Load the language model and the classifier.
+
+        Raises:
+            InputError: there is none of that name, or they do not go together.
+        """
         if self.lm is None:
-            model, tokenizer = load_language_model(self.language_model)
+            with pretrained(self.language_model, "a causal language model") as name:
+                model = AutoModelForCausalLM.from_pretrained(name)
+                self.lm = CausalLm(model, AutoTokenizer.from_pretrained(name))
             self.frozen.append(Frozen(model))
-            self.lm = CausalLm(model, tokenizer)
         if self.audible is None and self.classifier is not None:
             classifier = SequenceClassifier.from_pretrained(self.classifier)
             classifier.label_index(self.positive)
@@ -119,13 +124,3 @@ def normal_mode() -> Iterator[None]:
     """Without gradients, but with tensors that guidance may take gradients of: those of inference mode have none."""
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-def load_language_model(name: str) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    with pretrained(name, "a causal language model") as found:
-        return AutoModelForCausalLM.from_pretrained(found), AutoTokenizer.from_pretrained(found)

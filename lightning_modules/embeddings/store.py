@@ -95,5 +95,7 @@ class EmbeddingStore:
         if wrong := self.broadcast(wrong):
             raise InputError(wrong)  # on all ranks, which would wait for the first otherwise
         if (found := cached(path, shape)) is None:
-            raise InputError(f"expected embeddings in {path}, found none here; put `cache` where all nodes see it")
+            raise InputError(
+                f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it"
+            )
         return found
