@@ -4,6 +4,7 @@ Source: Contrastive Audio-Visual Masked Autoencoder (Gong et al., ICLR 2023); in
 (section 3.1). Submodules are named as in the authors' checkpoints.
 """
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,6 @@ from lightning_modules.networks.authors_checkpoint import check_tensors, read_ch
 from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.vit import Block
-
-
-class PatchEmbedding(nn.Module):
-    """Patches of the filterbank to tokens; the authors' key is `patch_embed_a.proj`."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(1, width, kernel_size=patch_size, stride=patch_size)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, F, num_mel_bins) to (B, N, D), frequency-major: token f * (F / patch_size) + t."""
-        spectrogram = features.transpose(1, 2).unsqueeze(1)  # (B, 1, num_mel_bins, F)
-        return self.proj(spectrogram).flatten(2).transpose(1, 2)
-
 
 CARD = """---
 {{ card_data }}
@@ -82,7 +69,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         self.mean = mean
         self.std = std
         self.filterbank = KaldiFilterbank(num_mel_bins, sampling_rate)
-        self.patch_embed_a = PatchEmbedding(patch_size, width)
+        self.patch_embed_a = nn.Sequential(OrderedDict(proj=nn.Conv2d(1, width, patch_size, patch_size)))
         positions = sincos_positions(num_mel_bins // patch_size, num_frames // patch_size, width)
         self.pos_embed_a = nn.Parameter(positions[None])  # (1, N, width)
         self.modality_a = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
@@ -143,8 +130,9 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         return noisy.gather(1, source.to(features.device)[:, :, None].expand_as(noisy))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, num_frames, num_mel_bins) to (B, N, output_dim), tokens frequency-major."""
-        tokens = self.patch_embed_a(features.to(self.pos_embed_a.dtype))  # (B, N, width)
+        """(B, F, num_mel_bins) to (B, N, output_dim), frequency-major: token f * (F / patch_size) + t."""
+        spectrogram = features.to(self.pos_embed_a.dtype).transpose(1, 2).unsqueeze(1)  # (B, 1, num_mel_bins, F)
+        tokens = self.patch_embed_a(spectrogram).flatten(2).transpose(1, 2)  # (B, N, width)
         tokens = tokens + self.pos_embed_a + self.modality_a
         for block in (*self.blocks_a, *self.blocks_u):
             tokens = block(tokens)
