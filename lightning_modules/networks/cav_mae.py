@@ -4,6 +4,7 @@ Source: Contrastive Audio-Visual Masked Autoencoder (Gong et al., ICLR 2023); in
 (section 3.1). Submodules are named as in the authors' checkpoints.
 """
 
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,10 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             InputError: no such file, not a checkpoint, or a key missing or of the wrong shape.
         """
         encoder = cls(**arguments)
-        expected = {_authors_key(key): value for key, value in encoder.state_dict().items()}
+        # their shared block has the norms of both media together and of each alone: ours are those of audio, *_a
+        expected = {
+            re.sub(r"(blocks_u\.0\.norm[12])\.", r"\1_a.", key): value for key, value in encoder.state_dict().items()
+        }
         expected = {key: value for key, value in expected.items() if not key.startswith("projection.")}
         tensors = tensors_in(read_checkpoint(path, "a CAV-MAE state dict"))
         found = {key: value for key, value in tensors.items() if key in expected}
@@ -176,17 +180,6 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         """
         with pretrained(pretrained_model_name_or_path, "a CAV-MAE encoder", hub_ids="") as name:
             return super().from_pretrained(name, strict=True, **kwargs)
-
-
-def _authors_key(key: str) -> str:
-    """Name of our parameter in the authors' file.
-
-    Their shared block holds three pairs of norms: norm1 and norm2 for both media together, *_v for images,
-    *_a for audio. Ours holds those for audio alone, under the plain names.
-    """
-    for norm in ("norm1", "norm2"):
-        key = key.replace(f"blocks_u.0.{norm}.", f"blocks_u.0.{norm}_a.")
-    return key
 
 
 def sincos_positions(height: int, length: int, width: int) -> Tensor:
