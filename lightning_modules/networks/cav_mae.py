@@ -70,6 +70,9 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         self.mean = mean
         self.std = std
         self.filterbank = KaldiFilterbank(num_mel_bins, sampling_rate)
+        # from the start of the first window to the end of the last: 10.255 s for 1024 frames
+        self.max_samples = (num_frames - 1) * self.filterbank.hop_length + self.filterbank.window_length
+        self.max_seconds = self.max_samples / sampling_rate
         self.patch_embed_a = nn.Sequential(OrderedDict(proj=nn.Conv2d(1, width, patch_size, patch_size)))
         positions = sincos_positions(num_mel_bins // patch_size, num_frames // patch_size, width)
         self.pos_embed_a = nn.Parameter(positions[None])  # (1, N, width)
@@ -83,18 +86,6 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
                 nn.init.xavier_uniform_(module.weight.flatten(1))  # the convolution is a Linear on patches
                 nn.init.zeros_(module.bias)
 
-    @property
-    def max_seconds(self) -> float:
-        """The longest audio that is encoded whole, from the start of the first window to the end of the last.
-
-        (num_frames - 1) * 10 ms + 25 ms: 10.255 s for 1024 frames.
-        """
-        return self._max_samples / self.sampling_rate
-
-    @property
-    def _max_samples(self) -> int:
-        return (self.num_frames - 1) * self.filterbank.hop_length + self.filterbank.window_length
-
     def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Compute normalised log-mel features; what is missing at a clip's end is 0 before the normalisation.
 
@@ -105,7 +96,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         Returns:
             (B, num_frames, num_mel_bins).
         """
-        log_mel, _ = self.filterbank(waveforms[:, : self._max_samples], num_samples.clamp(max=self._max_samples))
+        log_mel, _ = self.filterbank(waveforms[:, : self.max_samples], num_samples.clamp(max=self.max_samples))
         log_mel = F.pad(log_mel, (0, 0, 0, self.num_frames - log_mel.shape[1]))
         return (log_mel - self.mean) / self.std
 
