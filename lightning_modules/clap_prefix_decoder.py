@@ -76,10 +76,15 @@ class ClapPrefixDecoder(L.LightningModule):
         lr_scheduler: LRSchedulerCallable = WarmupStep,
     ) -> None:
         super().__init__()
-        if supervised and (training_strategies or inference_strategy is not None or caption_from == "reference"):
+        if supervised and training_strategies:
             raise InputError(
-                "expected a supervised decoder, which trains on audio embeddings and captions them, found a strategy "
-                "or references beside it; leave one out"
+                "expected training_strategies or supervised, found both; leave one out: the strategies change text "
+                "embeddings, and supervised trains on audio embeddings"
+            )
+        if supervised and (inference_strategy is not None or caption_from == "reference"):
+            raise InputError(
+                "expected a supervised decoder to caption audio embeddings, found an inference strategy or references; "
+                "leave one out"
             )
         if max_caption_tokens < 3 or max_new_tokens < 1:
             raise InputError(
