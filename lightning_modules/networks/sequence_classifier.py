@@ -59,12 +59,14 @@ class SequenceClassifier(nn.Module):
             )
         return self.labels.index(label)
 
+    def encode(self, texts: list[str]) -> dict[str, Tensor]:
+        """Token ids and mask, (B, L) each, padded to the longest text."""
+        encoded = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        return {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
+
     def forward(self, texts: list[str]) -> Tensor:
         """B sentences to logits (B, classes)."""
-        tokens = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
-        ).to(self.model.device)
-        return self.model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).logits
+        return self.model(**self.encode(texts)).logits
 
     def probability(self, texts: list[str], label: str) -> Tensor:
         """The probability of a class for each of B sentences, (B,) float32."""
