@@ -14,7 +14,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +128,8 @@ def main() -> None:
     jobs = [(training_step, name, plain, frozen) for name, frozen in rows for plain in (True, False)]
     jobs += [(solver_alone,), (solver_in_threads, 1), (solver_in_threads, 2)]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as pool:
-        found = {job: pool.submit(measure, *job).result() for job in tqdm(jobs, desc="measuring", disable=None)}
+    with spawn.Pool(1, maxtasksperchild=1) as pool:
+        found = {job: pool.apply(measure, job) for job in tqdm(jobs, desc="measuring", disable=None)}
 
     print(f"{CLIPS} clips, {NUM_AUDIO} x {NUM_IMAGE} tokens of width {WIDTH}, float32, medians of {REPETITIONS}\n")
     print("| criterion | plain, CPU s | ours, CPU s | ratio | plain, peak MB | ours, peak MB |")
