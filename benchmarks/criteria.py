@@ -103,8 +103,8 @@ def peak() -> float:
     return float(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def measure(make: Callable[..., Step], *arguments: object) -> tuple[float, float, float]:
-    """CPU seconds, wall seconds and peak bytes of a step."""
+def measure(make: Callable[..., Step], arguments: tuple, queue: Any) -> None:
+    """Put CPU seconds, wall seconds and peak bytes of a step into the queue."""
     torch.set_num_threads(1)
     step = make(*arguments)
     gc.collect()
@@ -118,26 +118,33 @@ def measure(make: Callable[..., Step], *arguments: object) -> tuple[float, float
         step()
         seconds.append(time.process_time() - cpu)
         walls.append(time.perf_counter() - wall)
-    return statistics.median(seconds), statistics.median(walls), bytes_added
+    queue.put((statistics.median(seconds), statistics.median(walls), bytes_added))
 
 
 def main() -> None:
     """Print the table; exit code 1 where a floor is missed."""
     names = ["optimal transport", "attentive optimal transport", "MMD", "contrastive", "Cauchy-Schwarz"]
     rows = [(name, frozen) for name in names for frozen in (False, True)]
-    jobs = [(training_step, name, plain, frozen) for name, frozen in rows for plain in (True, False)]
-    jobs += [(solver_alone,), (solver_in_threads, 1), (solver_in_threads, 2)]
+    jobs: dict[tuple, tuple[Callable[..., Step], tuple]] = {
+        (*row, plain): (training_step, (row[0], plain, row[1])) for row in rows for plain in (True, False)
+    }
+    jobs |= {("solver",): (solver_alone, ())} | {(cores,): (solver_in_threads, (cores,)) for cores in (1, 2)}
     spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(1, maxtasksperchild=1) as pool:
-        found = {job: pool.apply(measure, job) for job in tqdm(jobs, desc="measuring", disable=None)}
+    found = {}
+    for job, (make, arguments) in tqdm(jobs.items(), desc="measuring", disable=None):
+        queue = spawn.Queue()
+        process = spawn.Process(target=measure, args=(make, arguments, queue))
+        process.start()
+        found[job] = queue.get()
+        process.join()
 
     print(f"{CLIPS} clips, {NUM_AUDIO} x {NUM_IMAGE} tokens of width {WIDTH}, float32, medians of {REPETITIONS}\n")
     print("| criterion | plain, CPU s | ours, CPU s | ratio | plain, peak MB | ours, peak MB |")
     print("|---|---|---|---|---|---|")
-    solver = found[solver_alone,][0]
+    solver = found["solver",][0]
     missed = []
     for name, frozen in rows:
-        (plain, _, plain_bytes), (ours, _, our_bytes) = (found[training_step, name, p, frozen] for p in (True, False))
+        (plain, _, plain_bytes), (ours, _, our_bytes) = found[name, frozen, True], found[name, frozen, False]
         seconds = {name: (plain, ours)}
         if name == "optimal transport":
             seconds["optimal transport without the solver"] = (plain - solver, ours - solver)
@@ -148,7 +155,7 @@ def main() -> None:
                 missed.append(f"{row} {theirs / mine:.2f} < {FLOORS[row]}")
         if our_bytes > plain_bytes:
             missed.append(f"{name} takes more memory than the plain version")
-    one, two = (found[solver_in_threads, cores][1] for cores in (1, 2))
+    one, two = found[1,][1], found[2,][1]
     print(f"\nPOT alone: {1000 * solver / CLIPS:.1f} ms of CPU a clip.")
     print(f"The {CLIPS} clips through the thread pool: {one:.3f} s on one core, {two:.3f} s on two: {one / two:.2f} x.")
     missed += [f"two cores {one / two:.2f} < 1.6"] if one / two < 1.6 else []
