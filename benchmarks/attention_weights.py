@@ -13,14 +13,15 @@ import matplotlib
 import numpy as np
 import torch
 import yaml
+from jsonargparse import ArgumentParser
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
+from datamodules.clips import ClipBatch
 from earshot.errors import InputError, one_line_errors
 from evaluation.bootstrap import bootstrap_weights, estimate
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
-from lightning_modules.networks.cav_mae import CavMaeEncoder
-from lightning_modules.networks.llava.image_encoder import ImageEncoder
+from lightning_modules.token_alignment import TokenAlignment
 from miniature import sprites, world
 
 matplotlib.use("agg")
@@ -44,41 +45,39 @@ def clip_of(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return waveform, sprites.draw(clip.scene, placed, rng), shown.ravel()
 
 
-def load(run: Path) -> tuple[AttentiveOptimalTransport, CavMaeEncoder, ImageEncoder]:
-    """The criterion and the encoders of the newest fit of a run name, by its configuration and best checkpoint."""
+def load(run: Path) -> TokenAlignment:
+    """The stage of the newest fit of a run name, with its best weights."""
     found = sorted(run.glob("fit-*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise InputError(
             f"expected fit-1/checkpoints/best.ckpt in {run}, found none; give a run name's folder in runs/"
         )
-    checkpoint, config = found[-1], found[-1].parents[1] / "config.yaml"
-    stage = yaml.safe_load(config.read_text())["model"]["init_args"]
-    criterion = stage["criterion"]
-    if not criterion["class_path"].endswith(AttentiveOptimalTransport.__name__):
-        raise InputError(f"expected a run of attentive optimal transport, found {criterion['class_path']} in {config}")
-    settings = {key: value for key, value in criterion["init_args"].items() if key != "solver"}
-    attentive = AttentiveOptimalTransport(**settings).eval()
-    captioner = stage["captioner"]["init_args"]
-    pretrained = captioner["audio_encoder"]["init_args"]["pretrained_model_name_or_path"]
-    encoder = CavMaeEncoder.from_pretrained(pretrained).eval()
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    for name, module in (("criterion", attentive), ("audio_encoder", encoder)):
-        module.load_state_dict(
-            {key.removeprefix(f"{name}."): v for key, v in state.items() if key.startswith(f"{name}.")}
+    config = found[-1].parents[1] / "config.yaml"
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(TokenAlignment, "model")
+    given = parser.parse_object({"model": yaml.safe_load(config.read_text())["model"]})
+    stage: TokenAlignment = parser.instantiate_classes(given).model
+    if not isinstance(stage.criterion, AttentiveOptimalTransport):
+        raise InputError(
+            f"expected a run of attentive optimal transport, found {type(stage.criterion).__name__} in {config}; name "
+            "another run"
         )
-    return attentive, encoder, ImageEncoder.from_pretrained(captioner["llava"])
+    stage.load_state_dict(torch.load(found[-1], map_location="cpu", weights_only=True)["state_dict"])
+    stage.captioner.network.load("audio+image", language_model=False)
+    return stage.eval()
 
 
 @torch.no_grad()
 def weigh(run: Path, waveforms: np.ndarray, images: np.ndarray) -> Tensor:
     """Weights of the image tokens, (clips, 64)."""
-    criterion, encoder, image_encoder = load(run)
+    stage = load(run)
     audio, pixels = torch.from_numpy(waveforms), torch.from_numpy(images).permute(0, 3, 1, 2)
-    lengths = torch.full((len(audio),), audio.shape[1])
     parts = []
-    for part in torch.arange(len(audio)).split(50):
-        audio_tokens = encoder(encoder.features(audio[part], lengths[part]))
-        parts.append(criterion.weights(audio_tokens, image_encoder(pixels[part]))[1])
+    for sound, picture in zip(audio.split(50), pixels.split(50), strict=True):
+        lengths, nothing = torch.full((len(sound),), sound.shape[1]), [[] for _ in sound]
+        clips = ClipBatch([""] * len(sound), sound, lengths, picture, nothing, nothing)
+        captioner = stage.captioner.network
+        parts.append(stage.criterion.weights(captioner.audio_tokens(clips), captioner.image_tokens(clips))[1])
     return torch.cat(parts)
 
 

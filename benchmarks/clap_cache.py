@@ -35,10 +35,10 @@ def made_tokenizer(texts: list[str]) -> BertTokenizer:
     return BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)})
 
 
-def cpu_seconds(step: Callable[[], object]) -> float:
+def cpu_seconds(function: Callable[..., object], *arguments: object) -> float:
     """Of one call, over all threads."""
     start = time.process_time()
-    step()
+    function(*arguments)
     return time.process_time() - start
 
 
@@ -80,14 +80,14 @@ def main() -> None:
         seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
         for number, rows in enumerate(batches):
             for kind, embed in kinds.items():
-                taken = cpu_seconds(lambda rows=rows, embed=embed: step(rows, embed))
+                taken = cpu_seconds(step, rows, embed)
                 if number:  # the first warms up
                     seconds[kind].append(taken)
 
     sample = sorted(rng.choice(len(texts), options.sample, replace=False), key=lambda i: len(texts[i]))
     chunks = [sample[i : i + TEXTS_AT_ONCE] for i in range(0, len(sample), TEXTS_AT_ONCE)]
     with torch.no_grad():
-        filling = sum(cpu_seconds(lambda c=c: clap.embed_text([texts[i] for i in c])) for c in chunks)
+        filling = sum(cpu_seconds(clap.embed_text, [texts[i] for i in c]) for c in chunks)
     filling *= len(texts) / len(sample)
     cache, tower = (statistics.median(seconds[kind]) for kind in ("cache", "tower"))
     steps = len(texts) // BATCH

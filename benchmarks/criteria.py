@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.plain import criteria as plain_criteria
+from benchmarks import plain_criteria
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.cauchy_schwarz import CauchySchwarz
 from lightning_modules.losses.contrastive import Contrastive

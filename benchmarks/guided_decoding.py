@@ -14,7 +14,8 @@ all candidates.
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from lightning_modules.contracts import TextFunction
 from lightning_modules.decoding.audibility import AudibilityGuidance
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.text_memo import TextMemo
@@ -46,16 +48,16 @@ class Models:
     audible: Callable[[list[str]], Tensor]
     plain_match: Callable[[list[str]], Tensor]
     plain_audible: Callable[[list[str]], Tensor]
-    positions: dict[str, int] = field(default_factory=lambda: {"ours": 0, "plain": 0})
-    version: str = "ours"  # for which positions count
+    watched: list[nn.Module]  # embeddings of tokens, whose positions count
+    positions: int = 0
 
-    def count(self, ids: Tensor) -> None:
+    def __post_init__(self) -> None:
+        for embedding in self.watched:
+            embedding.register_forward_hook(self.count)
+
+    def count(self, _: nn.Module, args: tuple[Tensor], __: Tensor) -> None:
         """Add the positions of token ids."""
-        self.positions[self.version] += ids.numel()
-
-    def watch(self, module: torch.nn.Module) -> None:
-        """Count what a transformers model is given."""
-        module.register_forward_pre_hook(lambda _, __, named: self.count(named["input_ids"]), with_kwargs=True)
+        self.positions += args[0].numel()
 
 
 def classifier_functions(classifier: SequenceClassifier) -> tuple[Callable, Callable]:
@@ -66,17 +68,6 @@ def classifier_functions(classifier: SequenceClassifier) -> tuple[Callable, Call
         return classifier.model(padded["input_ids"], padded["attention_mask"]).logits.softmax(-1)[:, 1]
 
     return (lambda texts: classifier.probability(texts, "audible")), plain
-
-
-class CountingTower(TextTower):
-    """ImageBind's text tower, which tells `found` how many positions it encodes."""
-
-    found: Models
-
-    def states(self, ids: Tensor, *more: Any) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """As the tower."""
-        self.found.count(ids)
-        return super().states(ids, *more)
 
 
 def miniature(folder: Path, classifier: Path) -> tuple[Models, Tensor]:
@@ -95,9 +86,8 @@ def miniature(folder: Path, classifier: Path) -> tuple[Models, Tensor]:
 
     audible, plain_audible = classifier_functions(classifier_model)
     lm = CausalLm(model, AutoTokenizer.from_pretrained(folder / "gpt2"))
-    found = Models(lm, clap.embed_text, audible, plain_match, plain_audible)
-    found.watch(clap.text_encoder)
-    found.watch(classifier_model.model)
+    watched = [part.get_input_embeddings() for part in (clap.text_encoder, classifier_model.model)]
+    found = Models(lm, clap.embed_text, audible, plain_match, plain_audible, watched)
     waveforms = []
     for index in range(100):
         clip = world.make_clip(world.generator(2, "benchmark", index, "clip"), AUDIOCAPS)
@@ -121,7 +111,7 @@ def full(depth: int) -> tuple[Models, Tensor]:
     """Real widths, random weights."""
     config = GPT2Config(vocab_size=50257, n_embd=1024, n_layer=depth, n_head=16, n_positions=128)
     lm = CausalLm(GPT2LMHeadModel(config).eval().requires_grad_(False), word_tokenizer(50257))
-    tower = CountingTower(depth=depth).eval().requires_grad_(False)
+    tower = TextTower(depth=depth).eval().requires_grad_(False)
     with torch.device("meta"):
         unused = AudioTower(width=64, depth=1)
     matcher = ImageBind(unused, tower, word_tokenizer(49408, "[CLS] $A [SEP]"))
@@ -137,40 +127,15 @@ def full(depth: int) -> tuple[Models, Tensor]:
         return F.normalize(tower.pool(tower.states(padded)[0], torch.tensor([len(row) for row in rows])), dim=-1)
 
     audible, plain_audible = classifier_functions(classifier_model)
-    found = Models(lm, matcher.embed_text, audible, plain_match, plain_audible)
-    found.watch(classifier_model.model)
-    tower.found = found
+    watched = [tower.token_embedding, classifier_model.model.get_input_embeddings()]
+    found = Models(lm, matcher.embed_text, audible, plain_match, plain_audible, watched)
     return found, F.normalize(torch.randn(1, 1024), dim=-1)
 
 
-@dataclass
-class PlainScores:
-    """Encodes every candidate of every step, padded; times a sample of them and takes our values for the others."""
-
-    guidance: "PlainGuidance"
-    rows: list[list[int]]
-    audio: Tensor
-
-    @torch.no_grad()
-    def __call__(self, candidates: Tensor) -> Tensor:
-        """Scores of a clip's candidates, (1, K)."""
-        g, found, audio = self.guidance, self.guidance.found, self.audio[0]
-        texts = found.lm.decode([[*self.rows[0], token] for token in candidates[0].tolist()])
-        start, before = time.process_time(), found.positions["plain"]
-        some = texts[: g.sample]
-        value = (found.plain_match(some) * audio).sum(-1) + g.lambda_2 * found.plain_audible(some)
-        more = len(texts) / len(some) - 1
-        g.extra += (time.process_time() - start) * more
-        g.skipped += int((found.positions["plain"] - before) * more)
-        start = time.process_time()
-        known = (g.memos[0](texts) * audio).sum(-1) + g.lambda_2 * g.memos[1](texts)
-        g.extra -= time.process_time() - start  # of the benchmark, not of the version
-        g.apart = max(g.apart, float((known[: len(some)] - value).abs().max()))
-        return torch.cat((value, known[len(some) :]))[None]
-
-
 class PlainGuidance(AudibilityGuidance):
-    """Guidance that scores candidates by `PlainScores`, with the settings of another.
+    """Guidance, with the settings of another, that encodes every candidate of every step, padded.
+
+    It times a sample of the candidates and takes our values for the others.
 
     Attributes:
         extra: seconds that the candidates outside the sample would have taken.
@@ -183,9 +148,28 @@ class PlainGuidance(AudibilityGuidance):
         self.found, self.memos, self.sample = found, memos, sample
         self.extra, self.skipped, self.apart = 0.0, 0, 0.0
 
-    def candidate_scores(self, lm: CausalLm, tokens: Tensor, *more: Any) -> PlainScores:
-        """The plain scores after `tokens`."""
-        return PlainScores(self, tokens[:, 1:].tolist(), more[-1])
+    def candidate_scores(
+        self, lm: CausalLm, tokens: Tensor, match: TextFunction, audible: TextFunction | None, audio: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """The plain scores of the candidates after one clip's `tokens`, (1, L)."""
+        return partial(self.plain_scores, tokens[0, 1:].tolist(), audio[0])
+
+    @torch.no_grad()
+    def plain_scores(self, before: list[int], audio: Tensor, candidates: Tensor) -> Tensor:
+        """(1, K), of K candidates after the tokens `before`."""
+        texts = self.found.lm.decode([[*before, token] for token in candidates[0].tolist()])
+        start, positions = time.process_time(), self.found.positions
+        some = texts[: self.sample]
+        value = (self.found.plain_match(some) * audio).sum(-1) + self.lambda_2 * self.found.plain_audible(some)
+        more = len(texts) / len(some) - 1
+        self.extra += (time.process_time() - start) * more
+        self.skipped += int((self.found.positions - positions) * more)
+        start, positions = time.process_time(), self.found.positions
+        known = (self.memos[0](texts) * audio).sum(-1) + self.lambda_2 * self.memos[1](texts)
+        self.extra -= time.process_time() - start  # of the benchmark, not of the version
+        self.found.positions = positions
+        self.apart = max(self.apart, float((known[: len(some)] - value).abs().max()))
+        return torch.cat((value, known[len(some) :]))[None]
 
 
 def compare(
@@ -197,29 +181,22 @@ def compare(
         found.lm, found.match, found.audible, audio[:1]
     )
     guidance, plain_guidance = AudibilityGuidance(**settings), PlainGuidance(settings, found, memos, sample)
-    found.positions.update(ours=0, plain=0)
-    start = time.process_time()
+    found.positions, start = 0, time.process_time()
     captions = guidance(found.lm, *memos, audio)
-    ours = time.process_time() - start
-    found.version = "plain"
-    start = time.process_time()
-    number = min(plain_clips, len(audio))
-    plain = [
-        plain_guidance(found.lm, found.plain_match, found.plain_audible, audio[i : i + 1])[0] for i in range(number)
-    ]
-    seconds = time.process_time() - start + plain_guidance.extra
-    found.version = "ours"
+    seconds, positions = time.process_time() - start, found.positions
+    found.positions, start = 0, time.process_time()
+    plain = [plain_guidance(found.lm, *memos, one)[0] for one in audio[:plain_clips].split(1)]
+    plain_seconds = time.process_time() - start + plain_guidance.extra
+    plain_positions = found.positions + plain_guidance.skipped
     tokens, plain_tokens = (sum(len(found.lm.encode(text)) - 1 for text in texts) for texts in (captions, plain))
-    positions = (
-        found.positions["ours"] / tokens, (found.positions["plain"] + plain_guidance.skipped) / plain_tokens,
-    )  # fmt: skip
-    alike = plain == captions[:number]
-    ratio = seconds / plain_tokens / (ours / tokens)
+    seconds, plain_seconds = seconds / tokens, plain_seconds / plain_tokens
+    positions, plain_positions = positions / tokens, plain_positions / plain_tokens
+    alike, ratio = plain == captions[: len(plain)], plain_seconds / seconds
     print(
         f"{len(audio)} clips, {guidance.num_candidates} candidates, {guidance.num_steps} steps; a token costs ours "
-        f"{ours / tokens:.4f} s and {positions[0]:.0f} positions, the plain version {seconds / plain_tokens:.4f} s and "
-        f"{positions[1]:.0f} ({number} clips): {ratio:.1f}x less time (floor {floor}x), "
-        f"{positions[1] / positions[0]:.1f}x fewer positions; captions {'the same' if alike else 'DIFFERENT'}, scores "
+        f"{seconds:.4f} s and {positions:.0f} positions, the plain version {plain_seconds:.4f} s and "
+        f"{plain_positions:.0f} ({len(plain)} clips): {ratio:.1f}x less time (floor {floor}x), "
+        f"{plain_positions / positions:.1f}x fewer positions; captions {'the same' if alike else 'DIFFERENT'}, scores "
         f"{plain_guidance.apart:.1e} apart",
         flush=True,
     )
@@ -236,7 +213,7 @@ def main() -> None:
     parser.add_argument("--plain-clips", type=int, default=5, help="%(default)s")
     parser.add_argument("--plain-candidates", type=int, default=64, help="%(default)s")
     parser.add_argument("--depth", type=int, default=6, help="layers of GPT-2 and ImageBind's text tower (%(default)s)")
-    parser.add_argument("--tokens", type=int, default=3, help="that are said, in `full` (%(default)s)")
+    parser.add_argument("--tokens", type=int, default=3, help="of the caption, in `full` (%(default)s)")
     options = parser.parse_args()
     torch.manual_seed(0)
     small: dict[str, Any] = {"num_steps": 6, "step_size": 0.25, "max_new_tokens": 10, "lambda_2": 0.06}
@@ -247,7 +224,7 @@ def main() -> None:
             compare(found, audio[:clips], settings, options.plain_clips, options.plain_candidates, floor)
     else:
         found, audio = full(options.depth)
-        # three words are the prompt's, two have been said: the lengths are those of the middle of a caption
+        # three words are the prompt's, two the caption's so far: the lengths are those of the middle of a caption
         settings = {"prompt": "w7 w8 w9 w10 w11", "max_new_tokens": options.tokens}
         compare(found, audio, settings, 1, options.plain_candidates, 10)
 

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import StepLR
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
 from datamodules.clips import SentenceBatch
@@ -51,7 +51,8 @@ class AudibilityClassifier(L.LightningModule):
         self.learnt_tokenizer = ""  # as JSON; empty where the classifier came with a tokenizer
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.val_scores, self.test_scores = _scores("val/"), _scores("test/")
+        scores = MetricCollection({"accuracy": BinaryAccuracy(), "f1": BinaryF1Score(), "auroc": BinaryAUROC()})
+        self.val_scores, self.test_scores = scores.clone(prefix="val/"), scores.clone(prefix="test/")
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
     def _take(self, classifier: SequenceClassifier) -> None:
@@ -143,12 +144,3 @@ class AudibilityClassifier(L.LightningModule):
                 f"{found.prompt!r}; give test the prompt of fit"
             )
         self._take(found.to(self.device).eval())
-
-
-def _scores(prefix: str) -> MetricCollection:
-    metrics: dict[str, Metric | MetricCollection] = {
-        "accuracy": BinaryAccuracy(),
-        "f1": BinaryF1Score(),
-        "auroc": BinaryAUROC(),
-    }
-    return MetricCollection(metrics, prefix=prefix)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -68,23 +67,18 @@ class AudiovisualDistillation(L.LightningModule):
             self.audio_projector = copy.deepcopy(image_projector).float().requires_grad_()
             captioner.loaded.audio_projector = self.audio_projector
 
-    def loss(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood of the tokens in each clip's first caption; the number of these tokens."""
-        captions, captioner = [references[0] for references in batch.captions], self.captioner.network
-        with torch.no_grad():
-            audio_tokens = captioner.audio_tokens(batch)
-        return captioner.loaded.loss(audio_tokens, None, captions, captioner.question)
-
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """The loss."""
-        loss, _ = self.loss(batch)
+        """The captions' loss, given the audio."""
+        captioner = self.captioner.network
+        loss, _ = captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.clip_ids))
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """The loss, a mean over all tokens of all ranks."""
+        """The same, a mean over all tokens of all ranks."""
+        captioner = self.captioner.network
         if batch.valid:
-            self.val_loss.update(*self.loss(batch))
+            self.val_loss.update(*captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch)))
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_modules.decoding.causal_lm import CausalLm
 
 Measures = dict[str, Tensor | float]
+"""What a criterion or a solver logs, by name."""
 
 
 class Module(Protocol):
@@ -33,8 +34,6 @@ class Module(Protocol):
 
         def requires_grad_(self, requires_grad: bool = True) -> Self: ...
 
-        def to(self, *args: Any, **kwargs: Any) -> Self: ...
-
         def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self: ...
 
         def state_dict(self) -> dict[str, Any]: ...
@@ -46,12 +45,19 @@ class Criterion(Module, Protocol):
     """A distance between two sets of tokens, as `TokenAlignment` minimises it."""
 
     def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> Any:
-        """(B, N, D) and (B, M, D) to the loss averaged over the clips, and what is to be logged by name."""
+        """Compute the loss.
+
+        Args:
+            audio_tokens: (B, N, D).
+            image_tokens: (B, M, D).
+
+        Returns:
+            The mean over the clips, a float32 scalar (float64 for float64 tokens), and what is to be logged by name.
+        """
 
     if TYPE_CHECKING:  # at run time torch defines it, for any arguments
 
-        def __call__(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
-            """As `forward`."""
+        def __call__(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]: ...
 
 
 @runtime_checkable
@@ -62,8 +68,8 @@ class ScheduledCriterion(Protocol):
         """Called before every training step with the number of the epoch, from 0."""
 
 
-class AudioEncoder(Module, Protocol):
-    """Audio to tokens of the width of the image tokens.
+class ReadsAudio(Module, Protocol):
+    """A network that reads audio.
 
     Attributes:
         sampling_rate: of the waveforms, in Hz.
@@ -76,6 +82,10 @@ class AudioEncoder(Module, Protocol):
     @property
     def max_seconds(self) -> float | None: ...
 
+
+class AudioEncoder(ReadsAudio, Protocol):
+    """Audio to tokens of the width of the image tokens."""
+
     def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Waveforms (B, T), int16, and their lengths (B,) before padding to what `forward` takes, (B, F, ...)."""
 
@@ -87,8 +97,7 @@ class AudioEncoder(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, features: Tensor) -> Tensor:
-            """As `forward`."""
+        def __call__(self, features: Tensor) -> Tensor: ...
 
     def save_pretrained(self, save_directory: str | Path) -> Any:
         """Write a Hugging Face folder."""
@@ -106,27 +115,18 @@ class Media(Protocol):
         waveforms: (B, T), int16.
         num_samples: (B,), the lengths before padding.
         images: (B, 3, H, W), uint8.
+        captions: B lists of reference captions.
     """
 
     clip_ids: list[str]
     waveforms: Tensor | None
     num_samples: Tensor | None
     images: Tensor | None
+    captions: list[list[str]]
 
 
-class Matcher(Module, Protocol):
-    """Embeds audio and texts in one space.
-
-    Attributes:
-        sampling_rate: of the waveforms, in Hz.
-        max_seconds: the longest clip that is encoded whole; None for any.
-    """
-
-    @property
-    def sampling_rate(self) -> int: ...
-
-    @property
-    def max_seconds(self) -> float | None: ...
+class Matcher(ReadsAudio, Protocol):
+    """Embeds audio and texts in one space."""
 
     def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Waveforms (B, T) and their lengths (B,) to embeddings (B, D) of norm 1."""
@@ -183,8 +183,9 @@ class Guidance(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
-            """As `forward`."""
+        def __call__(
+            self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor
+        ) -> list[str]: ...
 
 
 class Embedded(NamedTuple):
@@ -202,15 +203,11 @@ class TrainingStrategy(Module, Protocol):
     """Changes the text embeddings that WSAC's decoder is trained on.
 
     Attributes:
-        caption_splits: splits whose captions `prepare` reads.
-        audio_splits: splits whose audio `prepare` reads.
+        splits: those whose captions or audio `prepare` reads.
     """
 
     @property
-    def caption_splits(self) -> set[str]: ...
-
-    @property
-    def audio_splits(self) -> set[str]: ...
+    def splits(self) -> set[str]: ...
 
     def prepare(self, text: Embed, audio: Embed) -> None:
         """Called once before training."""
@@ -220,8 +217,7 @@ class TrainingStrategy(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, embeddings: Tensor) -> Tensor:
-            """As `forward`."""
+        def __call__(self, embeddings: Tensor) -> Tensor: ...
 
 
 class InferenceStrategy(Module, Protocol):
@@ -235,5 +231,4 @@ class InferenceStrategy(Module, Protocol):
 
     if TYPE_CHECKING:
 
-        def __call__(self, audio: Tensor) -> Tensor:
-            """As `forward`."""
+        def __call__(self, audio: Tensor) -> Tensor: ...

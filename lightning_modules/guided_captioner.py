@@ -22,6 +22,13 @@ from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
 
+@contextmanager
+def normal_mode() -> Iterator[None]:
+    """Without gradients, but with tensors that guidance may take gradients of: those of inference mode have none."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
 class GuidedCaptioner(L.LightningModule):
     """Test, predict: captions by an injected guidance. Nothing trains, so there is no fit.
 
@@ -60,11 +67,16 @@ class GuidedCaptioner(L.LightningModule):
         return ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
 
     def setup(self, stage: str) -> None:
-        """Load the language model and the classifier."""
+        """Load the language model and the classifier.
+
+        Raises:
+            InputError: there is none of that name, or they do not go together.
+        """
         if self.lm is None:
-            model, tokenizer = load_language_model(self.language_model)
+            with pretrained(self.language_model, "a causal language model") as name:
+                model = AutoModelForCausalLM.from_pretrained(name)
+                self.lm = CausalLm(model, AutoTokenizer.from_pretrained(name))
             self.frozen.append(Frozen(model))
-            self.lm = CausalLm(model, tokenizer)
         if self.audible is None and self.classifier is not None:
             classifier = SequenceClassifier.from_pretrained(self.classifier)
             classifier.label_index(self.positive)
@@ -79,29 +91,24 @@ class GuidedCaptioner(L.LightningModule):
         if self.audible is None and self.guidance.needs_classifier:
             raise InputError("expected a classifier for a lambda_2 that is not 0, found none; set model.classifier")
 
-    def caption(self, batch: ClipBatch) -> CaptionRows:
-        """Captions of a batch, with its ids, references and labels."""
+    @normal_mode()
+    def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
+        """Captions."""
         if not batch.valid:
             return batch.rows([])
         assert self.lm is not None and batch.waveforms is not None and batch.num_samples is not None
-        with normal_mode():
-            audio = self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
-            return batch.rows(self.guidance(self.lm, self.match, self.audible, audio))
+        audio = self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
+        return batch.rows(self.guidance(self.lm, self.match, self.audible, audio))
 
+    @normal_mode()
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions with their references; logs metric A, the mean probability that a caption is audible."""
-        rows = self.caption(batch)
+        rows = self.predict_step(batch, batch_idx)
         if self.audible is not None:
-            with normal_mode():
-                texts = [prompted(caption, self.prompt) for caption in rows["captions"]]
-                if texts:
-                    self.test_audibility.update(self.audible(texts))
+            if texts := [prompted(caption, self.prompt) for caption in rows["captions"]]:
+                self.test_audibility.update(self.audible(texts))
             self.log("test/audibility", self.test_audibility, batch_size=len(texts))
         return rows
-
-    def predict_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
-        """Captions."""
-        return self.caption(batch)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
@@ -112,20 +119,3 @@ class GuidedCaptioner(L.LightningModule):
             "classifier": self.classifier and [self.classifier, files_digest(self.classifier)],
             "positive": self.positive,
         }
-
-
-@contextmanager
-def normal_mode() -> Iterator[None]:
-    """Without gradients, but with tensors that guidance may take gradients of: those of inference mode have none."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
-
-
-def load_language_model(name: str) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    with pretrained(name, "a causal language model") as found:
-        return AutoModelForCausalLM.from_pretrained(found), AutoTokenizer.from_pretrained(found)

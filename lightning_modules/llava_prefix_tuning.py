@@ -77,21 +77,16 @@ class LlavaPrefixTuning(L.LightningModule):
             self.known.update(zip(batch.clip_ids, self.captioner.network.image_tokens(batch)))
         return torch.stack([self.known[clip_id] for clip_id in batch.clip_ids])
 
-    def loss(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood of the tokens in each clip's first caption; the number of these tokens."""
-        captions, captioner = [references[0] for references in batch.captions], self.captioner.network
-        return captioner.loaded.loss(None, self.image_tokens(batch), captions, captioner.question)
-
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """The loss."""
-        loss, _ = self.loss(batch)
+        """The captions' loss, given the image."""
+        loss, _ = self.captioner.network.loss(batch, image_tokens=self.image_tokens(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.clip_ids))
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """The loss, a mean over all tokens of all ranks."""
+        """The same, a mean over all tokens of all ranks."""
         if batch.valid:
-            self.val_loss.update(*self.loss(batch))
+            self.val_loss.update(*self.captioner.network.loss(batch, image_tokens=self.image_tokens(batch)))
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:

@@ -13,8 +13,7 @@ class EmbeddingDropout(nn.Module):
         p: probability that a dimension of an embedding is set to zero in training.
     """
 
-    caption_splits: set[str] = set()  # `prepare` reads no captions
-    audio_splits: set[str] = set()  # and no audio
+    splits: set[str] = set()  # `prepare` reads no captions and no audio
 
     def __init__(self, p: float = 0.2) -> None:
         super().__init__()

@@ -28,16 +28,17 @@ class _Rows:
     kv_cache: Tensor  # (layers, 2, R, heads, L - 1, width of a head)
     clips: Tensor  # (R,), the clip of each row
     score: Tensor  # (R,), sum of log-probabilities
-    said: Tensor  # (R,), the number of tokens in that sum
+    length: Tensor  # (R,), the number of tokens in that sum
     stopped: Tensor  # (R,), bool
 
     def take(self, index: Tensor) -> "_Rows":
         return _Rows(
-            self.tokens[index], self.kv_cache[:, :, index], self.clips[index], self.score[index], self.said[index],
+            self.tokens[index], self.kv_cache[:, :, index], self.clips[index], self.score[index], self.length[index],
             self.stopped[index],
         )  # fmt: skip
 
 
+@dataclass(eq=False)  # torch hashes modules by identity
 class AudibilityGuidance(nn.Module):
     """Captions clips by a language model that is steered at every token.
 
@@ -64,52 +65,33 @@ class AudibilityGuidance(nn.Module):
         InputError: a value that makes no sense.
     """
 
-    def __init__(
-        self,
-        prompt: str = PROMPT,
-        max_new_tokens: int = 8,
-        num_steps: int = 3,
-        step_size: float = 0.3,
-        norm_exponent: float = 0.9,
-        num_candidates: int = 512,
-        temperature: float = 0.01,
-        lambda_0: float = 0.2,
-        lambda_1: float = 1.0,
-        lambda_2: float = 0.015,
-        fusion: float = 0.99,
-        forbidden_factor: float = 20.0,
-        first_end_factor: float = 1.6,
-        end_factor: float = 1.01,
-        num_beams: int = 1,
-    ) -> None:
+    prompt: str = PROMPT
+    max_new_tokens: int = 8
+    num_steps: int = 3
+    step_size: float = 0.3
+    norm_exponent: float = 0.9
+    num_candidates: int = 512
+    temperature: float = 0.01
+    lambda_0: float = 0.2
+    lambda_1: float = 1.0
+    lambda_2: float = 0.015
+    fusion: float = 0.99
+    forbidden_factor: float = 20.0
+    first_end_factor: float = 1.6
+    end_factor: float = 1.01
+    num_beams: int = 1
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.prompt = prompt
-        self.max_new_tokens = max_new_tokens
-        self.num_steps = num_steps
-        self.step_size = step_size
-        self.norm_exponent = norm_exponent
-        self.num_candidates = num_candidates
-        self.temperature = temperature
-        self.lambda_0 = lambda_0
-        self.lambda_1 = lambda_1
-        self.lambda_2 = lambda_2
-        self.fusion = fusion
-        self.forbidden_factor = forbidden_factor
-        self.first_end_factor = first_end_factor
-        self.end_factor = end_factor
-        self.num_beams = num_beams
-        counts = {"max_new_tokens": max_new_tokens, "num_candidates": num_candidates, "num_beams": num_beams}
-        factors = {"temperature": temperature, "forbidden_factor": forbidden_factor,
-                   "first_end_factor": first_end_factor, "end_factor": end_factor}  # fmt: skip
-        weights = {"num_steps": num_steps, "step_size": step_size, "norm_exponent": norm_exponent,
-                   "lambda_0": lambda_0, "lambda_1": lambda_1, "lambda_2": lambda_2}  # fmt: skip
-        wrong = [f"{name} of at least 1" for name, value in counts.items() if value < 1]
-        wrong += [f"{name} above 0" for name, value in factors.items() if not value > 0]
-        wrong += [f"{name} of at least 0" for name, value in weights.items() if not value >= 0]
-        wrong += ["fusion from 0 to 1"] * (not 0 <= fusion <= 1) + ["a prompt"] * (not prompt.strip())
+        at_least_1 = ("max_new_tokens", "num_candidates", "num_beams")
+        above_0 = ("temperature", "forbidden_factor", "first_end_factor", "end_factor")
+        at_least_0 = ("num_steps", "step_size", "norm_exponent", "lambda_0", "lambda_1", "lambda_2")
+        wrong = [f"{name} of at least 1" for name in at_least_1 if getattr(self, name) < 1]
+        wrong += [f"{name} above 0" for name in above_0 if not getattr(self, name) > 0]
+        wrong += [f"{name} of at least 0" for name in at_least_0 if not getattr(self, name) >= 0]
+        wrong += ["fusion from 0 to 1"] * (not 0 <= self.fusion <= 1) + ["a prompt"] * (not self.prompt.strip())
         if wrong:
             raise InputError(f"expected {', '.join(wrong)} in guidance, found other values; correct them")
-        self._ids: tuple[CausalLm, Tensor, int] | None = None
 
     @property
     def needs_classifier(self) -> bool:
@@ -120,7 +102,7 @@ class AudibilityGuidance(nn.Module):
         """Caption B clips, each as if it were alone; see `contracts.Guidance`."""
         beginning = lm.encode(self.prompt)
         lm.check_room(len(beginning) + self.max_new_tokens)
-        forbidden, end = self._special(lm)
+        forbidden, end = torch.tensor(lm.ids_with(FORBIDDEN), device=audio.device).long(), lm.token_id(".")
         number = len(audio)
         tokens = beginning.expand(number, -1)  # (B, L)
         each = torch.arange(number, device=audio.device)
@@ -136,18 +118,12 @@ class AudibilityGuidance(nn.Module):
             going = torch.zeros(number, device=audio.device).index_add(0, rows.clips, (~rows.stopped).float())
             over = going[rows.clips] == 0  # all beams of the clip have stopped
             last = over | (position == self.max_new_tokens - 1)
-            for clip, said in zip(rows.clips[last].tolist(), rows.tokens[last, len(beginning) :].tolist()):
-                done[clip].append(said)
+            for clip, caption in zip(rows.clips[last].tolist(), rows.tokens[last, len(beginning) :].tolist()):
+                done[clip].append(caption)
             if bool(over.all()):
                 break
             rows = rows.take((~over).nonzero()[:, 0])
         return self._best(lm, match, audio, done, end)
-
-    def _special(self, lm: CausalLm) -> tuple[Tensor, int]:
-        if self._ids is None or self._ids[0] is not lm:
-            forbidden = torch.tensor(lm.ids_with(FORBIDDEN), dtype=torch.long, device=lm.model.device)
-            self._ids = (lm, forbidden, lm.token_id("."))
-        return self._ids[1:]
 
     def _next(
         self, lm: CausalLm, rows: _Rows, match: TextFunction, audible: TextFunction | None, audio: Tensor,
@@ -203,17 +179,17 @@ class AudibilityGuidance(nn.Module):
         """The best rows with one more token, `num_beams` a clip."""
         log_p = log_p.masked_fill(rows.stopped[:, None], -torch.inf)
         log_p[rows.stopped, end] = 0.0  # a row that stopped goes on with itself
-        said = rows.said + (~rows.stopped).float()
+        length = rows.length + (~rows.stopped).float()
         total = rows.score[:, None] + log_p  # (R, V)
         clips, counts = rows.clips.unique_consecutive(return_counts=True)
         width = int(counts[0])  # rows of a clip: 1 at first, then num_beams
-        mean = (total / said[:, None]).view(len(clips), -1)  # (clips, width V)
+        mean = (total / length[:, None]).view(len(clips), -1)  # (clips, width V)
         best = mean.topk(min(self.num_beams, log_p.shape[1])).indices  # (clips, beams)
         source = (best // log_p.shape[1] + torch.arange(len(clips), device=best.device)[:, None] * width).flatten()
         token = (best % log_p.shape[1]).flatten()
         chosen = rows.take(source)
         chosen.tokens = torch.cat((chosen.tokens, token[:, None]), 1)
-        chosen.score, chosen.said = total[source, token], said[source]
+        chosen.score, chosen.length = total[source, token], length[source]
         chosen.stopped = chosen.stopped | (token == end)
         return chosen
 
@@ -221,8 +197,9 @@ class AudibilityGuidance(nn.Module):
         self, lm: CausalLm, match: TextFunction, audio: Tensor, done: dict[int, list[list[int]]], end: int
     ) -> list[str]:
         """For each clip the beam that matches its audio best, without the prompt."""
-        said = [tokens for beams in done.values() for tokens in beams]
-        texts = [text.strip() for text in lm.decode([row[: row.index(end) + 1] if end in row else row for row in said])]
+        beams = [tokens for beams_of_clip in done.values() for tokens in beams_of_clip]
+        ended = [tokens[: tokens.index(end) + 1] if end in tokens else tokens for tokens in beams]
+        texts = [text.strip() for text in lm.decode(ended)]
         width = len(texts) // len(done)  # beams of a clip, equally many for all
         if width == 1:
             return texts
@@ -230,6 +207,7 @@ class AudibilityGuidance(nn.Module):
         return [texts[clip * width + best] for clip, best in enumerate(cosine.argmax(1).tolist())]
 
 
+@dataclass
 class CandidateScores:
     """Scores of candidates at one position; each is computed once for all gradient steps.
 
@@ -242,15 +220,16 @@ class CandidateScores:
         audio: embeddings (R, D).
     """
 
-    def __init__(
-        self, lambda_2: float, lm: CausalLm, tokens: Tensor, match: TextFunction, audible: TextFunction | None,
-        audio: Tensor,
-    ) -> None:  # fmt: skip
-        self.lambda_2 = lambda_2
-        self.lm, self.match, self.audible, self.audio = lm, match, audible, audio
-        self.said = tokens[:, 1:].tolist()  # with the prompt
-        vocabulary = lm.model.config.vocab_size
-        self.values = torch.zeros(len(audio), vocabulary, device=audio.device)
+    lambda_2: float
+    lm: CausalLm
+    tokens: Tensor
+    match: TextFunction
+    audible: TextFunction | None
+    audio: Tensor
+
+    def __post_init__(self) -> None:
+        self.beginnings = self.tokens[:, 1:].tolist()  # without the first token, which is no text
+        self.values = torch.zeros(len(self.audio), self.lm.model.config.vocab_size, device=self.audio.device)
         self.known = torch.zeros_like(self.values, dtype=torch.bool)
 
     @torch.no_grad()
@@ -259,8 +238,7 @@ class CandidateScores:
         row, place = (~self.known.gather(1, candidates)).nonzero(as_tuple=True)
         if len(row):
             token = candidates[row, place]
-            said = [[*self.said[r], t] for r, t in zip(row.tolist(), token.tolist())]
-            texts = self.lm.decode(said)
+            texts = self.lm.decode([[*self.beginnings[r], t] for r, t in zip(row.tolist(), token.tolist())])
             value = (self.match(texts) * self.audio[row]).sum(-1).float()
             if self.lambda_2 and self.audible is not None:
                 value = value + self.lambda_2 * self.audible(texts)

@@ -1,5 +1,7 @@
 """A causal language model that is run one token at a time, with its KV cache as one tensor."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from transformers import DynamicCache
 from earshot.errors import InputError
 
 
+@dataclass
 class CausalLm:
     """Runs rows of equally many tokens; the KV cache holds all tokens of a row but the last.
 
@@ -17,9 +20,8 @@ class CausalLm:
         tokenizer: of the model.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
+    model: Any
+    tokenizer: Any
 
     def encode(self, prompt: str) -> Tensor:
         """The tokens of a prompt, (L,), after the tokenizer's BOS token, or its EOS token where it has no BOS."""
@@ -56,10 +58,12 @@ class CausalLm:
 
     def ids_with(self, characters: str) -> list[int]:
         """All tokens whose text has one of the characters."""
-        ids = range(self.model.config.vocab_size)
-        known = len(self.tokenizer)  # a model may have more rows than there are tokens
-        texts = self.decode([[i] for i in ids if i < known])
-        return [i for i, text in zip(ids, texts) if any(character in text for character in characters)]
+        return [i for i, text in enumerate(self.token_texts) if any(character in text for character in characters)]
+
+    @cached_property
+    def token_texts(self) -> list[str]:
+        """The text of every token; a model may have more rows, or fewer, than its tokenizer has tokens."""
+        return self.decode([[i] for i in range(min(self.model.config.vocab_size, len(self.tokenizer)))])
 
     @torch.no_grad()
     def prefill(self, tokens: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ but aligns the penalty with the wrong tokens; this is not reproduced.
 
 import csv
 from collections import defaultdict
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
 STOPS = (".", "!", "?")
 
 
+@dataclass(eq=False)  # torch hashes modules by identity
 class KeywordDecoding(nn.Module):
     """Captions clips by a language model whose prompt names the keywords that match the audio best.
 
@@ -40,31 +42,25 @@ class KeywordDecoding(nn.Module):
     needs_classifier = False
     prompt = None  # each clip has its own
 
-    def __init__(
-        self,
-        bank: str,
-        num_keywords: int = 2,
-        beginning: str = "Objects: ",
-        between: str = ", and a ",
-        ending: str = ". This is a sound of ",
-        num_candidates: int = 45,
-        beta: float = 0.5,
-        scale: float = 10.0,
-        max_new_tokens: int = 30,
-    ) -> None:
+    bank: InitVar[str]
+    num_keywords: int = 2
+    beginning: str = "Objects: "
+    between: str = ", and a "
+    ending: str = ". This is a sound of "
+    num_candidates: int = 45
+    beta: float = 0.5
+    scale: float = 10.0
+    max_new_tokens: int = 30
+
+    def __post_init__(self, bank: str) -> None:
         super().__init__()
-        if min(num_keywords, num_candidates, max_new_tokens) < 1 or beta < 0 or scale < 0:
+        if min(self.num_keywords, self.num_candidates, self.max_new_tokens) < 1 or min(self.beta, self.scale) < 0:
             raise InputError(
-                f"expected num_keywords, num_candidates and max_new_tokens of at least 1, beta and scale of at least "
-                f"0, found {num_keywords}, {num_candidates}, {max_new_tokens}, {beta} and {scale}; correct them"
+                "expected num_keywords, num_candidates and max_new_tokens of at least 1, beta and scale of at least 0, "
+                f"found {self.num_keywords}, {self.num_candidates}, {self.max_new_tokens}, {self.beta} and "
+                f"{self.scale}; correct them"
             )
         self.keywords = read_bank(Path(bank))
-        self.num_keywords = num_keywords
-        self.beginning, self.between, self.ending = beginning, between, ending
-        self.num_candidates = num_candidates
-        self.beta = beta
-        self.scale = scale
-        self.max_new_tokens = max_new_tokens
 
     def prompts(self, match: TextFunction, audio: Tensor) -> list[str]:
         """A prompt for each of B audio embeddings (B, D)."""
@@ -82,29 +78,29 @@ class KeywordDecoding(nn.Module):
             alike[len(prompt)].append(clip)
         captions = [""] * len(audio)
         for clips in alike.values():
-            said = self._go_on(lm, match, torch.stack([prompts[clip] for clip in clips]), audio[clips])
-            for clip, caption in zip(clips, said):
+            continued = self._go_on(lm, match, torch.stack([prompts[clip] for clip in clips]), audio[clips])
+            for clip, caption in zip(clips, continued):
                 captions[clip] = caption
         return captions
 
     def _go_on(self, lm: CausalLm, match: TextFunction, tokens: Tensor, audio: Tensor) -> list[str]:
         kv_cache, last = lm.prefill(tokens[:, :-1]), tokens[:, -1]
-        said: list[list[int]] = [[] for _ in audio]
+        tokens_of: list[list[int]] = [[] for _ in audio]  # of each caption so far
         captions = [""] * len(audio)
         going = list(range(len(audio)))
         for _ in range(self.max_new_tokens):
             logits, cache = lm.step(last, kv_cache)
             p, candidates = logits.softmax(-1).topk(min(self.num_candidates, logits.shape[-1]))  # (R, K)
-            longer = [[*said[clip], t] for clip, row in zip(going, candidates.tolist()) for t in row]
+            longer = [[*tokens_of[clip], t] for clip, row in zip(going, candidates.tolist()) for t in row]
             texts = lm.decode(longer)
-            heard = match([text.strip() for text in texts]).view(*candidates.shape, -1)  # (R, K, D)
-            cosine = (heard * audio[going, None]).sum(-1).float()
+            embeddings = match([text.strip() for text in texts]).view(*candidates.shape, -1)  # (R, K, D)
+            cosine = (embeddings * audio[going, None]).sum(-1).float()
             chosen = (p + self.beta * (self.scale * cosine).softmax(-1)).argmax(-1)  # (R,)
             rows = []
             for row, (clip, place) in enumerate(zip(going, chosen.tolist())):
-                said[clip].append(int(candidates[row, place]))
+                tokens_of[clip].append(int(candidates[row, place]))
                 captions[clip] = texts[row * candidates.shape[1] + place].strip()
-                if not captions[clip].endswith(STOPS) and said[clip][-1] != lm.tokenizer.eos_token_id:
+                if not captions[clip].endswith(STOPS) and tokens_of[clip][-1] != lm.tokenizer.eos_token_id:
                     rows.append(row)
             going = [going[row] for row in rows]
             if not going:

@@ -1,6 +1,6 @@
-"""Embeddings on disk, computed once: memory-mapped, and shared by the ranks of a machine."""
+"""Files of embeddings, memory-mapped, so that the ranks of a machine share them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -17,39 +17,6 @@ def cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
     if not path.is_file() or path.stat().st_size != 4 * shape[0] * shape[1]:
         return None
     return torch.from_file(str(path), size=shape[0] * shape[1], dtype=torch.float32).view(shape)
-
-
-def shared_cache(
-    path: Path,
-    shape: tuple[int, int],
-    pieces: Callable[[], Iterable[tuple[Tensor, Tensor]]],
-    writes: bool,
-    broadcast: Callable[[str | None], str | None],
-) -> Tensor:
-    """The embeddings (N, D) of a file, on every rank; the first rank writes it where it is missing.
-
-    Args:
-        path: of the file.
-        shape: (N, D).
-        pieces: called to compute them, as `write_cache` takes them.
-        writes: whether this is the first rank.
-        broadcast: called on all ranks, returns to all what the first rank gave it.
-
-    Raises:
-        InputError: the first rank cannot write (on all ranks), or a node does not see the file.
-    """
-    wrong = None
-    if writes and cached(path, shape) is None:
-        try:
-            write_cache(path, shape, pieces())
-        except InputError as error:
-            wrong = str(error)
-    if wrong := broadcast(wrong):
-        raise InputError(wrong)
-    found = cached(path, shape)
-    if found is None:
-        raise InputError(f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it")
-    return found
 
 
 def write_cache(path: Path, shape: tuple[int, int], pieces: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,13 +10,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datamodules.contracts import CaptionSource
+from earshot.errors import InputError
 from lightning_modules.contracts import Embedded, EmbeddingModel
-from lightning_modules.embeddings.cache import shared_cache
+from lightning_modules.embeddings.cache import cached, write_cache
 
 TEXTS_AT_ONCE = 256
 Pieces = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 
+@dataclass
 class EmbeddingStore:
     """Text and audio embeddings of a datamodule's splits, memory-mapped.
 
@@ -26,23 +29,17 @@ class EmbeddingStore:
         folder: of the cache.
         writes: whether this is the rank that fills the cache, the first.
         broadcast: called on all ranks, returns to all what the first rank gave it.
+
+    Raises:
+        InputError: by every method, where the cache cannot be written, or a node does not see it.
     """
 
-    def __init__(
-        self,
-        model: EmbeddingModel,
-        digests: dict[str, str],
-        data: CaptionSource,
-        folder: Path,
-        writes: bool,
-        broadcast: Callable[[str | None], str | None],
-    ) -> None:
-        self.model = model
-        self.digests = digests
-        self.data = data
-        self.folder = folder
-        self.writes = writes
-        self.broadcast = broadcast
+    model: EmbeddingModel
+    digests: dict[str, str]
+    data: CaptionSource
+    folder: Path
+    writes: bool
+    broadcast: Callable[[str | None], str | None]
 
     def captions(self, split: str) -> Embedded:
         """The text embeddings (N, D) of all captions of a split or table."""
@@ -89,4 +86,16 @@ class EmbeddingStore:
     def _cached(self, part: str, digest: str, count: int, pieces: Pieces) -> Tensor:
         key = hashlib.sha256(f"{digest} {self.digests[part]}".encode()).hexdigest()[:24]
         path, shape = self.folder / f"{part}-{key}.f32", (count, self.model.embedding_dim)
-        return shared_cache(path, shape, pieces, self.writes, self.broadcast)
+        wrong = None
+        if self.writes and cached(path, shape) is None:
+            try:
+                write_cache(path, shape, pieces())
+            except InputError as error:
+                wrong = str(error)
+        if wrong := self.broadcast(wrong):
+            raise InputError(wrong)  # on all ranks, which would wait for the first otherwise
+        if (found := cached(path, shape)) is None:
+            raise InputError(
+                f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it"
+            )
+        return found

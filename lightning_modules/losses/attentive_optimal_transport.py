@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from earshot.errors import InputError
+from lightning_modules.contracts import Measures
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.transport import Solver, transport_cost, uniform_weights
 
@@ -60,18 +61,12 @@ class AttentiveOptimalTransport(nn.Module):
         """Called by the stage with the number of the epoch, from 0."""
         self.epoch = epoch
 
-    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Compute the loss; gradients reach the tokens and the attention, through plan and potentials.
+    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
+        """The loss; gradients reach the tokens and the attention, through plan and potentials.
 
-        Args:
-            audio_tokens: (B, N, D).
-            image_tokens: (B, M, D).
-
-        Returns:
-            The loss, a float32 scalar (float64 for float64 tokens), and what to log: `entropy_weight` in squared
-            units of the tokens; for audio and image `<modality>_entropy` beside `<modality>_entropy_uniform`, the
-            log of the number of tokens, both in nats, and `<modality>_top10_mass`, the share of the weight on the
-            ten heaviest tokens; and the transport's measures.
+        Logs `entropy_weight` in squared units of the tokens; for audio and image `<modality>_entropy` beside
+        `<modality>_entropy_uniform`, the log of the number of tokens, both in nats, and `<modality>_top10_mass`, the
+        share of the weight on the ten heaviest tokens; and the transport's measures.
 
         Raises:
             FloatingPointError: a token is NaN or infinite.

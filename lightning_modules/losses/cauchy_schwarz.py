@@ -7,6 +7,7 @@ import math
 
 from torch import Tensor, nn
 
+from lightning_modules.contracts import Measures
 from lightning_modules.losses.kernels import kernel_divergence
 
 
@@ -24,17 +25,8 @@ class CauchySchwarz(nn.Module):
         super().__init__()
         self.bandwidth = bandwidth
 
-    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Compute the divergence.
-
-        Args:
-            audio_tokens: (B, N, D).
-            image_tokens: (B, M, D).
-
-        Returns:
-            The loss, a float32 scalar (float64 for float64 tokens), and what to log: `bandwidth`, in squared
-            units of the tokens.
-        """
+    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
+        """The divergence; logs `bandwidth`, in squared units of the tokens."""
         loss, sigma = kernel_divergence(
             audio_tokens, image_tokens, lambda distances, sigma: log_mean_kernel(distances, self.bandwidth * sigma)
         )

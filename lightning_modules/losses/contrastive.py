@@ -5,6 +5,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
+from lightning_modules.contracts import Measures
+
 
 class Contrastive(nn.Module):
     """Symmetric InfoNCE between the mean tokens of the clips of all ranks, of unit length.
@@ -19,20 +21,13 @@ class Contrastive(nn.Module):
         self.temperature = temperature
         self.gather = gather
 
-    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Compute the mean of the cross-entropies from audio to image and from image to audio.
+    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
+        """The mean of the cross-entropies from audio to image and from image to audio.
 
         In training the negatives come from all ranks, with gradient, so that DDP's mean of the gradients is that
         of one process with the whole batch; every rank must have as many clips. In validation they come from the
-        batch.
-
-        Args:
-            audio_tokens: (B, N, D).
-            image_tokens: (B, M, D).
-
-        Returns:
-            The loss, a float32 scalar (float64 for float64 tokens), and what to log: `contrastive_accuracy`, the
-            share of clips whose audio is nearest to their own image, or the reverse; chance is `1 / clips`.
+        batch. Logs `contrastive_accuracy`, the share of clips whose audio is nearest to their own image, or the
+        reverse; chance is `1 / clips`.
         """
         with torch.autocast(audio_tokens.device.type, enabled=False):
             audio, image = unit_means(audio_tokens), unit_means(image_tokens)  # (B, D)

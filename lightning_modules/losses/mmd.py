@@ -5,6 +5,7 @@ Source: DALI, section 3.2, Eq. 3 and Appendix E.
 
 from torch import Tensor, nn
 
+from lightning_modules.contracts import Measures
 from lightning_modules.losses.kernels import kernel_divergence
 
 NUM_KERNELS = 5
@@ -17,17 +18,8 @@ class MMD(nn.Module):
     the pooled tokens of the clip, itself excluded, as a constant.
     """
 
-    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Compute mean k(audio, audio) + mean k(image, image) - 2 mean k(audio, image).
-
-        Args:
-            audio_tokens: (B, N, D).
-            image_tokens: (B, M, D).
-
-        Returns:
-            The loss, a float32 scalar (float64 for float64 tokens), and what to log: `bandwidth`, sigma, in
-            squared units of the tokens.
-        """
+    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
+        """Mean k(audio, audio) + mean k(image, image) - 2 mean k(audio, image); logs sigma as `bandwidth`."""
         loss, sigma = kernel_divergence(audio_tokens, image_tokens, mean_kernel)
         return loss, {"bandwidth": sigma}
 

@@ -5,6 +5,7 @@ Source: DALI, section 3.2, Eq. 4.
 
 from torch import Tensor, nn
 
+from lightning_modules.contracts import Measures
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.transport import Solver, transport_cost, uniform_weights
 
@@ -20,15 +21,8 @@ class OptimalTransport(nn.Module):
         super().__init__()
         self.solver = solver or EarthMover()
 
-    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """Compute the loss; its gradient flows through the cost with the plan held fixed (envelope theorem).
-
-        Args:
-            audio_tokens: (B, N, D).
-            image_tokens: (B, M, D).
-
-        Returns:
-            The loss, a float32 scalar (float64 for float64 tokens), and the transport's measures.
+    def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
+        """The mean cost, with the transport's measures; its gradients are `transport_cost`'s.
 
         Raises:
             FloatingPointError: a token is NaN or infinite.

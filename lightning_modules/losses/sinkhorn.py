@@ -4,6 +4,8 @@ Sources: stabilised scaling and epsilon scaling, Schmitzer 2019 (SIAM J. Sci. Co
 rounding, Altschuler, Weed and Rigollet 2017 (NeurIPS, algorithm 2); Anderson acceleration, Walker and Ni 2011.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ MEMORY = 10  # differences that Anderson's acceleration remembers
 SMALLEST_WEIGHT = 1e-30  # while iterating; 0 has no logarithm
 
 
+@dataclass
 class Sinkhorn:
     """Solves B transport problems at once, until each one's cost is proven to be near the optimum.
 
@@ -33,25 +36,16 @@ class Sinkhorn:
             without clear structure need 1 to 5 of them, tight clusters a dozen.
     """
 
-    def __init__(self, max_gap: float = 0.01, max_levels: int = 20) -> None:
-        self.max_gap = max_gap
-        self.max_levels = max_levels
+    max_gap: float = 0.01
+    max_levels: int = 20
 
     @torch.no_grad()
     def __call__(self, cost: Tensor, audio_weights: Tensor, image_weights: Tensor) -> Transport:
-        """Solve B problems in the precision of the cost, float32 or float64; float32 proves 1% as well.
-
-        Args:
-            cost: (B, N, M).
-            audio_weights: (B, N), each row summing to 1.
-            image_weights: (B, M), each row summing to 1.
+        """Solve B problems (see `Solver`) in the precision of the cost, float32 or float64; float32 proves 1% as well.
 
         Returns:
             A dense plan, feasible potentials, and the measures `transport_gap`, the largest relative gap,
             `solver_sweeps`, over all levels, and `solved_exactly`, the clips left to the exact solver.
-
-        Raises:
-            FloatingPointError: a cost is NaN or infinite.
         """
         require_finite(cost)
         found = [torch.empty_like(x) for x in (cost[:, 0, 0], cost, cost[:, :, 0], cost[:, 0])]  # as in Transport
@@ -106,10 +100,10 @@ class Sinkhorn:
             solved = (exact.cost, exact.plan.to_dense(), exact.audio_potentials, exact.image_potentials)
             for whole, part in zip(found, solved, strict=True):
                 whole[remaining] = part.to(cost.dtype)
-        measures: dict[str, Tensor | float] = {
-            "transport_gap": worst, "solver_sweeps": float(sweeps), "solved_exactly": float(len(remaining)),
-        }  # fmt: skip
-        return Transport(found[0], found[1], found[2], found[3], measures)
+        measures = {"transport_gap": worst, "solver_sweeps": sweeps, "solved_exactly": len(remaining)}
+        return Transport(
+            found[0], found[1], found[2], found[3], {name: float(value) for name, value in measures.items()}
+        )
 
 
 def sweep(

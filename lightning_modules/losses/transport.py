@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_modules.contracts import Measures
 from lightning_modules.losses.token_distances import centre, distance_gradient, squared_distances, with_gradients
 
 
@@ -25,11 +26,14 @@ class Transport:
     plan: Tensor
     audio_potentials: Tensor
     image_potentials: Tensor
-    measures: dict[str, Tensor | float]
+    measures: Measures
 
 
 Solver = Callable[[Tensor, Tensor, Tensor], Transport]
-"""Called with the cost (B, N, M) and the weights (B, N) and (B, M), each row of which sums to 1."""
+"""Called with the cost (B, N, M), on any device, and the weights (B, N) and (B, M), each row of which sums to 1.
+
+It raises FloatingPointError where a cost is NaN or infinite.
+"""
 
 
 def require_finite(cost: Tensor) -> None:
@@ -65,7 +69,7 @@ def transport_cost(
         audio_tokens: (B, N, D).
         image_tokens: (B, M, D).
         audio_weights: (B, N), each row summing to 1.
-        image_weights: (B, M), each row summing to 1.
+        image_weights: (B, M), likewise.
         solver: of the transport problem.
 
     Raises:

@@ -6,8 +6,6 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_modules.metrics.retrieval import retrieval_recall
-
 
 class PooledTokens(Metric):
     """Keeps one vector of the audio tokens and one of the image tokens of every clip, over all ranks."""
@@ -33,7 +31,10 @@ class PooledTokens(Metric):
 
 
 class RetrievalRecall(PooledTokens):
-    """Share of the clips whose own image is among the `k` nearest, by the cosine between mean tokens."""
+    """Share of the clips whose own image is among the `k` nearest, by the cosine between mean tokens.
+
+    Ties count against it.
+    """
 
     def __init__(self, k: int) -> None:
         super().__init__()
@@ -41,7 +42,10 @@ class RetrievalRecall(PooledTokens):
 
     def compute(self) -> Tensor:
         """A scalar in [0, 1]."""
-        return retrieval_recall(dim_zero_cat(self.audio), dim_zero_cat(self.image), self.k)
+        audio, image = (F.normalize(dim_zero_cat(side), dim=-1) for side in (self.audio, self.image))
+        similarity = audio @ image.T  # (V, V) of V clips
+        others_as_near = (similarity >= similarity.diagonal()[:, None]).sum(1) - 1  # itself left out
+        return (others_as_near < self.k).float().mean()
 
 
 class ModalityGap(PooledTokens):

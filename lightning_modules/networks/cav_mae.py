@@ -4,6 +4,8 @@ Source: Contrastive Audio-Visual Masked Autoencoder (Gong et al., ICLR 2023); in
 (section 3.1). Submodules are named as in the authors' checkpoints.
 """
 
+import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,6 @@ from lightning_modules.networks.authors_checkpoint import check_tensors, read_ch
 from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.vit import Block
-
-
-class PatchEmbedding(nn.Module):
-    """Patches of the filterbank to tokens; the authors' key is `patch_embed_a.proj`."""
-
-    def __init__(self, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(1, width, kernel_size=patch_size, stride=patch_size)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, F, num_mel_bins) to (B, N, D), frequency-major: token f * (F / patch_size) + t."""
-        spectrogram = features.transpose(1, 2).unsqueeze(1)  # (B, 1, num_mel_bins, F)
-        return self.proj(spectrogram).flatten(2).transpose(1, 2)
-
 
 CARD = """---
 {{ card_data }}
@@ -82,7 +70,10 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         self.mean = mean
         self.std = std
         self.filterbank = KaldiFilterbank(num_mel_bins, sampling_rate)
-        self.patch_embed_a = PatchEmbedding(patch_size, width)
+        # from the start of the first window to the end of the last: 10.255 s for 1024 frames
+        self.max_samples = (num_frames - 1) * self.filterbank.hop_length + self.filterbank.window_length
+        self.max_seconds = self.max_samples / sampling_rate
+        self.patch_embed_a = nn.Sequential(OrderedDict(proj=nn.Conv2d(1, width, patch_size, patch_size)))
         positions = sincos_positions(num_mel_bins // patch_size, num_frames // patch_size, width)
         self.pos_embed_a = nn.Parameter(positions[None])  # (1, N, width)
         self.modality_a = nn.Parameter(torch.empty(1, 1, width).normal_(std=0.02))
@@ -95,18 +86,6 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
                 nn.init.xavier_uniform_(module.weight.flatten(1))  # the convolution is a Linear on patches
                 nn.init.zeros_(module.bias)
 
-    @property
-    def max_seconds(self) -> float:
-        """The longest audio that is encoded whole, from the start of the first window to the end of the last.
-
-        (num_frames - 1) * 10 ms + 25 ms: 10.255 s for 1024 frames.
-        """
-        return self._max_samples / self.sampling_rate
-
-    @property
-    def _max_samples(self) -> int:
-        return (self.num_frames - 1) * self.filterbank.hop_length + self.filterbank.window_length
-
     def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Compute normalised log-mel features; what is missing at a clip's end is 0 before the normalisation.
 
@@ -117,7 +96,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         Returns:
             (B, num_frames, num_mel_bins).
         """
-        log_mel, _ = self.filterbank(waveforms[:, : self._max_samples], num_samples.clamp(max=self._max_samples))
+        log_mel, _ = self.filterbank(waveforms[:, : self.max_samples], num_samples.clamp(max=self.max_samples))
         log_mel = F.pad(log_mel, (0, 0, 0, self.num_frames - log_mel.shape[1]))
         return (log_mel - self.mean) / self.std
 
@@ -143,8 +122,9 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         return noisy.gather(1, source.to(features.device)[:, :, None].expand_as(noisy))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, num_frames, num_mel_bins) to (B, N, output_dim), tokens frequency-major."""
-        tokens = self.patch_embed_a(features.to(self.pos_embed_a.dtype))  # (B, N, width)
+        """(B, F, num_mel_bins) to (B, N, output_dim), frequency-major: token f * (F / patch_size) + t."""
+        spectrogram = features.to(self.pos_embed_a.dtype).transpose(1, 2).unsqueeze(1)  # (B, 1, num_mel_bins, F)
+        tokens = self.patch_embed_a(spectrogram).flatten(2).transpose(1, 2)  # (B, N, width)
         tokens = tokens + self.pos_embed_a + self.modality_a
         for block in (*self.blocks_a, *self.blocks_u):
             tokens = block(tokens)
@@ -164,7 +144,10 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             InputError: no such file, not a checkpoint, or a key missing or of the wrong shape.
         """
         encoder = cls(**arguments)
-        expected = {_authors_key(key): value for key, value in encoder.state_dict().items()}
+        # their shared block has the norms of both media together and of each alone: ours are those of audio, *_a
+        expected = {
+            re.sub(r"(blocks_u\.0\.norm[12])\.", r"\1_a.", key): value for key, value in encoder.state_dict().items()
+        }
         expected = {key: value for key, value in expected.items() if not key.startswith("projection.")}
         tensors = tensors_in(read_checkpoint(path, "a CAV-MAE state dict"))
         found = {key: value for key, value in tensors.items() if key in expected}
@@ -188,17 +171,6 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         """
         with pretrained(pretrained_model_name_or_path, "a CAV-MAE encoder", hub_ids="") as name:
             return super().from_pretrained(name, strict=True, **kwargs)
-
-
-def _authors_key(key: str) -> str:
-    """Name of our parameter in the authors' file.
-
-    Their shared block holds three pairs of norms: norm1 and norm2 for both media together, *_v for images,
-    *_a for audio. Ours holds those for audio alone, under the plain names.
-    """
-    for norm in ("norm1", "norm2"):
-        key = key.replace(f"blocks_u.0.{norm}.", f"blocks_u.0.{norm}_a.")
-    return key
 
 
 def sincos_positions(height: int, length: int, width: int) -> Tensor:

@@ -42,7 +42,7 @@ def module_digest(module: Module) -> str:
     """A digest of a module: its class, the settings in its public attributes, those of its submodules, the weights."""
     digest = hashlib.sha256(weights_digest(module.state_dict()).encode())
     for name, part in module.named_modules():
-        digest.update(json.dumps([name, *_description(part)], sort_keys=True).encode())
+        digest.update(json.dumps([name, *_description(part)], sort_keys=True, default=_as_json).encode())
     return f"{type(module).__name__} {digest.hexdigest()[:LENGTH]}"
 
 
@@ -53,26 +53,21 @@ def tokenizer_json(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def _description(thing: object) -> Iterator[Any]:
-    """The class of an object, and its settings as JSON; modules within a module are described on their own."""
+    """The class of an object, and its settings; modules within a module are described on their own."""
     yield type(thing).__qualname__
     for name, value in sorted(vars(thing).items()):
         if not name.startswith("_") and name != "training" and not isinstance(value, nn.Module):
-            yield name, _as_json(value)
+            yield name, value
 
 
 def _as_json(value: object) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    """What stands for a value that JSON has no form of."""
     if isinstance(value, Tensor):
         return weights_digest({"": value})
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return _as_json(asdict(value))
+        return asdict(value)
     if isinstance(value, PreTrainedTokenizerFast):
         return tokenizer_json(value)
     if isinstance(value, type) or inspect.isroutine(value):

@@ -6,7 +6,6 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DistilBertConfig,
@@ -63,8 +62,7 @@ class SequenceClassifier(nn.Module):
     def encode(self, texts: list[str]) -> dict[str, Tensor]:
         """Token ids and mask, (B, L) each, padded to the longest text."""
         encoded = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        device = next(self.model.parameters()).device
-        return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+        return {name: encoded[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
 
     def forward(self, texts: list[str]) -> Tensor:
         """B sentences to logits (B, classes)."""
@@ -117,11 +115,8 @@ class SequenceClassifier(nn.Module):
             InputError: there is no such model.
         """
         with pretrained(pretrained_model_name_or_path, "a classifier of sentences") as name:
-            config = AutoConfig.from_pretrained(name)
-            if labels is not None:
-                config.num_labels = len(labels)
-                config.id2label, config.label2id = names_of(labels)
-            model = AutoModelForSequenceClassification.from_pretrained(name, config=config)
+            names = {} if labels is None else names_of(labels)
+            model = AutoModelForSequenceClassification.from_pretrained(name, **names)
             tokenizer = AutoTokenizer.from_pretrained(name)
         return cls(model, tokenizer, max_tokens)
 
@@ -137,11 +132,10 @@ class SequenceClassifier(nn.Module):
         max_tokens: int = 64,
     ) -> "SequenceClassifier":
         """A DistilBERT with random weights; fit trains its tokenizer on the training sentences before it begins."""
-        id2label, label2id = names_of(labels)
         config = DistilBertConfig(
             vocab_size=vocab_size, max_position_embeddings=max(max_tokens, 128), n_layers=depth, dim=width,
             hidden_dim=4 * width, n_heads=num_heads, dropout=dropout, attention_dropout=dropout,
-            seq_classif_dropout=0.2, num_labels=len(labels), id2label=id2label, label2id=label2id,
+            seq_classif_dropout=0.2, **names_of(labels),
         )  # fmt: skip
         return cls(DistilBertForSequenceClassification(config), None, max_tokens)
 
@@ -151,6 +145,6 @@ class SequenceClassifier(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
 
-def names_of(labels: list[str]) -> tuple[dict[int, str], dict[str, int]]:
-    """`id2label` and `label2id`."""
-    return dict(enumerate(labels)), {label: index for index, label in enumerate(labels)}
+def names_of(labels: list[str]) -> dict[str, Any]:
+    """The classes as a configuration of transformers has them."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}

@@ -1,5 +1,7 @@
 """The one pre-norm Transformer block of the project's vision-style encoders."""
 
+from collections import OrderedDict
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,19 +24,6 @@ class Attention(nn.Module):
         return self.proj(attended.transpose(1, 2).reshape(batch, length, width))
 
 
-class Mlp(nn.Module):
-    """Two Linears with the exact (erf) GELU between."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
-
-
 class Block(nn.Module):
     """tokens + attention(norm1(tokens)), then + mlp(norm2(.)).
 
@@ -45,14 +34,25 @@ class Block(nn.Module):
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLP over D.
         layer_norm_eps: epsilon of both LayerNorms; released models differ (1e-5, 1e-6).
+        attention: its class.
     """
 
-    def __init__(self, width: int, num_heads: int, mlp_ratio: float, layer_norm_eps: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        mlp_ratio: float,
+        layer_norm_eps: float,
+        attention: type[Attention] = Attention,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.attn = Attention(width, num_heads)
+        self.attn = attention(width, num_heads)
         self.norm2 = nn.LayerNorm(width, eps=layer_norm_eps)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        hidden = int(width * mlp_ratio)
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(width, hidden), gelu=nn.GELU(), fc2=nn.Linear(hidden, width))
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, D) to (B, N, D)."""

@@ -29,7 +29,7 @@ class StrategyChain(nn.ModuleList):
     @property
     def splits(self) -> set[str]:
         """The splits whose captions or audio `prepare` reads."""
-        return {split for strategy in self.strategies for split in strategy.caption_splits | strategy.audio_splits}
+        return set().union(*(strategy.splits for strategy in self.strategies))
 
     def prepare(self, text: Embed, audio: Embed) -> None:
         """Prepare each of them."""

@@ -31,19 +31,23 @@ class EmbeddingShift(nn.Module):
         self.register_buffer("gap", torch.zeros(()))
 
     @property
-    def caption_splits(self) -> set[str]:
+    def splits(self) -> set[str]:
         """The split that the gap is computed from, where it is."""
         return {self.split} if self.path is None else set()
 
-    @property
-    def audio_splits(self) -> set[str]:
-        """The same split."""
-        return self.caption_splits
-
     def prepare(self, text: Embed, audio: Embed) -> None:
-        """Compute the gap, or read it."""
+        """Compute the gap, or read it.
+
+        Raises:
+            InputError: no such file, or another kind of file.
+        """
         if self.path is not None:
-            self.gap = read_gap(self.path).to(self.gap.device)
+            try:
+                self.gap = load_file(self.path, device=str(self.gap.device))["gap"]
+            except (OSError, SafetensorError, KeyError) as error:
+                raise InputError(
+                    f"expected a gap in {self.path!r}, found {error}; name the embedding_shift.safetensors of an export"
+                ) from error
             return
         self.gap = modality_gap(audio(self.split).embeddings, text(self.split).embeddings).to(self.gap.device)
         print(f"embedding shift: a gap of norm {self.gap.norm():.3f}, from {self.split}", flush=True)
@@ -66,17 +70,3 @@ class EmbeddingShift(nn.Module):
 def modality_gap(audio: Tensor, text: Tensor) -> Tensor:
     """Eq. 2: audio embeddings (N, D) and text embeddings (M, D) to (D,)."""
     return audio.float().mean(0) - text.float().mean(0)
-
-
-def read_gap(path: str) -> Tensor:
-    """The gap (D,) of a safetensors file.
-
-    Raises:
-        InputError: no such file, or another kind of file.
-    """
-    try:
-        return load_file(path)["gap"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(
-            f"expected a gap in {path!r}, found {error}; name the embedding_shift.safetensors of an export"
-        ) from error

@@ -44,14 +44,9 @@ class NoiseInjection(nn.Module):
         self.register_buffer("variance", torch.tensor(0.0 if variance == "auto" else float(variance)))
 
     @property
-    def caption_splits(self) -> set[str]:
+    def splits(self) -> set[str]:
         """The split that the variance is estimated from, where it is."""
         return set() if self.captions is None else {self.captions}
-
-    @property
-    def audio_splits(self) -> set[str]:
-        """None: noise needs no audio."""
-        return set()
 
     def prepare(self, text: Embed, audio: Embed) -> None:
         """Estimate the variance with "auto"."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
@@ -32,7 +33,12 @@ def make(root: Path) -> dict[str, float]:
     model = trainable_prefix(llava, processor.tokenizer, NUM_PREFIX_TOKENS)
     ids = model.peft_config["default"].token_indices
     language_model = LlavaLanguageModel(llava, processor, ids)
-    train([model], lambda: language_model.loss(None, tokens, captions)[0], 150, 3e-2, "prefix")
+
+    def loss() -> Tensor:
+        nll, counted = language_model.nll(None, tokens, captions)
+        return nll.sum() / counted.sum()
+
+    train([model], loss, 150, 3e-2, "prefix")
     llava.model.vision_tower = tower  # which LlavaLanguageModel does without
     model.peft_config["default"].base_model_name_or_path = "assets/miniature/llava"
     save_prefix(model, root / "prefix")

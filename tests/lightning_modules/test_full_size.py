@@ -89,7 +89,7 @@ def test_prefix_tuning(full_size: None) -> None:
     assert stage.captioner.network.loaded.prefix_ids == list(range(32002, 32018))  # rows that no word uses
     tokens = stage.image_tokens(batch())
     assert tokens.shape == (2, 576, 1024)
-    loss, counted = stage.loss(batch())
+    loss, counted = stage.captioner.network.loss(batch(), image_tokens=tokens)
     assert loss.shape == counted.shape == ()
     loss.backward()
     assert stage.prefix.grad is not None and stage.prefix.grad.shape == (16, 4096)

@@ -51,6 +51,8 @@ class ClapEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.audio_encoder = audio_encoder
+        self.sampling_rate = audio_encoder.sampling_rate
+        self.max_seconds = audio_encoder.max_seconds
         self.text_encoder: Any = text_encoder
         self.tokenizer = tokenizer
         self.embedding_dim = embedding_dim
@@ -58,16 +60,6 @@ class ClapEncoder(nn.Module):
         self.clean_text = clean_text
         self.audio_proj = projection(audio_encoder.width, embedding_dim)
         self.text_proj = projection(text_encoder.config.hidden_size, embedding_dim)
-
-    @property
-    def sampling_rate(self) -> int:
-        """Of the waveforms, in Hz."""
-        return self.audio_encoder.sampling_rate
-
-    @property
-    def max_seconds(self) -> float | None:
-        """The longest audio that is encoded whole; None for any length."""
-        return self.audio_encoder.max_seconds
 
     def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Embed audio, each clip as if it were alone.

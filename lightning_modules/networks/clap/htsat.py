@@ -12,14 +12,8 @@ from lightning_modules.networks.front_ends.log_mel import LogMel, at_least
 NUM_FRAMES = 1024  # the spectrogram is folded to an image of 256 rows, 4 times
 # what the weights do not tell
 DECISIVE = (
-    "num_attention_heads",
-    "depths",
-    "window_size",
-    "spec_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "enable_fusion",
-)
+    "num_attention_heads", "depths", "window_size", "spec_size", "hidden_act", "layer_norm_eps", "enable_fusion",
+)  # fmt: skip
 RENAMED = (  # authors' name, transformers' name
     (r"^bn0\.", "batch_norm."),
     (r"\.norm1\.", ".layernorm_before."),

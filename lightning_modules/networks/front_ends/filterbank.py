@@ -3,11 +3,15 @@
 Source: `compute-fbank-feats` of Kaldi, with the settings that the Audio Spectrogram Transformer made common.
 """
 
+import warnings
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+
+from lightning_modules.networks.front_ends.log_mel import as_float
 
 LOG_FLOOR = 1.1920928955078125e-07  # float32's epsilon, Kaldi's floor before the logarithm
 PREEMPHASIS = 0.97
@@ -51,10 +55,7 @@ class KaldiFilterbank(nn.Module):
             (B, F, num_mel_bins), float64 for float64 and else float32, zero after a clip's last frame; and
             (B,), the number of frames that fit whole, 0 for a clip shorter than a window.
         """
-        if waveforms.dtype == torch.int16:
-            waveforms = waveforms.float() / 32768
-        elif waveforms.dtype != torch.float64:
-            waveforms = waveforms.float()
+        waveforms = as_float(waveforms)
         waveforms = F.pad(waveforms, (0, max(0, self.window_length - waveforms.shape[1])))
         num_samples = num_samples.to(waveforms.device)
         num_frames = ((num_samples - self.window_length) // self.hop_length + 1).clamp(min=0)
@@ -81,14 +82,10 @@ def mel_filters(
     num_mel_bins: int, fft_length: int, sampling_rate: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Triangles of height 1, equally wide in mel = 1127 ln(1 + f / 700): (fft_length / 2 + 1, bins)."""
-
-    def mel(frequency: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(frequency / 700.0)
-
-    span = mel(torch.tensor([LOW_FREQUENCY, sampling_rate / 2], dtype=torch.float64))
-    edges = torch.linspace(span[0].item(), span[1].item(), num_mel_bins + 2, dtype=torch.float64)
-    bins = mel(torch.arange(fft_length // 2 + 1, dtype=torch.float64) * sampling_rate / fft_length)[:, None]
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    rising = (bins - left) / (centre - left)
-    falling = (right - bins) / (right - centre)
-    return torch.minimum(rising, falling).clamp(min=0.0).to(device, dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filter")  # the lowest fall between two frequencies
+        filters = mel_filter_bank(
+            fft_length // 2 + 1, num_mel_bins, LOW_FREQUENCY, sampling_rate / 2, sampling_rate,
+            mel_scale="kaldi", triangularize_in_mel_space=True,
+        )  # fmt: skip
+    return torch.from_numpy(filters).to(device, dtype)

@@ -53,10 +53,7 @@ class LogMel(nn.Module):
             (B, F, num_mel_bins) in decibels, whatever after a clip's last frame; and (B,), its number of frames,
             1 + num_samples // hop_length.
         """
-        if waveforms.dtype == torch.int16:
-            waveforms = waveforms.float() / 32768
-        elif waveforms.dtype != torch.float64:
-            waveforms = waveforms.float()
+        waveforms = as_float(waveforms)
         last = (num_samples.to(waveforms.device) - 1)[:, None]  # (B, 1)
         half = self.fft_length // 2
         with torch.autocast(waveforms.device.type, enabled=False):
@@ -68,6 +65,13 @@ class LogMel(nn.Module):
             power = spectrum.real.square() + spectrum.imag.square()  # (B, F, fft / 2 + 1)
             mel = power @ mel_filters(*self.filters).to(power)
             return 10 * mel.clamp(min=FLOOR).log10(), last[:, 0].add(1) // self.hop_length + 1
+
+
+def as_float(waveforms: Tensor) -> Tensor:
+    """int16 to float32 in [-1, 1); float64 stays."""
+    if waveforms.dtype == torch.int16:
+        return waveforms.float() / 32768
+    return waveforms if waveforms.dtype == torch.float64 else waveforms.float()
 
 
 def at_least(waveforms: Tensor, num_samples: Tensor, least: int) -> tuple[Tensor, Tensor]:

@@ -54,14 +54,10 @@ def read_towers(path: str | Path) -> tuple[dict[str, dict[str, int]], dict[str, 
                 names[f"modality_trunks.{tower}.blocks.{i}.{name}"] = f"{tower}.blocks.{i}.{ours}"
     check_tensors(theirs, dict.fromkeys(names), path, WHAT)
     state = {ours: theirs[name] for name, ours in names.items()}
-    return sizes_of(state, depths), state
-
-
-def sizes_of(state: dict[str, Tensor], depths: dict[str, int]) -> dict[str, dict[str, int]]:
-    """Arguments of the towers."""
     vocabulary, width = state["text.token_embedding.weight"].shape
     both = {tower: {"depth": depths[tower], "embedding_dim": len(state[f"{tower}.head.weight"])} for tower in depths}
-    return {
+    sizes = {
         "audio": {"width": state["audio.cls_token"].shape[-1], **both["audio"]},
         "text": {"width": width, "vocab_size": vocabulary, "context": state["text.pos_embed"].shape[1], **both["text"]},
     }
+    return sizes, state

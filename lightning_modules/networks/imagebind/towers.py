@@ -78,9 +78,7 @@ class AudioTower(nn.Module):
         rows, columns = ((size - KERNEL) // STRIDE + 1 for size in (num_mel_bins, PADDED_FRAMES))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + rows * columns, width))
-        self.blocks = nn.ModuleList(Block(width, width // HEAD_WIDTH, 4.0, EPS) for _ in range(depth))
-        for block in self.blocks:
-            block.attn = BiasedAttention(width, width // HEAD_WIDTH)
+        self.blocks = nn.ModuleList(Block(width, width // HEAD_WIDTH, 4.0, EPS, BiasedAttention) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.head = nn.Linear(width, embedding_dim, bias=False)
 
@@ -102,9 +100,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.pos_embed = nn.Parameter(torch.zeros(1, context, width))
-        self.blocks = nn.ModuleList(Block(width, width // HEAD_WIDTH, 4.0, EPS) for _ in range(depth))
-        for block in self.blocks:
-            block.attn = CausalAttention(width, width // HEAD_WIDTH)
+        self.blocks = nn.ModuleList(Block(width, width // HEAD_WIDTH, 4.0, EPS, CausalAttention) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.head = nn.Linear(width, embedding_dim, bias=False)
 

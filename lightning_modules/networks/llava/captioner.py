@@ -113,6 +113,14 @@ class LlavaCaptioner(nn.Module):
             media.clip_ids,
         )
 
+    def loss(
+        self, media: Media, audio_tokens: Tensor | None = None, image_tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood of the tokens in each clip's first caption; the number of these tokens."""
+        captions = [references[0] for references in media.captions]
+        nll, tokens = self.loaded.nll(audio_tokens, image_tokens, captions, self.question)
+        return nll.sum() / tokens.sum(), tokens.sum()
+
     def made_by(self) -> dict[str, Any]:
         """Everything that decides a caption, as JSON: names, settings and digests; of a model on the hub the name."""
         return {

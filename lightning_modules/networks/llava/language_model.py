@@ -140,17 +140,6 @@ class LlavaLanguageModel(nn.Module):
         losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
         return losses.sum(1), counted.sum(1)
 
-    def loss(
-        self,
-        audio_tokens: Tensor | None,
-        image_tokens: Tensor | None,
-        captions: Sequence[str],
-        question: str = QUESTION,
-    ) -> tuple[Tensor, Tensor]:
-        """Mean of `nll` over all tokens of the captions, and how many these are."""
-        nll, tokens = self.nll(audio_tokens, image_tokens, captions, question)
-        return nll.sum() / tokens.sum(), tokens.sum()
-
     @torch.inference_mode()
     def generate(
         self,

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from plain_guidance import plain_step
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from benchmarks.plain.guidance import plain_step
 from earshot.errors import InputError
 from lightning_modules.decoding.audibility import AudibilityGuidance, _Rows
 from lightning_modules.decoding.causal_lm import CausalLm
@@ -145,7 +145,7 @@ def test_a_beam_is_at_least_as_likely_as_greedy_and_stops_at_the_full_stop(lm: C
     chosen.stopped = torch.tensor([True, False, False, False, False])
     more = log_p.expand(5, -1) - 50.0  # going on is hopeless: the one that stopped stays first, its score as it was
     again = g._choose(chosen, more, 4)
-    assert again.score[0] == pytest.approx(float(chosen.score[0])) and again.said[0] == 1 and bool(again.stopped[0])
+    assert again.score[0] == pytest.approx(float(chosen.score[0])) and again.length[0] == 1 and bool(again.stopped[0])
 
 
 def test_probabilities_of_zero_do_no_harm(lm: CausalLm) -> None:

@@ -9,7 +9,7 @@ from made_tokens import tokens
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.plain import criteria as plain_criteria
+from benchmarks import plain_criteria
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
 from lightning_modules.losses.cauchy_schwarz import CauchySchwarz
 from lightning_modules.losses.contrastive import Contrastive

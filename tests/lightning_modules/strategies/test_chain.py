@@ -12,8 +12,7 @@ from lightning_modules.strategies.noise_injection import NoiseInjection
 
 
 class Double(nn.Module):
-    caption_splits = {"captions"}
-    audio_splits = {"audio"}
+    splits = {"captions", "audio"}
 
     def prepare(self, text: object, audio: object) -> None:
         pass

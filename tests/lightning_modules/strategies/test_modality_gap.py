@@ -46,7 +46,7 @@ def test_noise_has_the_variance_and_only_in_training(capsys: pytest.CaptureFixtu
 def test_shift_is_the_gap_and_is_kept(tmp_path: Path) -> None:
     audio, text = torch.randn(20, 4) + 1, torch.randn(30, 4)
     strategy = EmbeddingShift("w")
-    assert strategy.audio_splits == {"w"}
+    assert strategy.splits == {"w"}
     strategy.prepare(lambda split: Embedded(text, []), lambda split: Embedded(audio, []))
     shifted = strategy.eval()(text)
     torch.testing.assert_close(shifted.mean(0), audio.mean(0))
@@ -58,7 +58,7 @@ def test_shift_is_the_gap_and_is_kept(tmp_path: Path) -> None:
 
     save_file(strategy.state_dict(), tmp_path / "gap.safetensors")
     of_file = EmbeddingShift(path=str(tmp_path / "gap.safetensors"))
-    assert not of_file.audio_splits
+    assert not of_file.splits
     of_file.prepare(pytest.fail, pytest.fail)
     assert torch.equal(of_file.gap, strategy.gap)
     (tmp_path / "gap.safetensors").write_bytes(b"other")

@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import MINIATURE
+from plain_htsat import plain_htsat, relative_positions
+from plain_log_mel import plain_log_mel
 from torch import Tensor
 from transformers import (
     BertConfig,
@@ -21,8 +23,6 @@ from transformers import (
 )
 from transformers.models.clap.feature_extraction_clap import ClapFeatureExtractor
 
-from benchmarks.plain.htsat import plain_htsat, relative_positions
-from benchmarks.plain.log_mel import plain_log_mel
 from earshot.errors import InputError
 from lightning_modules.networks.clap.checkpoint import load_authors, report_training_data
 from lightning_modules.networks.clap.encoder import ClapEncoder

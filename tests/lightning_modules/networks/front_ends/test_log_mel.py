@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from plain_log_mel import plain_log_mel
 
-from benchmarks.plain.log_mel import plain_log_mel
 from lightning_modules.networks.front_ends.log_mel import LogMel
 
 
