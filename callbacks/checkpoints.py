@@ -1,10 +1,28 @@
-"""checkpoints/last.ckpt, from which a killed training run is resumed."""
+"""checkpoints/last.ckpt, from which a killed training run is resumed, and checkpoints that no kill can destroy."""
 
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Checkpoint
+
+from earshot.atomic import atomic_path
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write beside the target, then rename over it.
+
+    Lightning writes to the system's temporary folder and moves the file from there. Between two file systems, moving is
+    copying, and a kill during the copy leaves half a checkpoint in place of the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+        """Write the whole `checkpoint` to `path`, or leave the file that is there."""
+        with atomic_path(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
 class LastCheckpoint(Checkpoint):
@@ -20,17 +38,16 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, every_n_train_steps: int = 100) -> None:
         self.every_n_train_steps = every_n_train_steps
         self.saved = 0
-        self.path = Path()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
         self.saved = trainer.global_step
-        self.path = Path(trainer.log_dir or trainer.default_root_dir, "checkpoints", "last.ckpt")
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the file, unless this step is in it already."""
         if trainer.global_step != self.saved and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(self.path, weights_only=False)  # all of the state, to resume from
+            path = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
+            trainer.save_checkpoint(path, weights_only=False)  # all of the state, to resume from
             self.saved = trainer.global_step
 
     def due(self, trainer: L.Trainer) -> bool:
@@ -41,8 +58,7 @@ class LastCheckpoint(Checkpoint):
         """Save if due and if no validation can follow."""
         epoch = trainer.fit_loop.epoch_loop
         batches = batch_idx + 1 if trainer.check_val_every_n_epoch else epoch.total_batch_idx + 1
-        every = trainer.val_check_batch or 1
-        validates = epoch.batch_progress.is_last_batch or batches % every == 0
+        validates = epoch.batch_progress.is_last_batch or batches % (trainer.val_check_batch or 1) == 0
         if self.due(trainer) and not validates:
             self.save(trainer)
 
