@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from evaluation import java_metrics
-from evaluation.bleu import bleu_score, bleu_statistics
 from evaluation.cider import CiderD
 from evaluation.java_metrics import NotComputed
 from evaluation.metric import Metric, mean
-from evaluation.rouge import rouge_l
+from evaluation.overlap import bleu_score, bleu_statistics, rouge_l
 from evaluation.tokens import MAX_ORDER, tokenize
 
 
