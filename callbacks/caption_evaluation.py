@@ -38,8 +38,12 @@ class CaptionEvaluation(L.Callback):
         self.clips: dict[str, Clip] = {}  # by id; on rank 0
         self.file: TextIO | None = None
 
-    def _collect(self, trainer: L.Trainer, outputs: CaptionRows) -> None:
-        """Append the batches of all ranks to the file and to `self.clips`, on rank 0."""
+    def _collect(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *args: Any, **kwargs: Any) -> None:
+        """Append the captions of a batch of all ranks to the file; a test ends at a clip without references."""
+        if not are_captions(outputs):
+            return
+        if trainer.testing:
+            require_references(outputs)
         kept = {key: value for key, value in outputs.items() if key in CaptionRows.__required_keys__}  # no embeddings
         batches = gathered(trainer, kept)
         if not trainer.is_global_zero:
@@ -56,18 +60,12 @@ class CaptionEvaluation(L.Callback):
                 csv.writer(self.file).writerow([*clip.cells(), ""])
         self.file.flush()
 
+    on_test_batch_end = on_predict_batch_end = _collect
+
     def _close(self) -> None:
         if self.file is not None:
             self.file.close()
             self.file = None
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
-    ) -> None:
-        """Take the captions of a batch; a clip without references stops the test at once."""
-        if are_captions(outputs):
-            require_references(outputs)
-            self._collect(trainer, outputs)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score once, on rank 0. No rank waits here for another: Java may outlast NCCL's patience."""
@@ -94,13 +92,6 @@ class CaptionEvaluation(L.Callback):
         console.print(captions_table(rows, self.shown, cider_d))
         console.print(scores.table("scores"))
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
-
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
-    ) -> None:
-        """Take the captions of a batch."""
-        if are_captions(outputs):
-            self._collect(trainer, outputs)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show where the captions are, and the first few of them."""

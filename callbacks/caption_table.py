@@ -53,9 +53,7 @@ class CaptionTable(L.Callback):
             file.truncate(len(whole_lines(path.read_bytes())))
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open until the end)
 
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: object, *args: Any) -> None:
         """Append the batch."""
         assert self.file is not None and are_captions(outputs), "CaptionTable is for stages that return CaptionRows"
         self.file.writelines(json.dumps(clip, ensure_ascii=False) + "\n" for clip in clips_of(outputs))

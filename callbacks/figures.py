@@ -30,9 +30,7 @@ class ConfusionFigure(L.Callback):
         self.labels = datamodule_of(trainer, SentenceSource).labels
         self.matrix = MulticlassConfusionMatrix(len(self.labels)).to(pl_module.device)
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *args: Any) -> None:
         """Count a batch."""
         if len(outputs["labels"]):
             self.matrix.update(outputs["predicted"], outputs["labels"])
@@ -64,9 +62,7 @@ class GapFigures(L.Callback):
         self.num_clips = num_clips
         self.clips: dict[str, tuple[Tensor, Tensor, str]] = {}  # by id: audio, what was decoded, the first reference
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: object, *args: Any) -> None:
         """Keep the embeddings of all ranks' clips, on rank 0."""
         for rows in gathered(trainer, outputs):
             if isinstance(rows, dict) and "decoded" in rows:

@@ -35,7 +35,7 @@ def last_values(path: Path) -> dict[str, float]:
     Raises:
         InputError: a cell that is not a number.
     """
-    values = {}
+    values: dict[str, float] = {}
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         for line in reader:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -48,6 +49,7 @@ def _training_seed(captions: Path) -> str:
     return str(config.get("seed_everything", "unknown"))
 
 
-def _config(run_folder: Path) -> dict:
+def _config(run_folder: Path) -> dict[str, Any]:
     path = run_folder / "config.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found

@@ -48,14 +48,12 @@ def write_page(
     text += ["\n".join(f"- {note}" for note in notes)] if notes else []
     text += [HEADING, "\n".join(f"- {entry}" for entry in (*measured, *origin(options.command)))]
     write_text(markdown, "\n\n".join(text) + "\n")
-    cells = [
-        {name: text for key, cell in line.items() for name, text in csv_cells(key, cell).items()} for line in lines
-    ]
     columns = {column: None for key in lines[0] for line in lines for column in csv_cells(key, line[key])}
     with atomic_path(values) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
-        writer.writerows(cells)
+        for line in lines:
+            writer.writerow({name: text for key, cell in line.items() for name, text in csv_cells(key, cell).items()})
     if len(grid[0]) > len(grid):  # turned by 90 degrees, so that many columns fit a terminal
         grid = list(map(list, zip(*grid)))
     shown = Table(*(Column(escape(title), overflow="fold") for title in grid[0]))

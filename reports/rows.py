@@ -46,11 +46,12 @@ def read_scores(rows: Mapping[str, Sequence[Path]], key: str, advice: str) -> di
     Raises:
         InputError: a run without it.
     """
-    found = {row: [read_score(path.parent, key) for path in paths] for row, paths in rows.items()}
-    for row, values in found.items():
-        if None in values:
-            folder = rows[row][values.index(None)].parent
-            raise InputError(f"expected metric {TITLES.get(key, key)} in {folder}, found none; {advice}")
+    found: dict[str, list[float]] = {row: [] for row in rows}
+    for row, path in ((row, path) for row, paths in rows.items() for path in paths):
+        value = read_score(path.parent, key)
+        if value is None:
+            raise InputError(f"expected metric {TITLES.get(key, key)} in {path.parent}, found none; {advice}")
+        found[row].append(value)
     return found
 
 

@@ -154,9 +154,11 @@ def make_lines(
         for name, line in lines.items():
             values = metrics[key].scores[parts[name]].tolist()
             line[f"{key}_trainings"] = Spread(tuple(values)) if name in draws else "-"
-    for key in (key for key in COMPARED if key in metrics and against is not None):
+    for key in (key for key in COMPARED if key in metrics and against):
         for name, line in lines.items():
-            line[f"{key}_difference"] = _interval(found[key, name] - found[key, against]) if name != against else "-"
+            line[f"{key}_difference"] = (
+                _interval(found[key, name] - found[key, str(against)]) if name != against else "-"
+            )
     return list(lines.values())
 
 

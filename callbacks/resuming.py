@@ -1,9 +1,11 @@
-"""checkpoints/last.ckpt, from which a killed training run is resumed, and checkpoints that no kill can destroy."""
+"""What makes a killed training run go on as an unbroken one: checkpoints that no kill destroys, and seeds of steps."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
@@ -26,7 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class LastCheckpoint(Checkpoint):
-    """Save the newest state every so many optimizer steps and at the end of every epoch.
+    """Save checkpoints/last.ckpt, the newest state every so many optimizer steps and at the end of every epoch.
 
     It never saves between a training step and the validation after it: when resumed from there, Lightning skips that
     validation, whose loss would be missing from the curve and from the choice of the best weights.
@@ -71,3 +73,18 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the finished epoch."""
         self.save(trainer)
+
+
+class SeedSteps(L.Callback):
+    """Seed torch before every training step from (seed_everything, rank, number of the step).
+
+    A checkpoint holds no state of the random number generators, and with several ranks could hold only that of rank 0:
+    without this callback, dropout differs after resuming. It does nothing with `seed_everything: false`.
+    """
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Seed the generators of the CPU and of the device."""
+        seed = os.environ.get("PL_GLOBAL_SEED")  # set by Lightning's seed_everything
+        if seed is not None:
+            entropy = (int(seed), trainer.global_rank, trainer.fit_loop.total_batch_idx)
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
