@@ -33,30 +33,28 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line `args`, by default that of the process; bad input ends with one line and exit code 2."""
     args = with_config_files(sys.argv[1:] if args is None else args)
     program = "earshot train" if "earshot" in Path(sys.argv[0]).parts[-2:] else "train.py"
-    asked = not args or bool({"-h", "--help"} & set(args))
+    parser, commands = helps(program)
     command = next((arg for arg in args if arg in COMMANDS), None)
-    if asked and command is None:
-        print(overview(program))
-        raise SystemExit(0)
-    options = command_options(program, command or "COMMAND") if asked else None
-    if options is not None and not any(arg.startswith(("--config", "-c", "--model", "--data")) for arg in args):
-        options.print_help()
-        raise SystemExit(0)
+    options = None
+    if not args or {"-h", "--help"} & set(args):
+        options = parser if command is None else commands[command]
+        if command is None or not any(arg.startswith(("--config", "-c", "--model", "--data")) for arg in args):
+            options.print_help()
+            raise SystemExit(0)
     from lightning.pytorch import LightningDataModule, LightningModule
 
     from callbacks.command_line import Parser, SaveConfig, TrainCLI
     from callbacks.run_folder import hand_over
 
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(no_advertisement)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip: For seamless cloud" not in record.getMessage()
+    )
     for message in IGNORED:
         warnings.filterwarnings("ignore", message=message)
-    commands = {
-        name: {
-            "default_config_files": [str(shipped("configs/defaults.yaml"))],
-            "description": text,
-            "usage": usage(f"{program} {name}"),
-        }
-        for name, text in COMMANDS.items()
+    defaults = [str(shipped("configs/defaults.yaml"))]
+    settings = {
+        name: {"default_config_files": defaults, "description": help.description, "usage": help.usage}
+        for name, help in commands.items()
     }
     with one_line_errors(), hand_over():
         TrainCLI(
@@ -68,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> None:
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},  # a resumed run has its folder already
             parser_class=Parser,
-            parser_kwargs={"prog": program, "description": DESCRIPTION, **commands},
+            parser_kwargs={"prog": program, "description": DESCRIPTION, **settings},
             args=["--help" if arg == "--help_all" else arg for arg in args if arg not in ("-h", "--help")],
             options=options,
         )
@@ -87,56 +85,40 @@ def with_config_files(args: Sequence[str]) -> list[str]:
     return found
 
 
-def usage(command: str) -> str:
-    """The form of a command line."""
-    return f"{command} --config CONFIG [--config OVERLAY ...] [--KEY VALUE ...]"
-
-
-def overview(program: str) -> str:
-    """The help on the command as a whole."""
+def helps(program: str) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The help on the whole command, and on each subcommand; both are only shown, Lightning's parser parses."""
+    form = "--config CONFIG [--config OVERLAY ...] [--KEY VALUE ...]"
     configs = resource("configs")
     stages = sorted(path.stem for path in configs.glob("*.yaml") if path.name != "defaults.yaml")
     parser = argparse.ArgumentParser(
         prog=program,
-        usage=usage(f"{program} COMMAND"),
+        usage=f"{program} COMMAND {form}",
         description=DESCRIPTION,
         epilog=f"{program} COMMAND --config CONFIG --help describes the arguments of the classes that CONFIG names. "
         f"The CONFIGs that come with the project are: {', '.join(stages)}. OVERLAYs, such as criterion/mmd, are in "
         f"the folders of {configs}/.",
         add_help=False,
     )
-    commands = parser.add_argument_group("commands")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, text in COMMANDS.items():
-        commands.add_argument(name, help=text, nargs="?")
-    return parser.format_help()
-
-
-def command_options(program: str, command: str) -> argparse.ArgumentParser:
-    """The arguments of a command that do not depend on the configuration; only shown, Lightning's parser parses."""
-    parser = argparse.ArgumentParser(
-        prog=f"{program} {command}",
-        usage=usage(f"{program} {command}"),
-        description=COMMANDS.get(command),
-        epilog=f"Arguments of the Trainer are --trainer.max_epochs, --trainer.devices and others: {program} {command} "
-        "--help_all lists them all. With a --config, --help describes the arguments of the classes that it names.",
-        add_help=False,
-    )
-    for flag, text in (
-        ("--help", "show this help; with a --config, also the arguments of its classes"),
-        ("--help_all", "show every argument, including those of the Trainer"),
-        ("--print_config", "print the whole configuration that results, and run nothing"),
-    ):
-        parser.add_argument(flag, action="store_true", help=text)
-    parser.add_argument("--config", metavar="CONFIG", help="a YAML, or its name in configs/; later ones override")
-    parser.add_argument("--run_name", metavar="NAME", help="names the folders in runs/ and exports/")
-    parser.add_argument("--ckpt_path", metavar="PATH", help="checkpoint to start from: a file, last, or best")
-    parser.add_argument("--seed_everything", metavar="SEED", help="seed of all random numbers (default: 42)")
-    return parser
-
-
-def no_advertisement(record: logging.LogRecord) -> bool:
-    """Whether to show a line of Lightning's log."""
-    return "Tip: For seamless cloud" not in record.getMessage()
+        command = commands.add_parser(
+            name,
+            help=text,
+            usage=f"{program} {name} {form}",
+            description=text,
+            epilog=f"Arguments of the Trainer are --trainer.max_epochs, --trainer.devices and others: {program} {name} "
+            "--help_all lists them all. With a --config, --help describes the arguments of the classes that it names.",
+            add_help=False,
+        )
+        add = command.add_argument
+        add("--help", action="store_true", help="show this help; with a --config, also the arguments of its classes")
+        add("--help_all", action="store_true", help="show every argument, including those of the Trainer")
+        add("--print_config", action="store_true", help="print the whole configuration that results, and run nothing")
+        add("--config", metavar="CONFIG", help="a YAML, or its name in configs/; later ones override")
+        add("--run_name", metavar="NAME", help="names the folders in runs/ and exports/")
+        add("--ckpt_path", metavar="PATH", help="checkpoint to start from: a file, last, or best")
+        add("--seed_everything", metavar="SEED", help="seed of all random numbers (default: 42)")
+    return parser, commands.choices
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from typing import Any, TextIO
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks.caption_evaluation import are_captions, run_folder
-from callbacks.export import NOTES, Export, export_of, surroundings
-from datamodules.clips import CaptionRows
+from callbacks.caption_evaluation import are_captions
+from callbacks.export import NOTES, PROVENANCE, Export
 from datamodules.contracts import CaptioningStage, ExportingStage, PredictSource, datamodule_of, expect
 from earshot.atomic import write_text
-from evaluation.captions_file import FILE_NAME, write_captions
+from earshot.provenance import provenance
+from evaluation.captions_file import FILE_NAME, Clip, clips_of, rows_of, write_captions
 
 
 class CaptionTable(L.Callback):
@@ -36,7 +36,7 @@ class CaptionTable(L.Callback):
         """Before any clip is read, find those that have a caption and have the datamodule leave them out."""
         if stage != "predict":
             return
-        export = export_of(trainer)
+        export = next(callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export))
         self.folder = export.folder
         self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
         self.parts = self.folder / f"parts-{self.made_by}"
@@ -53,13 +53,10 @@ class CaptionTable(L.Callback):
             file.truncate(len(whole_lines(path.read_bytes())))
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open until the end)
 
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: object, *args: Any) -> None:
         """Append the batch."""
         assert self.file is not None and are_captions(outputs), "CaptionTable is for stages that return CaptionRows"
-        lines = zip(outputs["clip_ids"], outputs["captions"], outputs["references"], outputs["labels"])
-        self.file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        self.file.writelines(json.dumps(clip, ensure_ascii=False) + "\n" for clip in clips_of(outputs))
         self.file.flush()
         os.fsync(self.file.fileno())
 
@@ -74,11 +71,9 @@ class CaptionTable(L.Callback):
         if len(found) < clips:  # a limit was set
             rank_zero_info(f"{self.parts}/ has the captions of {len(found)} of {clips} clips; the table waits for all")
             return
-        ids, captions, references, labels = zip(*(found[clip_id] for clip_id in sorted(found)))
-        rows = CaptionRows(clip_ids=[*ids], captions=[*captions], references=[*references], labels=[*labels])
-        write_captions(self.folder / FILE_NAME, rows)
-        note = {"made_by": self.made_by, "run_folder": str(run_folder(trainer)), **surroundings()}
-        write_text(self.folder / "provenance.json", json.dumps(note, indent=2) + "\n")
+        write_captions(self.folder / FILE_NAME, rows_of([found[clip_id] for clip_id in sorted(found)]))
+        origin = {"made_by": self.made_by, "run_folder": trainer.default_root_dir, **provenance()}
+        write_text(self.folder / PROVENANCE, json.dumps(origin, indent=2) + "\n")
         for other in self.folder.glob("parts-*"):
             if other != self.parts:  # of an earlier table
                 shutil.rmtree(other)
@@ -122,11 +117,8 @@ def whole_lines(data: bytes) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def read_parts(folder: Path) -> dict[str, list[Any]]:
-    """The rows that all ranks have written, by clip id, each in the order of `CaptionRows`."""
-    rows = {}
-    for path in sorted(folder.glob("rank-*.jsonl")):
-        for line in whole_lines(path.read_bytes()).splitlines():
-            row = json.loads(line)
-            rows[row[0]] = row
-    return rows
+def read_parts(folder: Path) -> dict[str, Clip]:
+    """The clips that all ranks have captioned, by id."""
+    parts = [whole_lines(path.read_bytes()) for path in sorted(folder.glob("rank-*.jsonl"))]
+    clips = [Clip(*json.loads(line)) for part in parts for line in part.splitlines()]
+    return {clip.clip_id: clip for clip in clips}

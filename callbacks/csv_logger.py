@@ -1,6 +1,7 @@
 """metrics.csv in the run folder; nothing is lost when a run is killed and resumed."""
 
 import csv
+import math
 from pathlib import Path
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -16,31 +17,26 @@ class MetricsFile(ExperimentWriter):
     A run resumed from step 100 after a kill at step 130 repeats 101 to 130: those rows are replaced.
     """
 
-    def _check_log_dir_exists(self) -> None:
+    def _check_log_dir_exists(self) -> None:  # Lightning's deletes the file
         self.resumed = Path(self.metrics_file_path).is_file()
-        if self.resumed:
-            self.metrics_keys = self._rows()[0]
 
-    def _rows(self) -> tuple[list[str], list[dict[str, str]]]:
-        with open(self.metrics_file_path, newline="") as file:
+    def _rewrite_with_new_header(self, fieldnames: list[str], before: float = math.inf) -> None:
+        """Add columns to the file, atomically, and keep the rows of steps below `before`."""
+        path = Path(self.metrics_file_path)
+        with open(path, newline="") as file:
             reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
-
-    def _rewrite(self, fieldnames: list[str], rows: list[dict[str, str]]) -> None:
-        with atomic_path(Path(self.metrics_file_path)) as partial, open(partial, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=fieldnames)
+            self.metrics_keys = sorted({*fieldnames, *(reader.fieldnames or ())})
+            # a row that a kill cut short has no step
+            rows = [row for row in reader if row["step"] and int(row["step"]) < before]
+        with atomic_path(path) as partial, open(partial, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)
-
-    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        self._rewrite(fieldnames, self._rows()[1])
 
     def save(self) -> None:
         """Append the rows logged since the last call."""
         if self.resumed and self.metrics:
-            first = min(row["step"] for row in self.metrics)
-            rows = [row for row in self._rows()[1] if row["step"]]  # one that the kill cut short has none
-            self._rewrite(self.metrics_keys, [row for row in rows if int(row["step"]) < first])
+            self._rewrite_with_new_header([], before=min(row["step"] for row in self.metrics))
             self.resumed = False
         super().save()
 
@@ -53,24 +49,15 @@ class CSVLogger(loggers.CSVLogger):
         flush_logs_every_n_steps: how many steps go to disk together; 1, so that a kill loses none.
     """
 
+    root_dir = log_dir = loggers.CSVLogger.save_dir
+
     def __init__(self, save_dir: str = ".", flush_logs_every_n_steps: int = 1) -> None:
         super().__init__(save_dir, name="", version="", flush_logs_every_n_steps=flush_logs_every_n_steps)
 
     @property
-    def root_dir(self) -> str:
-        """The run folder."""
-        return self.save_dir
-
-    @property
-    def log_dir(self) -> str:
-        """The run folder."""
-        return self.save_dir
-
-    @property
     @rank_zero_experiment
-    def experiment(self) -> MetricsFile:
+    def experiment(self) -> ExperimentWriter:
         """The writer of metrics.csv, on rank 0."""
         if self._experiment is None:
             self._experiment = MetricsFile(self.save_dir)
-        assert isinstance(self._experiment, MetricsFile)
-        return self._experiment
+        return self._experiment  # type: ignore[return-value]

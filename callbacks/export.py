@@ -3,11 +3,6 @@
 import json
 import math
 import os
-import platform
-import shlex
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.contracts import ExportingStage
-from earshot import __version__
 from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
+from earshot.provenance import provenance
 
-PACKAGES = ("torch", "lightning", "transformers")
 CARD, PROVENANCE = NOTES = ("README.md", "provenance.json")  # about the weights in an export
 FORM = "[More Information Needed]"  # in the cards that peft and the hub's mixin write by themselves
 
@@ -72,21 +66,15 @@ class Export(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the folder on rank 0, after the strategy has handed the module back."""
         if isinstance(pl_module, ExportingStage) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            run_folder = trainer.log_dir  # asked on all ranks: it is broadcast
             if trainer.is_global_zero:
-                provenance = {"run_folder": run_folder, **load_best(trainer, pl_module), **surroundings()}
+                origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **provenance()}
                 with atomic_folder(self.folder) as folder:
                     pl_module.export(folder)
-                    (folder / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n")
-                    card = model_card(self.folder.name, type(pl_module), provenance, folder)
+                    (folder / PROVENANCE).write_text(json.dumps(origin, indent=2) + "\n")
+                    card = model_card(self.folder.name, type(pl_module), origin, folder)
                     (folder / CARD).write_text(card, encoding="utf-8")
                 rank_zero_info(f"Exported to {self.folder}/")
             trainer.strategy.barrier("export")
-
-
-def export_of(trainer: L.Trainer) -> Export:
-    """The export of the trainer's run."""
-    return next(callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export))
 
 
 def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
@@ -109,27 +97,7 @@ def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any
     return {"checkpoint": None, "epoch": trainer.current_epoch, "step": trainer.global_step}
 
 
-def surroundings() -> dict[str, Any]:
-    """The command, the commit where there is one, and the versions."""
-    ask = ["git", "--git-dir", str(Path(__file__).parents[1] / ".git"), "rev-parse", "HEAD"]  # none where installed
-    git = subprocess.run(ask, capture_output=True, text=True, check=False)
-    return {
-        "command": shlex.join([*program(Path(sys.argv[0])), *sys.argv[1:]]),
-        "commit": git.stdout.strip() if git.returncode == 0 else None,
-        "earshot": __version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
-    }
-
-
-def program(path: Path) -> list[str]:
-    """How the running program is called: `earshot`, `python train.py` or `python -m earshot`."""
-    if path.name == "__main__.py":
-        return ["python", "-m", path.parent.name]
-    return ["python", path.name] if path.suffix == ".py" else [path.name]
-
-
-def model_card(name: str, stage: type, provenance: dict[str, Any], folder: Path) -> str:
+def model_card(name: str, stage: type, origin: dict[str, Any], folder: Path) -> str:
     """The README.md of an export: the stage, the command, the weights in `folder`, and what they come from.
 
     It begins with the card that the stage wrote into `folder`, if it is more than a library's form to fill in.
@@ -137,17 +105,16 @@ def model_card(name: str, stage: type, provenance: dict[str, Any], folder: Path)
     written = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
     begin = "" if FORM in written or not written else f"{written.rstrip()}\n\n"
     summary = " ".join((stage.__doc__ or "").split("\n\n")[0].split())
-    files = "".join(
-        f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in sorted(folder.glob("*.safetensors"))
-    )
-    known = {key: value for key, value in provenance.items() if value is not None and key != "command"}
+    files = sorted(folder.glob("*.safetensors"))
+    weights = "".join(f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in files)
+    known = {key: value for key, value in origin.items() if value is not None and key != "command"}
     facts = "".join(f"| {key} | {value} |\n" for key, value in known.items())
-    config = Path(provenance["run_folder"] or ".") / "config.yaml"
+    config = Path(origin["run_folder"], "config.yaml")
     settings = yaml.safe_load(config.read_text()) if config.is_file() else {}
     settings = {key: settings[key] for key in ("model", "data") if key in settings}
     return (
         f"{begin}# {name}\n\nWeights of the stage `{stage.__module__}.{stage.__qualname__}` of earshot. {summary}\n\n"
-        f"## Weights\n\n{files}\n## Where they come from\n\n```\n{provenance['command']}\n```\n\n"
+        f"## Weights\n\n{weights}\n## Where they come from\n\n```\n{origin['command']}\n```\n\n"
         f"| | |\n|---|---|\n{facts}\n"
         f"## What they were trained with\n\n```yaml\n{yaml.safe_dump(settings, sort_keys=False)}```\n"
     )

@@ -47,18 +47,20 @@ class ProgressLines(L.Callback):
         loop = f"fit epoch {trainer.current_epoch + 1}{epochs}"
         self.step(trainer, loop, batch_idx + 1, trainer.num_training_batches)
 
-    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        """Step of validation."""
-        if not trainer.sanity_checking:
-            self.step(trainer, "validate", args[2] + 1, sum(trainer.num_val_batches))
+    def _evaluated(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Step of validation, testing or prediction; none of the sanity check before a training run."""
+        loop = trainer.state.stage and trainer.state.stage.value
+        batches = {
+            "validate": trainer.num_val_batches,
+            "test": trainer.num_test_batches,
+            "predict": trainer.num_predict_batches,
+        }
+        if loop is not None and loop in batches:
+            self.step(trainer, loop, batch_idx + 1, sum(batches[loop]))
 
-    def on_test_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        """Step of testing."""
-        self.step(trainer, "test", args[2] + 1, sum(trainer.num_test_batches))
-
-    def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        """Step of prediction."""
-        self.step(trainer, "predict", args[2] + 1, sum(trainer.num_predict_batches))
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _evaluated
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """The last line."""

@@ -113,9 +113,3 @@ class EmbeddedCaptionRows(CaptionRows):
 
     audio: Tensor
     decoded: Tensor
-
-
-class AudibleCaptionRows(CaptionRows):
-    """Captions with the probability that each is audible: metric A of audibility guidance is its mean."""
-
-    audibility: list[float]

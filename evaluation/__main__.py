@@ -18,10 +18,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--fetch", action="store_true", help="fetch the files of METEOR, SPICE and PTB first")
     options = parser.parse_args(args)
     with one_line_errors():
-        if not options.fetch and options.captions is None:
-            raise InputError("expected a captions file, found none; name one, or --fetch")
         if options.fetch:
             fetch()
+        elif options.captions is None:
+            raise InputError("expected a captions file, found none; name one, or --fetch")
         if options.captions is not None:
             score(options.captions, options.vocabulary, options.java)
 
@@ -30,16 +30,14 @@ def fetch() -> None:
     """Fetch the files of the Java metrics that are missing."""
     from evaluation import java_files
 
-    console = Console()
-    console.print("METEOR, SPICE and the PTB tokenizer: looking for their files (about 490 MB the first time)")
+    print("METEOR, SPICE and the PTB tokenizer: looking for their files (about 490 MB the first time)", flush=True)
+    folder = java_files.cache_folder()
     try:
         fetched = java_files.fetch()
     except OSError as error:
-        raise InputError(
-            f"expected to write to {java_files.cache_folder()}, found: {error}; make room or set "
-            "AAC_METRICS_CACHE_PATH to another folder"
-        ) from None
-    console.print(f"{len(fetched)} files fetched, all are in {java_files.cache_folder()}", soft_wrap=True, markup=False)
+        advice = "make room or set AAC_METRICS_CACHE_PATH to another folder"
+        raise InputError(f"expected to write to {folder}, found: {error}; {advice}") from None
+    print(f"{len(fetched)} files fetched, all are in {folder}")
 
 
 def score(path: Path, vocabulary: Path | None, java: bool) -> None:
@@ -51,9 +49,8 @@ def score(path: Path, vocabulary: Path | None, java: bool) -> None:
     words = None if vocabulary is None else read_vocabulary(vocabulary)
     captions = captions_path(path)
     scores = score_rows(read_captions(captions), captions.parent, words, java)
-    console = Console()
-    console.print(scores.table(f"scores of {captions}"))
-    console.print(f"written to {scores.write(captions.parent)}", soft_wrap=True, markup=False)
+    Console().print(scores.table(f"scores of {captions}"))
+    print(f"written to {scores.write(captions.parent)}")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,6 @@ class Estimate:
     def __str__(self) -> str:
         return "-" if np.isnan(self.value) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-    def narrow(self) -> str:
-        """On two lines, so that a narrow column holds it."""
-        return "-" if np.isnan(self.value) else f"{self.value:.3f}\n[{self.low:.2f}, {self.high:.2f}]"
-
 
 def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:
     """How often each resampled corpus contains each clip: (samples, num_clips)."""

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from evaluation import java_metrics
-from evaluation.bleu import bleu_score, bleu_statistics
 from evaluation.cider import CiderD
 from evaluation.java_metrics import NotComputed
 from evaluation.metric import Metric, mean
-from evaluation.rouge import rouge_l
+from evaluation.overlap import bleu_score, bleu_statistics, rouge_l
 from evaluation.tokens import MAX_ORDER, tokenize
 
 
@@ -39,43 +39,36 @@ def measure(
         work_folder: SPICE keeps its parses here while it runs.
         java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out.
     """
-    sentences = [caption for captions in systems for caption in captions]
-    number = len(sentences)
-    sentences += [reference for group in references for reference in group]
-    tokens, tokenizer = tokenize(sentences, java)
-    rest = iter(tokens[number:])
+    tokens, tokenizer = tokenize([*chain(*systems), *chain(*references)], java)
+    rest = iter(tokens)
+    said = [[next(rest) for _ in references] for _ in systems]  # R x N
     gold = [[next(rest) for _ in group] for group in references]  # N lists
-    clips = len(references)
-    said = [tokens[start : start + clips] for start in range(0, number, clips)]  # R x N
     pairs = [(caption, group) for captions in said for caption, group in zip(captions, gold)]
+    shape = len(systems), len(references)  # (R, N)
 
-    bleu = np.array([bleu_statistics(*pair) for pair in pairs]).reshape(len(said), clips, -1)
+    bleu = np.array([bleu_statistics(*pair) for pair in pairs]).reshape(*shape, -1)
     metrics = {f"bleu_{order}": Metric(bleu, partial(bleu_score, order=order)) for order in range(1, MAX_ORDER + 1)}
-    metrics["rouge_l"] = mean(np.array([rouge_l(*pair) for pair in pairs]).reshape(len(said), clips))
+    metrics["rouge_l"] = mean(np.array([rouge_l(*pair) for pair in pairs]).reshape(shape))
     not_computed = {}
-    if clips > 1:
+    if len(references) > 1:
         cider = CiderD(gold)
         metrics["cider_d"] = mean(np.stack([cider.score(captions) for captions in said]))
     else:
         not_computed["cider_d"] = "it needs two clips or more"
-
-    texts = [" ".join(caption) for caption, _ in pairs]
-    groups = [[" ".join(reference) for reference in group] for _, group in pairs]
-
-    def meteor() -> Metric:
-        counts = java_metrics.meteor_statistics(texts, groups)
-        return Metric(counts.reshape(len(said), clips, -1), java_metrics.meteor_score)
-
-    def spice() -> Metric:
-        return mean(java_metrics.spice(texts, groups, work_folder).reshape(len(said), clips))
-
-    for name, compute in {"meteor": meteor, "spice": spice}.items():
+    if java:
+        texts = [" ".join(caption) for caption, _ in pairs]
+        groups = [[" ".join(reference) for reference in group] for _, group in pairs]
         try:
-            if not java:
-                raise NotComputed("Java was left out on request")
-            metrics[name] = compute()
+            counts = java_metrics.meteor_statistics(texts, groups)
+            metrics["meteor"] = Metric(counts.reshape(*shape, -1), java_metrics.meteor_score)
         except NotComputed as reason:
-            not_computed[name] = str(reason)
+            not_computed["meteor"] = str(reason)
+        try:
+            metrics["spice"] = mean(java_metrics.spice(texts, groups, work_folder).reshape(shape))
+        except NotComputed as reason:
+            not_computed["spice"] = str(reason)
+    else:
+        not_computed |= dict.fromkeys(("meteor", "spice"), "Java was left out on request")
     if "spice" in metrics and "cider_d" in metrics:
         metrics["spider"] = mean((metrics["spice"].per_clip + metrics["cider_d"].per_clip) / 2)
     else:

@@ -2,8 +2,9 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from datamodules.clips import CaptionRows
 from earshot.atomic import atomic_path
@@ -13,26 +14,42 @@ COLUMNS = ("clip_id", "caption", "references", "labels", "cider_d")
 FILE_NAME = "captions.csv"
 
 
-def empty_rows() -> CaptionRows:
-    """Rows of no clip."""
-    return CaptionRows(clip_ids=[], captions=[], references=[], labels=[])
+class Clip(NamedTuple):
+    """One line of a captions file."""
+
+    clip_id: str
+    caption: str
+    references: list[str]
+    labels: list[str]
+
+    def cells(self) -> list[str]:
+        """The cells of the line, without the score."""
+        lists = (json.dumps(texts, ensure_ascii=False) for texts in (self.references, self.labels))
+        return [self.clip_id, self.caption, *lists]
 
 
-def csv_lines(rows: CaptionRows, cider_d: Sequence[float] | None = None) -> Iterator[list[str]]:
-    """The cells of each row; the last one is empty where there is no score."""
-    clips = zip(rows["clip_ids"], rows["captions"], rows["references"], rows["labels"], strict=True)
-    for index, (clip_id, caption, references, labels) in enumerate(clips):
-        score = "" if cider_d is None else f"{cider_d[index]:.6f}"
-        lists = (json.dumps(texts, ensure_ascii=False) for texts in (references, labels))
-        yield [clip_id, caption, *lists, score]
+def clips_of(rows: CaptionRows) -> list[Clip]:
+    """The clips of `rows`, one by one."""
+    return list(map(Clip, rows["clip_ids"], rows["captions"], rows["references"], rows["labels"]))
+
+
+def rows_of(clips: Sequence[Clip]) -> CaptionRows:
+    """The clips as columns."""
+    return CaptionRows(
+        clip_ids=[clip.clip_id for clip in clips],
+        captions=[clip.caption for clip in clips],
+        references=[clip.references for clip in clips],
+        labels=[clip.labels for clip in clips],
+    )
 
 
 def write_captions(path: Path, rows: CaptionRows, cider_d: Sequence[float] | None = None) -> None:
-    """Write a captions file atomically."""
+    """Write a captions file atomically; the column cider_d is empty where there are no scores."""
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(csv_lines(rows, cider_d))
+        for index, clip in enumerate(clips_of(rows)):
+            writer.writerow([*clip.cells(), "" if cider_d is None else f"{cider_d[index]:.6f}"])
 
 
 def captions_path(path: Path) -> Path:
@@ -54,21 +71,23 @@ def read_captions(path: Path) -> CaptionRows:
     path = captions_path(path)
     if not path.is_file():
         raise InputError(f"expected a captions file at {path}, found none; run `test` first or check the path")
-    rows = empty_rows()
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if absent := set(COLUMNS[:3]) - set(reader.fieldnames or []):
             raise InputError(f"expected columns {', '.join(COLUMNS[:3])} in {path}, found no {min(absent)}; add it")
-        for line in reader:
-            rows["clip_ids"].append(line["clip_id"])
-            rows["captions"].append(line["caption"] or "")
-            rows["references"].append(_texts(line["references"], f"{path}, line {reader.line_num}, references"))
-            rows["labels"].append(_texts(line.get("labels"), f"{path}, line {reader.line_num}, labels"))
-    if not rows["clip_ids"]:
+        clips = [
+            Clip(
+                line["clip_id"],
+                line["caption"] or "",
+                *(_texts(line.get(key), f"{path}, line {reader.line_num}, {key}") for key in ("references", "labels")),
+            )
+            for line in reader
+        ]
+    if not clips:
         raise InputError(f"expected captions in {path}, found none; run the test that writes it again")
-    if repeated := len(rows["clip_ids"]) - len(set(rows["clip_ids"])):
+    if repeated := len(clips) - len({clip.clip_id for clip in clips}):
         raise InputError(f"expected every clip once in {path}, found {repeated} rows that repeat a clip; remove them")
-    return rows
+    return rows_of(clips)
 
 
 def _texts(cell: str | None, where: str) -> list[str]:

@@ -2,18 +2,19 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from datamodules.clips import CaptionRows
 from earshot.atomic import write_text
 from earshot.errors import InputError
 from evaluation.caption_metrics import measure
+from evaluation.captions_file import clips_of
 from evaluation.word_scores import Vocabulary, word_metrics
 
 FILE_NAME = "scores.json"
@@ -58,33 +59,33 @@ class Scores:
     cider_d: np.ndarray
 
     def write(self, folder: Path) -> Path:
-        """Write scores.json into the folder (`write_scores`)."""
+        """Add the scores to scores.json in a run folder, atomically; what the stage logged there stays."""
+        path = folder / FILE_NAME
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
         found = {"num_clips": self.num_clips, "tokenizer": self.tokenizer, **self.values, "not_computed": reasons}
-        return write_scores(folder, found)
+        write_text(path, json.dumps(known | found, indent=2) + "\n")
+        return path
 
     def table(self, title: str) -> Table:
         """The table for the terminal, one line per metric."""
-        table = Table(title=title, caption=f"tokens by {TOKENIZERS[self.tokenizer]}", title_justify="left")
-        table.add_column("metric")
-        table.add_column(f"{self.num_clips} clips", justify="right")
+        caption = f"tokens by {TOKENIZERS[self.tokenizer]}"
+        number = Column(f"{self.num_clips} clips", justify="right")
+        table = Table("metric", number, title=title, caption=caption, title_justify="left")
         for name, value in self.values.items():
-            table.add_row(
-                TITLES.get(name, name),
-                f"{value:.3f}" if value is not None else escape(f"not computed: {self.not_computed[name]}"),
-            )
+            shown = f"not computed: {self.not_computed[name]}" if value is None else f"{value:.3f}"
+            table.add_row(TITLES.get(name, name), escape(shown))
         return table
 
 
-def captions_table(rows: CaptionRows, number: int, cider_d: np.ndarray | None = None) -> Table:
+def captions_table(rows: CaptionRows, number: int, cider_d: Sequence[float] | None = None) -> Table:
     """The first captions as a table for the terminal."""
-    table = Table(title=f"the first {min(number, len(rows['captions']))} captions", title_justify="left")
-    for column in ("clip", "caption", "a reference", "CIDEr-D"):
-        table.add_column(column, justify="right" if column == "CIDEr-D" else "left", overflow="fold")
-    clips = zip(rows["clip_ids"][:number], rows["captions"], rows["references"])
-    for index, (clip_id, caption, references) in enumerate(clips):
+    columns = [Column(name, overflow="fold") for name in ("clip", "caption", "a reference")]
+    title = f"the first {min(number, len(rows['captions']))} captions"
+    table = Table(*columns, Column("CIDEr-D", justify="right"), title=title, title_justify="left")
+    for index, clip in enumerate(clips_of(rows)[:number]):
         score = "" if cider_d is None else f"{cider_d[index]:.2f}"
-        table.add_row(*map(escape, (clip_id, caption, references[0] if references else "", score)))
+        table.add_row(*map(escape, (clip.clip_id, clip.caption, (clip.references or [""])[0], score)))
     return table
 
 
@@ -118,24 +119,13 @@ def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | No
     if vocabulary is not None:
         metrics |= word_metrics([rows["captions"]], rows["labels"], vocabulary)
     values: dict[str, float | None] = {}
-    for name in TITLES:
-        if name in metrics:
-            value = float(metrics[name].scores[0])
-            values[name] = None if math.isnan(value) else value
-            if math.isnan(value):
-                reasons[name] = "the vocabulary has none of the clips' labels, or no caption names an event"
-        elif name in reasons:
-            values[name] = None
+    for name in (name for name in TITLES if name in metrics or name in reasons):
+        value = float(metrics[name].scores[0]) if name in metrics else math.nan
+        values[name] = None if math.isnan(value) else value
+        if math.isnan(value):
+            reasons.setdefault(name, "the vocabulary has none of the clips' labels, or no caption names an event")
     cider_d = metrics["cider_d"].per_clip[0] if "cider_d" in metrics else np.zeros(len(rows["clip_ids"]))
     return Scores(len(rows["clip_ids"]), measured.tokenizer, values, reasons, cider_d)
-
-
-def write_scores(folder: Path, scores: Mapping[str, object]) -> Path:
-    """Add scores to scores.json of a run folder, atomically; scores of other names stay."""
-    path = folder / FILE_NAME
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_text(path, json.dumps({**known, **scores}, indent=2) + "\n")
-    return path
 
 
 def read_score(folder: Path, name: str) -> float | None:

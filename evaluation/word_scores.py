@@ -1,7 +1,8 @@
 """Scores by words: the sounding events that captions name, by noun or by verb, and words for what is only seen."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +60,10 @@ def _phrases(found: object) -> tuple[str, ...]:
     return tuple(" ".join(words(phrase)) for phrase in found if words(phrase))
 
 
-def named(caption: str, phrases: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """The keys of which the caption contains a word or phrase."""
+def named(caption: str, phrases: Iterable[str]) -> set[str]:
+    """The words and phrases that the caption contains."""
     text = f" {' '.join(words(caption))} "
-    return {key for key, options in phrases.items() if any(f" {option} " in text for option in options)}
+    return {phrase for phrase in phrases if f" {phrase} " in text}
 
 
 def word_metrics(
@@ -80,22 +81,18 @@ def word_metrics(
         systems: R lists of N captions.
         labels: N lists of event names.
     """
-    by_either = {name: vocabulary.nouns[name] + vocabulary.verbs[name] for name in vocabulary.nouns}
-    by_word: dict[str, set[str]] = {}
-    for name, options in by_either.items():
-        for option in options:
-            by_word.setdefault(option, set()).add(name)
-    single = {word: (word,) for word in by_word}
-    visual = {word: (word,) for word in vocabulary.visual_words}
+    events: dict[str, set[str]] = defaultdict(set)  # by word
+    for name, nouns in vocabulary.nouns.items():
+        for word in nouns + vocabulary.verbs[name]:
+            events[word].add(name)
     counts = np.zeros((len(systems), len(labels), 6))
     for system, captions in enumerate(systems):
         for clip, (caption, clip_labels) in enumerate(zip(captions, labels)):
-            present = set(clip_labels) & set(by_either)
-            said: set[str] = set()
-            for word in named(caption, single):
-                said |= (by_word[word] & present) or by_word[word]
-            verbs = named(caption, {name: vocabulary.verbs[name] for name in present})
-            seen = bool(named(caption, visual))
+            present = vocabulary.nouns.keys() & set(clip_labels)
+            found = named(caption, events)
+            said = set().union(*((events[word] & present) or events[word] for word in found))
+            verbs = [name for name in present if not found.isdisjoint(vocabulary.verbs[name])]
+            seen = bool(named(caption, vocabulary.visual_words))
             counts[system, clip] = len(said & present), len(said), len(present), len(verbs), seen, 1
     right, all_said, all_present, verbs_said, with_visual, ones = np.moveaxis(counts, -1, 0)
     return {

@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
-from reports.guesses import Guesses
+import numpy as np
+
+from earshot.errors import InputError
+from reports.guesses import Guess, constant_captions, shuffled_captions
 from reports.logged_values import logged_values, read_titles
-from reports.measurement import add_measurement, measure_rows
 from reports.page import add_page, write_page
-from reports.rows import add_rows, parse_rows, read_runs, require_rows
-from reports.table import Spread, titles
+from reports.rows import add_rows, parse_rows, read_runs
+from reports.table import Spread, add_measurement, measure_rows, titles
 
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
 
@@ -43,20 +45,26 @@ def run(options: argparse.Namespace) -> None:
     """Read, measure all rows at once, and write."""
     logged_titles = read_titles(options.logged)
     paths = parse_rows(options.runs)
-    require_rows(paths, options.against, options.of, options.shuffle)
+    for name in (options.against, options.of, options.shuffle):
+        if name is not None and name not in paths:
+            raise InputError(f"expected one of the rows {', '.join(paths)}, found {name!r}; correct the name")
     runs = read_runs(paths)
     logged = logged_values(paths, list(logged_titles))
-    guesses = Guesses(next(iter(runs.values()))[0], options.shuffles, options.seed)
+    rng = np.random.default_rng(options.seed)
+    guesses: dict[str, Guess] = {}
     if options.constant_from is not None:
-        guesses.add_constant(options.constant_from, options.java)
+        clip_ids = next(iter(runs.values()))[0]["clip_ids"]
+        guesses |= constant_captions(options.constant_from, clip_ids, options.shuffles, rng, options.java)
     if options.shuffle is not None:
-        guesses.add_shuffled(options.shuffle, runs[options.shuffle])
-    found = measure_rows(options, COLUMNS, paths, runs, guesses.systems, options.against, options.of)
-    notes = guesses.notes
+        name = f"{options.shuffle}, shuffled"
+        guesses[name] = shuffled_captions(runs[options.shuffle], options.shuffles, rng)
+    without_model = {name: guess.systems for name, guess in guesses.items()}
+    found = measure_rows(options, COLUMNS, paths, runs, without_model, options.against, options.of)
+    notes = [f"{name}: {guess.note}" for name, guess in guesses.items()]
     for key, title in logged_titles.items():
         notes.append(f"{title}: the last {key} that the newest fit or validate beside the test logged")
         for line in found.lines:
             values = logged.get(str(line["row"]), {}).get(key)
             line[key] = Spread(tuple(values)) if values else "-"
     headings = titles(options.against, options.of) | logged_titles
-    write_page(options, found.lines, headings, notes, found.measured, turned=True)
+    write_page(options, found.lines, headings, notes, found.measured)

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
         lines.append({"a reference": references[clip], **{name: group[0][clip] for name, group in captions.items()}})
     notes = []
     if options.vocabulary is not None:
-        visual = {word: (word,) for word in read_vocabulary(options.vocabulary).visual_words}
+        visual = read_vocabulary(options.vocabulary).visual_words
         for name, group in captions.items():
             seen = [bool(named(each[clip], visual)) for each in group for clip in shared]
             notes.append(f"{name}: {np.mean(seen):.3f} of {len(seen)} captions have a word for what is only seen")

@@ -29,25 +29,24 @@ def newest_log(captions: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def read_metrics(path: Path) -> dict[str, list[float]]:
-    """What a run logged, by key, in the order of the file; keys without a value are left out.
+def last_values(path: Path) -> dict[str, float]:
+    """The last value of each key that a run logged; keys without a value are left out.
 
     Raises:
         InputError: a cell that is not a number.
     """
-    values: dict[str, list[float]] = {}
+    values: dict[str, float] = {}
     with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, restkey="", restval="")
+        reader = csv.DictReader(file)
         for line in reader:
             for key, cell in line.items():
-                if key and cell:
-                    try:
-                        values.setdefault(key, []).append(float(cell))
-                    except ValueError:
-                        raise InputError(
-                            f"expected a number in {path}, line {reader.line_num}, {key}, found {cell[:60]!r}; "
-                            "correct the file"
-                        ) from None
+                try:
+                    values |= {key: float(cell)} if cell else {}
+                except (TypeError, ValueError):
+                    raise InputError(
+                        f"expected a number in {path}, line {reader.line_num}, {key}, found {str(cell)[:60]!r}; "
+                        "correct the file"
+                    ) from None
     return values
 
 
@@ -63,18 +62,17 @@ def logged_values(rows: Mapping[str, Sequence[Path]], keys: Sequence[str]) -> di
         InputError: a key that no row has.
     """
     logs = {name: [newest_log(path) for path in paths] for name, paths in rows.items()}
-    metrics = {path: read_metrics(path) for paths in logs.values() for path in paths if path is not None}
+    logged = {path: last_values(path) for paths in logs.values() for path in paths if path is not None}
     values: dict[str, dict[str, list[float]]] = {}
     for name, paths in logs.items():
-        own = [metrics[path] for path in dict.fromkeys(paths) if path is not None]
-        for key in keys:
-            found = [logged[key][-1] for logged in own if key in logged]
-            values.setdefault(name, {})[key] = found if len(found) == len(paths) else []
+        own = [logged[path] for path in dict.fromkeys(paths) if path is not None]
+        found = {key: [run[key] for run in own if key in run] for key in keys}
+        values[name] = {key: each if len(each) == len(paths) else [] for key, each in found.items()}
     for key in keys:
         if not any(row[key] for row in values.values()):
-            known = ", ".join(sorted({key for logged in metrics.values() for key in logged})) or "nothing"
+            known = ", ".join(sorted(set().union(*logged.values()))) or "nothing"
             raise InputError(
                 f"expected {key} in the runs of a row, found no row whose training runs each have a fit or validate "
-                f"that logged it; name another: the runs beside the tests ({len(metrics)}) logged {known}"
+                f"that logged it; name another: the runs beside the tests ({len(logged)}) logged {known}"
             )
     return values

@@ -1,26 +1,25 @@
 """How a report was measured: command, seeds, versions and date, as its last section says."""
 
 import json
-import platform
-import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from earshot.provenance import provenance
+
 HEADING = "## How this was measured"
-PACKAGES = ("torch", "transformers", "lightning", "earshot")
 SEEDS = "seeds (of the fit whose export was tested, else of the test)"
 
 
 def origin(command: Sequence[str]) -> list[str]:
     """The command, the versions and the date."""
+    found = provenance(command)
     return [
-        f"command: `{shlex.join(command)}`",
-        f"versions: {', '.join([f'Python {platform.python_version()}', *map(_version, PACKAGES), *_commit()])}",
+        f"command: `{found.pop('command')}`",
+        f"versions: {', '.join(f'{name} {value}' for name, value in found.items())}",
         f"date: {date.today().isoformat()}",
     ]
 
@@ -35,48 +34,22 @@ def seeds(rows: Mapping[str, Sequence[Path]]) -> str:
 
 def section_of(path: Path) -> list[str]:
     """The entries of the last section of another report; none where there is no such report."""
-    if not path.is_file():
-        return []
-    section = path.read_text(encoding="utf-8").partition(HEADING)[2]
+    section = path.read_text(encoding="utf-8").partition(HEADING)[2] if path.is_file() else ""
     return [line.removeprefix("- ") for line in section.splitlines() if line]
 
 
 def _training_seed(captions: Path) -> str:
     """Of the run that trained what wrote the captions: where an export was tested, the run that wrote the export."""
     config = _config(captions.parent)
-    export = config.get("export")
-    if isinstance(export, dict) and export.get("load"):
-        source = export.get("source") or f"{export.get('root')}/{config.get('run_name')}"
-        provenance = Path(source) / "provenance.json"
-        if provenance.is_file():
-            config = _config(Path(json.loads(provenance.read_text(encoding="utf-8")).get("run_folder") or ""))
+    export = config.get("export") or {}
+    if export.get("load"):
+        written = Path(export["source"] or f"{export['root']}/{config['run_name']}", "provenance.json")
+        if written.is_file():
+            config = _config(Path(json.loads(written.read_text(encoding="utf-8"))["run_folder"]))
     return str(config.get("seed_everything", "unknown"))
 
 
-def _config(run_folder: Path) -> dict[str, object]:
+def _config(run_folder: Path) -> dict[str, Any]:
     path = run_folder / "config.yaml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return found if isinstance(found, dict) else {}
-
-
-def _version(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return f"{package} not installed"
-
-
-def _commit() -> list[str]:
-    """The commit of the project's checkout, where there is one."""
-    project = Path(__file__).parents[1]
-    if not (project / ".git").exists():
-        return []
-    git = ["git", "-C", str(project)]
-    try:
-        head, changes = (
-            subprocess.run([*git, *what], capture_output=True, text=True, check=True).stdout.strip()
-            for what in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    return [f"commit {head}{' with uncommitted changes' if changes else ''}"]
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found

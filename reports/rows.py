@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
-from evaluation.captions_file import captions_path, read_captions
+from evaluation.captions_file import captions_path, clips_of, read_captions, rows_of
 from evaluation.scores import TITLES, read_score, require_references
 
 METAVAR = "ROW=RUN[,RUN...]"
@@ -40,27 +40,18 @@ def parse_rows(arguments: Sequence[str]) -> dict[str, list[Path]]:
     return rows
 
 
-def require_rows(rows: Mapping[str, object], *names: str | None) -> None:
-    """Raise an InputError where an option names a row that is not there."""
-    for name in names:
-        if name is not None and name not in rows:
-            raise InputError(f"expected one of the rows {', '.join(rows)}, found {name!r}; correct the name")
-
-
 def read_scores(rows: Mapping[str, Sequence[Path]], key: str, advice: str) -> dict[str, list[float]]:
     """For each row a score of its runs, out of their scores.json.
 
     Raises:
         InputError: a run without it.
     """
-    found: dict[str, list[float]] = {}
-    for row, paths in rows.items():
-        found[row] = []
-        for path in paths:
-            value = read_score(path.parent, key)
-            if value is None:
-                raise InputError(f"expected metric {TITLES.get(key, key)} in {path.parent}, found none; {advice}")
-            found[row].append(value)
+    found: dict[str, list[float]] = {row: [] for row in rows}
+    for row, path in ((row, path) for row, paths in rows.items() for path in paths):
+        value = read_score(path.parent, key)
+        if value is None:
+            raise InputError(f"expected metric {TITLES.get(key, key)} in {path.parent}, found none; {advice}")
+        found[row].append(value)
     return found
 
 
@@ -70,37 +61,28 @@ def read_runs(rows: Mapping[str, Sequence[Path]]) -> dict[str, list[CaptionRows]
     Raises:
         InputError: runs of different clips or references, or without references.
     """
-    runs: dict[str, list[CaptionRows]] = {}
-    first: CaptionRows | None = None
-    first_name = ""
-    for row, paths in rows.items():
-        runs[row] = []
-        for path in paths:
-            name = row if len(paths) == 1 else f"{row}: {path}"
-            found = read_captions(path)
-            require_references(found)
-            found = _in_order(found, first["clip_ids"] if first else sorted(found["clip_ids"]), name, first_name)
-            if first is None:
-                first, first_name = found, name
-            if found["references"] != first["references"]:
-                raise InputError(
-                    f"expected the same references in {first_name!r} and {name!r}, found others; test both again"
-                )
-            runs[row].append(found)
+    runs: dict[str, list[CaptionRows]] = {row: [] for row in rows}
+    first, first_name = None, ""
+    for row, path in ((row, path) for row, paths in rows.items() for path in paths):
+        name = row if len(rows[row]) == 1 else f"{row}: {path}"
+        found = read_captions(path)
+        require_references(found)
+        found = _in_order(found, first["clip_ids"] if first else sorted(found["clip_ids"]), name, first_name)
+        if first is None:
+            first, first_name = found, name
+        if found["references"] != first["references"]:
+            raise InputError(
+                f"expected the same references in {first_name!r} and {name!r}, found others; test both again"
+            )
+        runs[row].append(found)
     return runs
 
 
 def _in_order(rows: CaptionRows, clip_ids: Sequence[str], row: str, first: str) -> CaptionRows:
-    if different := set(rows["clip_ids"]) ^ set(clip_ids):
+    clips = {clip.clip_id: clip for clip in clips_of(rows)}
+    if different := clips.keys() ^ set(clip_ids):
         raise InputError(
             f"expected the same clips in every run, found {len(different)} that only one of {first!r} and "
             f"{row!r} has; test both on the same split"
         )
-    place = {clip_id: index for index, clip_id in enumerate(rows["clip_ids"])}
-    order = [place[clip_id] for clip_id in clip_ids]
-    return CaptionRows(
-        clip_ids=[rows["clip_ids"][index] for index in order],
-        captions=[rows["captions"][index] for index in order],
-        references=[rows["references"][index] for index in order],
-        labels=[rows["labels"][index] for index in order],
-    )
+    return rows_of([clips[clip_id] for clip_id in clip_ids])

@@ -11,11 +11,10 @@ from earshot.errors import InputError
 from evaluation.bootstrap import Estimate, estimate
 from evaluation.metric import Metric
 from evaluation.scores import TITLES
-from reports.measurement import add_measurement, measure_rows
 from reports.page import add_page, write_page
-from reports.published import published
+from reports.paper import published
 from reports.rows import METAVAR, add_rows, parse_rows, read_runs, read_scores
-from reports.table import Cell, Spread, titles
+from reports.table import Cell, Spread, add_measurement, measure_rows, titles
 
 COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # those of Table 2
 TO_GET_A = "run test with a --model.classifier"
@@ -53,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     ]
     figure = options.output.with_suffix(".png")
     draw(values, swept, [line["cider_d"] for line in found.lines[: len(values)]], figure)
-    write_page(options, found.lines, titles(baseline) | {"row": "lambda_2"}, notes, found.measured, turned=True)
+    write_page(options, found.lines, titles(baseline) | {"row": "lambda_2"}, notes, found.measured)
 
 
 def the_papers(values: Sequence[float]) -> list[str]:

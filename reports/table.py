@@ -1,15 +1,23 @@
 """The table of several systems on the same clips: scores with bootstrap intervals, differences and shares."""
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.bootstrap import Estimate, estimate
+from datamodules.clips import CaptionRows
+from evaluation.bootstrap import Estimate, bootstrap_weights, estimate, training_draws
+from evaluation.caption_metrics import measure
 from evaluation.metric import Metric
-from evaluation.scores import TITLES
+from evaluation.scores import TITLES, TOKENIZERS
+from evaluation.word_scores import read_vocabulary, word_metrics
+from reports.origin import seeds
 
 COMPARED = ("cider_d", "verb_recall")
+WORD_COLUMNS = ("precision", "recall", "verb_recall", "visual_share")
 
 
 @dataclass(frozen=True)
@@ -18,24 +26,88 @@ class Spread:
 
     values: tuple[float, ...]
 
-    def _shown(self) -> tuple[str, str]:
+    def __str__(self) -> str:
         mean, *ends = (
             f"{number:.3f}" if number == 0 or abs(number) >= 0.01 else f"{number:.2g}"
             for number in (float(np.mean(self.values)), min(self.values), max(self.values))
         )
-        return mean, " to ".join(ends) if len(self.values) > 1 else ""
-
-    def __str__(self) -> str:
-        mean, ends = self._shown()
-        return f"{mean} ({ends})" if ends else mean
-
-    def narrow(self) -> str:
-        """On two lines, so that a narrow column holds it."""
-        return "\n".join(filter(None, self._shown()))
+        return f"{mean} ({' to '.join(ends)})" if len(self.values) > 1 else mean
 
 
 Cell = Estimate | Spread | str
 Line = dict[str, Cell]
+
+
+class Measured(NamedTuple):
+    """The table of the rows, what its numbers come from, and how they were measured."""
+
+    lines: list[Line]
+    metrics: dict[str, Metric]  # by column, with statistics (R, N, S) of the R systems of all rows
+    weights: np.ndarray  # (B, N), the bootstrap samples
+    measured: list[str]  # entries of the section on how the report was measured
+
+
+def add_measurement(parser: argparse.ArgumentParser) -> None:
+    """The options of a measurement."""
+    add = parser.add_argument
+    add("--vocabulary", type=Path, help="JSON file of event words and visual words; adds word scores")
+    add("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of the bootstrap and of other random draws (%(default)s)")
+    add("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")
+
+
+def measure_rows(
+    options: argparse.Namespace,
+    columns: Sequence[str],
+    paths: Mapping[str, Sequence[Path]],
+    runs: Mapping[str, Sequence[CaptionRows]],
+    without_model: Mapping[str, list[list[str]]],
+    against: str | None = None,
+    of: str | None = None,
+) -> Measured:
+    """Measure all rows at once.
+
+    Args:
+        options: of `add_measurement`, and the output.
+        columns: scores to show, in order.
+        paths: for each row its captions files.
+        runs: for each row what these hold.
+        without_model: rows that no model captioned; each has the captions of one draw or several.
+        against: the row that differences are taken from.
+        of: the row whose SPIDEr every other is a share of.
+    """
+    vocabulary = None if options.vocabulary is None else read_vocabulary(options.vocabulary)
+    rows = next(iter(runs.values()))[0]
+    systems = {name: [run["captions"] for run in group] for name, group in runs.items()} | dict(without_model)
+    flat = [captions for group in systems.values() for captions in group]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    found = measure(flat, rows["references"], options.output.parent, options.java)
+    metrics = {key: found.metrics[key] for key in columns if key in found.metrics}
+    if vocabulary is not None:
+        words = word_metrics(flat, rows["labels"], vocabulary)
+        metrics |= {key: words[key] for key in WORD_COLUMNS}
+    number = len(rows["clip_ids"])
+    weights = bootstrap_weights(number, options.samples, options.seed)
+    rng = np.random.default_rng([options.seed, 1])  # a stream of its own, so that it does not change the clips drawn
+    draws = {name: training_draws(len(group), options.samples, rng) for name, group in runs.items()}
+    lines = make_lines({name: len(group) for name, group in systems.items()}, draws, metrics, weights, against, of)
+    several = any(len(group) > 1 for group in runs.values())
+    over = "clips and, in rows of several training runs, over these too" if several else "clips, not over training runs"
+    notes = [
+        f"clips: N = {number}",
+        seeds(paths),
+        f"brackets: 95% percentile bootstrap intervals over {over}; {options.samples} samples, seed {options.seed}; "
+        "resampled corpora keep the document frequencies of all clips in CIDEr-D and SPIDEr",
+        f"tokens by {TOKENIZERS[found.tokenizer]}",
+    ]
+    if several:
+        notes.insert(
+            3,
+            "a row of several training runs shows their mean, and in parentheses the lowest and the highest of them; "
+            "resampling K runs shows (K-1)/K of the variance between them, so with few the intervals are too narrow",
+        )
+    notes += [f"{TITLES[key]} not computed: {reason}" for key, reason in found.not_computed.items() if key in columns]
+    return Measured(lines, metrics, weights, notes)
 
 
 def make_lines(
@@ -61,39 +133,38 @@ def make_lines(
     """
     ends = np.cumsum(list(systems.values()))
     parts = {name: slice(end - number, end) for (name, number), end in zip(systems.items(), ends, strict=True)}
-    values = {key: metric.scores for key, metric in metrics.items()}  # (R,)
-    samples = {key: metric.resampled(weights) for key, metric in metrics.items()}  # (B, R)
-
-    def value(key: str, name: str) -> float:
-        return float(values[key][parts[name]].mean())
-
-    def resampled(key: str, name: str) -> np.ndarray:
-        found = samples[key][:, parts[name]]  # (B, K)
-        drawn = np.take_along_axis(found, draws[name], 1) if name in draws else found
-        return np.asarray(drawn.mean(1))  # (B,)
-
-    compared = [key for key in COMPARED if key in metrics]
     several = any(draw.shape[1] > 1 for draw in draws.values())
-    lines: list[Line] = []
-    for name, part in parts.items():
-        trainings = str(systems[name]) if name in draws else "-"
-        line: Line = {"row": name, "N": str(weights.shape[1]), "trainings": trainings}
-        for key in metrics:
-            line[key] = estimate(value(key, name), resampled(key, name))
-        if of is not None and "spider" in metrics and value("spider", of) > 0:
-            whole = resampled("spider", of)
-            share = np.divide(resampled("spider", name), whole, out=np.full_like(whole, np.nan), where=whole > 0)
-            line["spider_share"] = estimate(value("spider", name) / value("spider", of), share) if name != of else "-"
-        if several:
-            for key in compared:
-                line[f"{key}_trainings"] = Spread(tuple(values[key][part].tolist())) if name in draws else "-"
-        if against is not None:
-            for key in compared:
-                gap = value(key, name) - value(key, against)
-                paired = resampled(key, name) - resampled(key, against)
-                line[f"{key}_difference"] = estimate(gap, paired) if name != against else "-"
-        lines.append(line)
-    return lines
+    lines: dict[str, Line] = {
+        name: {"row": name, "N": str(weights.shape[1]), "trainings": str(number) if name in draws else "-"}
+        for name, number in systems.items()
+    }
+    found: dict[tuple[str, str], np.ndarray] = {}  # by metric and row, (1 + B,): the score, then those of the samples
+    for key, metric in metrics.items():
+        scores, samples = metric.scores, metric.resampled(weights)  # (R,), (B, R)
+        for name, part in parts.items():
+            drawn = np.take_along_axis(samples[:, part], draws[name], 1) if name in draws else samples[:, part]
+            found[key, name] = np.concatenate([[scores[part].mean()], drawn.mean(1)])
+            lines[name][key] = _interval(found[key, name])
+    if of is not None and "spider" in metrics and found["spider", of][0] > 0:
+        whole = found["spider", of]
+        for name, line in lines.items():
+            share = np.divide(found["spider", name], whole, out=np.full_like(whole, np.nan), where=whole > 0)
+            line["spider_share"] = _interval(share) if name != of else "-"
+    for key in (key for key in COMPARED if key in metrics and several):
+        for name, line in lines.items():
+            values = metrics[key].scores[parts[name]].tolist()
+            line[f"{key}_trainings"] = Spread(tuple(values)) if name in draws else "-"
+    for key in (key for key in COMPARED if key in metrics and against):
+        for name, line in lines.items():
+            line[f"{key}_difference"] = (
+                _interval(found[key, name] - found[key, str(against)]) if name != against else "-"
+            )
+    return list(lines.values())
+
+
+def _interval(scores: np.ndarray) -> Estimate:
+    """A score and those of the bootstrap samples, (1 + B,), as a cell."""
+    return estimate(float(scores[0]), scores[1:])
 
 
 def titles(against: str | None, of: str | None = None) -> dict[str, str]:

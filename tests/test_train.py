@@ -24,7 +24,7 @@ CONFIG = {
         "enable_model_summary": False,
         "callbacks+": [
             {
-                "class_path": "callbacks.last_checkpoint.LastCheckpoint",
+                "class_path": "callbacks.resuming.LastCheckpoint",
                 "init_args": {"every_n_train_steps": 2},
             }
         ],
@@ -162,8 +162,8 @@ def test_print_config_and_help(capsys: pytest.CaptureFixture) -> None:
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["run_name"] == "toy"
     classes = [callback["class_path"] for callback in printed["trainer"]["callbacks"]]
-    assert classes[-1] == "callbacks.last_checkpoint.LastCheckpoint", "callbacks+: appends"
-    assert "callbacks.seed_steps.SeedSteps" in classes
+    assert classes[-1] == "callbacks.resuming.LastCheckpoint", "callbacks+: appends"
+    assert "callbacks.resuming.SeedSteps" in classes
 
     with pytest.raises(SystemExit) as stopped:
         main(["fit", "--help"])

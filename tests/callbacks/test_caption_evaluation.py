@@ -65,6 +65,7 @@ def trainer(folder: Path, callback: CaptionEvaluation, **options: Any) -> L.Trai
     return L.Trainer(
         accelerator="cpu",
         logger=CSVLogger(folder, name="", version=""),
+        default_root_dir=folder,
         callbacks=[callback],
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -36,7 +36,9 @@ def trainer(export: Export, *callbacks: L.Callback, **options: object) -> L.Trai
         "accelerator": "cpu",
         "max_epochs": 3,
     }
-    return L.Trainer(callbacks=[export, *callbacks], logger=CSVLogger("runs/toy/fit-1"), **(quiet | options))
+    folder = "runs/toy/fit-1"
+    logger = CSVLogger(folder)
+    return L.Trainer(callbacks=[export, *callbacks], logger=logger, default_root_dir=folder, **(quiet | options))
 
 
 def fit(stage: L.LightningModule, *callbacks: L.Callback, **options: object) -> None:

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from datamodules.clips import CaptionRows
-from evaluation.bleu import bleu_score, bleu_statistics
 from evaluation.caption_metrics import measure
 from evaluation.cider import CiderD
 from evaluation.java_metrics import meteor_score
-from evaluation.rouge import rouge_l
+from evaluation.overlap import bleu_score, bleu_statistics, rouge_l
 from evaluation.tokens import tokenize, words
 
 RandomCorpus = Callable[[int, int], tuple[list[str], list[list[str]]]]

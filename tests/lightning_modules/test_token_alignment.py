@@ -92,7 +92,7 @@ def test_killed_in_mid_epoch_the_loss_curve_goes_on_exactly(in_tmp_path: Path, w
         "--trainer.num_sanity_val_steps", "0",
     )  # fmt: skip
     every_step = {
-        "class_path": "callbacks.last_checkpoint.LastCheckpoint",
+        "class_path": "callbacks.resuming.LastCheckpoint",
         "init_args": {"every_n_train_steps": 4},
     }
     slow = {"class_path": "slow_callback.Slow"}

@@ -10,7 +10,7 @@ from datamodules.clips import CaptionRows
 from evaluation.captions_file import write_captions
 from evaluation.word_scores import read_vocabulary
 from reports.__main__ import main
-from reports.published import FILE, published
+from reports.paper import PUBLISHED, published
 
 
 def report(path: Path, values: dict[str, tuple[float, float]]) -> None:
@@ -59,7 +59,7 @@ def test_the_papers_table_is_as_published() -> None:
 
 
 def test_every_published_number_is_a_fraction_and_stands_once() -> None:
-    with open(FILE, newline="") as file:
+    with open(PUBLISHED, newline="") as file:
         lines = list(csv.DictReader(file))
     assert {line["paper"] for line in lines} == {"dali", "wsac", "audibility_guidance"}
     assert len({tuple(list(line.values())[:-1]) for line in lines}) == len(lines)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.atomic_checkpoint import AtomicCheckpointIO
+from callbacks.resuming import AtomicCheckpointIO
 
 
 def test_a_kill_in_mid_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.gap_figures import draw, measure_gap
+from callbacks.figures import draw, measure_gap
 
 
 def test_numbers_by_hand() -> None:
@@ -20,6 +20,6 @@ def test_numbers_by_hand() -> None:
 
 
 def test_picture(tmp_path: Path) -> None:
-    pair = (torch.randn(12, 8).numpy(), torch.randn(12, 8).numpy())
-    draw([pair, pair], str(tmp_path / "x.png"))
+    pair = (torch.randn(12, 8), torch.randn(12, 8))
+    draw({"before": pair, "after": pair}).savefig(tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 10_000

@@ -1,14 +1,34 @@
-"""checkpoints/last.ckpt, from which a killed training run is resumed."""
+"""What makes a killed training run go on as an unbroken one: checkpoints that no kill destroys, and seeds of steps."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Checkpoint
+
+from earshot.atomic import atomic_path
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write beside the target, then rename over it.
+
+    Lightning writes to the system's temporary folder and moves the file from there. Between two file systems, moving is
+    copying, and a kill during the copy leaves half a checkpoint in place of the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
+        """Write the whole `checkpoint` to `path`, or leave the file that is there."""
+        with atomic_path(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
 class LastCheckpoint(Checkpoint):
-    """Save the newest state every so many optimizer steps and at the end of every epoch.
+    """Save checkpoints/last.ckpt, the newest state every so many optimizer steps and at the end of every epoch.
 
     It never saves between a training step and the validation after it: when resumed from there, Lightning skips that
     validation, whose loss would be missing from the curve and from the choice of the best weights.
@@ -20,17 +40,16 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, every_n_train_steps: int = 100) -> None:
         self.every_n_train_steps = every_n_train_steps
         self.saved = 0
-        self.path = Path()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
         self.saved = trainer.global_step
-        self.path = Path(trainer.log_dir or trainer.default_root_dir, "checkpoints", "last.ckpt")
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the file, unless this step is in it already."""
         if trainer.global_step != self.saved and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(self.path, weights_only=False)  # all of the state, to resume from
+            path = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
+            trainer.save_checkpoint(path, weights_only=False)  # all of the state, to resume from
             self.saved = trainer.global_step
 
     def due(self, trainer: L.Trainer) -> bool:
@@ -41,8 +60,7 @@ class LastCheckpoint(Checkpoint):
         """Save if due and if no validation can follow."""
         epoch = trainer.fit_loop.epoch_loop
         batches = batch_idx + 1 if trainer.check_val_every_n_epoch else epoch.total_batch_idx + 1
-        every = trainer.val_check_batch or 1
-        validates = epoch.batch_progress.is_last_batch or batches % every == 0
+        validates = epoch.batch_progress.is_last_batch or batches % (trainer.val_check_batch or 1) == 0
         if self.due(trainer) and not validates:
             self.save(trainer)
 
@@ -55,3 +73,18 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the finished epoch."""
         self.save(trainer)
+
+
+class SeedSteps(L.Callback):
+    """Seed torch before every training step from (seed_everything, rank, number of the step).
+
+    A checkpoint holds no state of the random number generators, and with several ranks could hold only that of rank 0:
+    without this callback, dropout differs after resuming. It does nothing with `seed_everything: false`.
+    """
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Seed the generators of the CPU and of the device."""
+        seed = os.environ.get("PL_GLOBAL_SEED")  # set by Lightning's seed_everything
+        if seed is not None:
+            entropy = (int(seed), trainer.global_rank, trainer.fit_loop.total_batch_idx)
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
