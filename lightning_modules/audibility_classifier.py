@@ -116,7 +116,7 @@ class AudibilityClassifier(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Use the learnt tokenizer; a checkpoint of another stage has none, and its weights are refused after this."""
-        self.learnt_tokenizer = checkpoint.get("tokenizer")
+        self.learnt_tokenizer = checkpoint.get("tokenizer", "")
         if self.learnt_tokenizer:
             self.classifier.use_tokenizer(self.learnt_tokenizer)
 
