@@ -34,7 +34,12 @@ class Parser(LightningArgumentParser):
         """Raise InputError, or inside a nested parser the error that the outer parser expects."""
         if not self.exit_on_error:
             super().error(message, ex)
-        raise InputError(f"{one_line(message)}; see: {self.prog.replace(' [options]', '')} --help") from ex
+        told = one_line(message)
+        if told.startswith("the following arguments are required"):  # those that only a YAML gives
+            told = "expected a stage and its data, found none; name a YAML, as in --config configs/dali_ot.yaml"
+        elif told.startswith("unrecognized arguments") and told.endswith((".yaml", ".yml")):
+            told += ", as every YAML needs a --config before it"
+        raise InputError(f"{told}; see: {self.prog.replace(' [options]', '')} --help") from ex
 
 
 def one_line(message: str) -> str:
@@ -131,7 +136,16 @@ class TrainCLI(LightningCLI):
         config = self.config_init[subcommand]
         if subcommand != "fit" and config.ckpt_path is None:
             config.export.require_source(self.model)
-        super()._run_subcommand(subcommand)
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if "Error(s) in loading state_dict" not in str(error):
+                raise
+            detail = str(error).strip().splitlines()[1].strip()[:200]  # the first of what may be hundreds of names
+            raise InputError(
+                f"expected the weights of {type(self.model).__name__} with these settings in {config.ckpt_path}, found "
+                f"others ({detail}); name a checkpoint of this stage, and give the overlays that it was trained with"
+            ) from error
 
     def instantiate_classes(self) -> None:
         """Raise the error that a constructor raised, without jsonargparse's account of its attempts."""

@@ -116,8 +116,8 @@ class AudibilityClassifier(L.LightningModule):
         checkpoint["tokenizer"] = self.learnt_tokenizer
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Use the learnt tokenizer."""
-        self.learnt_tokenizer = checkpoint["tokenizer"]
+        """Use the learnt tokenizer; a checkpoint of another stage has none, and its weights are refused after this."""
+        self.learnt_tokenizer = checkpoint.get("tokenizer", "")
         if self.learnt_tokenizer:
             self.classifier.use_tokenizer(self.learnt_tokenizer)
 

@@ -256,7 +256,12 @@ class ClapPrefixDecoder(L.LightningModule):
         checkpoint["trained_with"] = self._trained_with()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the weights of another training."""
+        """Refuse the weights of another training, or of another stage."""
+        if "trained_with" not in checkpoint:
+            raise InputError(
+                f"expected a checkpoint of {type(self).__name__}, found that of another stage; name one in "
+                "runs/<run_name>/fit-<n>/checkpoints/ of this stage"
+            )
         self._require(checkpoint["trained_with"], "a checkpoint")
 
     def _require(self, found: dict[str, Any], of: str) -> None:

@@ -14,7 +14,10 @@ METAVAR = "ROW=RUN[,RUN...]"
 
 def add_rows(parser: argparse.ArgumentParser, metavar: str = METAVAR, name: str = "a row's name") -> None:
     """The argument that names the rows."""
-    what = "run folders, run names (runs/<run_name>) or captions files; several are training runs of one method"
+    what = (
+        "its run: a run folder, runs/<run_name> (the newest test in it) or a captions file; several, with commas "
+        "between them, are training runs of one method"
+    )
     parser.add_argument("runs", nargs="+", metavar=metavar, help=f"{name}, and {what}")
 
 

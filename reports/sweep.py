@@ -22,7 +22,7 @@ TO_GET_A = "run test with a --model.classifier"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    add_rows(parser, "LAMBDA_2=RUN[,RUN...]", "a value of lambda_2; runs of the classifiers in the same order for each")
+    add_rows(parser, "LAMBDA_2=RUN[,RUN...]", "a value of lambda_2 (with several classifiers, in one order)")
     parser.add_argument("--beside", nargs="+", default=[], metavar=METAVAR, help="rows of other methods")
     add_measurement(parser)
     add_page(parser, "runs/audibility.md", "Markdown file; a CSV and a PNG go beside it")

@@ -45,6 +45,15 @@ def commands_of(page: Path) -> list[str]:
 COMMANDS = sorted({command for page in PAGES if page != ARCHIVE for command in commands_of(page)})
 
 
+@pytest.mark.parametrize("page", sorted((REPOSITORY / "docs" / "extending").glob("*.md")), ids=lambda page: page.stem)
+def test_worked_examples_are_included(page: Path) -> None:
+    """A formatter once took these lines for Python, and the site was built without a word of the examples' code."""
+    for line in re.findall(r"^.*8 ?< ?-.*$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        included = re.fullmatch(r'--8<-- "([^":]+)(?::\w+)?"', line)
+        assert included, f"not an include: {line}"
+        assert (REPOSITORY / included[1]).is_file()
+
+
 @cache
 def parses(*args: str) -> bool:
     """Whether train.py takes these arguments of `fit`; the other subcommands take the same."""

@@ -134,6 +134,7 @@ def test_a_checkpoint_does_not_override_the_yaml() -> None:
         ("fit --model.class_path tests.toys.Nothing", "has no attribute 'Nothing'"),
         ("fit --trainer.max_epochs many", "Expected a <class 'int'> (found many)"),
         ("fit --config missing.yaml", "File does not exist"),
+        ("fit other.yaml", "every YAML needs a --config before it"),
         ("fit --run_name a/b", "found 'a/b'"),
         ("fit --run_name=", "found ''"),
         ("fit --ckpt_path last", "expected runs/toy/fit-<n>/checkpoints/last.ckpt, found none"),
@@ -153,6 +154,25 @@ def test_bad_input_is_one_line(command: str, said: str, capsys: pytest.CaptureFi
     assert len(error[-1].strip().splitlines()) == 1
     assert "Traceback" not in "".join(error)
     assert not [path for path in Path().rglob("runs/toy/*") if not list(path.iterdir())], "an empty run folder"
+
+
+def test_a_command_without_a_yaml_says_so(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit"])
+    assert stopped.value.code == 2
+    assert "expected a stage and its data, found none; name a YAML" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_weights_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    run("fit --trainer.max_epochs 1")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        run("test --ckpt_path last --model.init_args.width 5")
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.split("error: ")[-1]
+    assert "expected the weights of ExportingStage with these settings in runs/toy/fit-1/checkpoints/last.ckpt" in error
+    assert "size mismatch for layer.weight" in error
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_print_config_and_help(capsys: pytest.CaptureFixture) -> None:

@@ -279,6 +279,11 @@ def test_a_checkpoint_is_of_its_training_and_needs_no_export(
     assert "found nothing; run: python train.py fit --config configs/clap_prefix.yaml" in capsys.readouterr().err
 
 
+def test_a_checkpoint_of_another_stage_is_told() -> None:
+    with pytest.raises(InputError, match="expected a checkpoint of ClapPrefixDecoder, found that of another stage"):
+        stage().on_load_checkpoint({"state_dict": {}})
+
+
 def test_the_towers_are_hashed_once(in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many captions are looked up in the cache and checkpoints are written."""
     hashed: list[str] = []
