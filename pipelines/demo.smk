@@ -1,10 +1,10 @@
-# make demo: train the alignment by optimal transport, caption sounds, print a table. The jobs run one after another
+# make demo: train the alignment by optimal transport, caption audio, print a table. The jobs run one after another
 # with all cores each.
 DEMO = {
-    "dali_ot": ("sound", []),
-    "image": ("picture", ["inputs/image"]),
-    "dali_ot_audio_image": ("sound and picture", ["inputs/audio_image"]),
-    "pretrained": ("sound, not aligned", ["baseline/pretrained"]),
+    "dali_ot": ("audio", []),
+    "image": ("image", ["inputs/image"]),
+    "dali_ot_audio_image": ("audio and image", ["inputs/audio_image"]),
+    "pretrained": ("audio, not aligned", ["baseline/pretrained"]),
 }
 
 fit("demo_fit", "dali_ot", ["dali_ot"], threads=all_cores)
@@ -13,7 +13,7 @@ for run, (_, overlay) in DEMO.items():
     test(f"demo_{run}", run, ["dali_ot", *overlay], "", reads, threads=all_cores)
 DEMO_TABLE = summarize(
     "demo_table",
-    f"compare {rows({name: run for run, (name, _) in DEMO.items()})} --against sound --shuffle sound"
+    f"compare {rows({name: run for run, (name, _) in DEMO.items()})} --against audio --shuffle audio"
     f" --constant-from {DATA}/audiocaps/val {WORDS}",
     "demo.md",
     val_split("audiocaps") + tested(*DEMO),
