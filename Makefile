@@ -5,14 +5,15 @@ BIN ?= .venv/bin
 
 .DEFAULT_GOAL := help
 EXPERIMENTS := demo criteria dali dali-pairs dali-bias dali-examples wsac audibility
-.PHONY: help install $(EXPERIMENTS) graph test lint metrics clean
+.PHONY: help install $(EXPERIMENTS) graph test lint docs metrics clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "Of the experiments: SEEDS=3 trainings of each, QUICK=1 (dali) one criterion, JOBS=2 at a time, RESULTS=folder"
-	@echo "of the reports, DRY=1 shows the jobs, SIZE=paper (dali) full size, SLURM=1 submits them. See pipelines/README.md."
+	@echo "The experiments take SEEDS=3 (training runs of each), JOBS=2 (jobs at a time), RESULTS=docs/results (where reports"
+	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); dali also QUICK=1 (one criterion) and SIZE=paper (full"
+	@echo "size). See pipelines/README.md."
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
@@ -39,7 +40,7 @@ CONFIG := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(QUICK),quick=1) $(if $(SIZE),size
 	$(if $(VOCABULARY),vocabulary=$(VOCABULARY))
 SNAKEMAKE = $(BIN)/python -m snakemake --snakefile pipelines/Snakefile \
 	$(if $(SLURM),--workflow-profile pipelines/profiles/slurm,--cores $(JOBS)) $(if $(DRY),--dry-run)
-demo: $(ENVIRONMENT)  ## the main job: train the alignment on the miniature, caption sounds, print a table
+demo: $(ENVIRONMENT)  ## the main job: train the alignment on the miniature, caption audio, print a table
 criteria: $(ENVIRONMENT)  ## train with every criterion and print one table
 dali: $(ENVIRONMENT)  ## DALI's chain: prefix, alignment, pseudo-captions, distillation, tests, one table
 dali-pairs: $(ENVIRONMENT)  ## DALI's Figure 5: captions of the image by number of pairs, with a plot
@@ -73,6 +74,5 @@ clean:  ## remove the environment and caches; runs, exports and data stay
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .snakemake
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: docs
-docs: install  ## the documentation, in site/; a warning is an error
+docs: $(ENVIRONMENT)  ## the documentation, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -18,6 +18,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from datamodules.clips import ClipBatch
+from earshot.atomic import atomic_path
 from earshot.errors import InputError, one_line_errors
 from evaluation.bootstrap import bootstrap_weights, estimate
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
@@ -90,7 +91,8 @@ def draw(path: Path, images: np.ndarray, weights: Tensor) -> None:
         above.axis("off")
         below.axis("off")
     figure.suptitle("weights of the image tokens, 0 to 2 times the uniform weight")
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=150, bbox_inches="tight", format="png")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -25,7 +25,7 @@ def accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Fit the baseline, score both, print."""
+    """Run the command line of the process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("classifier", type=Path, help="folder that fit exported")
     parser.add_argument("--root", type=Path, default=Path("data/audibility"), help="of the files (%(default)s)")
@@ -38,7 +38,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def compare(options: argparse.Namespace) -> None:
-    """The work."""
+    """Fit the baseline, score it and the classifier on the same sentences, and print."""
     read = {label: read_lines(options.root / name) for label, name in zip(("inaudible", "audible"), options.files)}
     parts = split(distinct(read), {"test": 0.15, "val": 0.1}, options.split_seed)
     texts, labels = parts["test"]

@@ -36,7 +36,7 @@ def made_tokenizer(texts: list[str]) -> BertTokenizer:
 
 
 def cpu_seconds(function: Callable[..., object], *arguments: object) -> float:
-    """Of one call, over all threads."""
+    """CPU seconds of one call, over all threads."""
     start = time.process_time()
     function(*arguments)
     return time.process_time() - start

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from callbacks.caption_evaluation import gathered
 from datamodules.contracts import EmbeddingStage, SentenceSource, datamodule_of, expect
+from earshot.atomic import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,8 +96,8 @@ class GapFigures(L.Callback):
 def save_figure(trainer: L.Trainer, figure: "Figure", name: str, key: str) -> None:
     """Write <name>.png into the run folder, log it to W&B as `key`, and print where it is; on rank 0."""
     path = Path(trainer.default_root_dir, f"{name}.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key, [str(path)])

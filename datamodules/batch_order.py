@@ -58,7 +58,7 @@ class KeepsNoState:
     """A loader whose position the trainer keeps; Lightning warns of loaders without these methods."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
+        """Nothing: the trainer counts the batches."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

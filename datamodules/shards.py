@@ -108,7 +108,7 @@ def write_shards(
                 _add_sample(tar, clip_id, media, record)
         shards.append(Shard(path, len(seen) - before))
     if not shards:
-        raise InputError(f"expected at least one clip to pack into {folder}, found none")
+        raise InputError(f"expected at least one clip to pack into {folder}, found none; pack other files")
     index = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,

@@ -97,5 +97,7 @@ def _texts(cell: str | None, where: str) -> list[str]:
     except ValueError:
         texts = None
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f'expected a JSON list such as ["a dog barks"] in {where}, found {(cell or "")[:60]!r}')
+        raise InputError(
+            f'expected a JSON list such as ["a dog barks"] in {where}, found {(cell or "")[:60]!r}; correct the cell'
+        )
     return texts

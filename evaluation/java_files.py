@@ -60,7 +60,9 @@ def _run(command: list[str], what: str) -> None:
     if result.returncode:
         lines = [line for line in (result.stderr + result.stdout).splitlines() if "ERROR" in line[:8]]
         why = (lines or ["it gave no reason"])[0].strip()[:300]
-        raise InputError(f"expected {what} to fetch the files of the Java metrics, it failed: {why}")
+        raise InputError(
+            f"expected {what} to fetch the files of the Java metrics, it failed: {why}; check the network, run again"
+        )
 
 
 def fetch() -> list[str]:

@@ -75,7 +75,7 @@ class AudiovisualDistillation(L.LightningModule):
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """The same, a mean over all tokens of all ranks."""
+        """The captions' loss, given the audio: a mean over all tokens of all ranks."""
         captioner = self.captioner.network
         if batch.valid:
             self.val_loss.update(*captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch)))

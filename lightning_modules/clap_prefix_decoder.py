@@ -218,7 +218,7 @@ class ClapPrefixDecoder(L.LightningModule):
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Of the decoder alone."""
+        """One optimizer, for the decoder alone."""
         optimizer = self.optimizer(self.decoder.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 

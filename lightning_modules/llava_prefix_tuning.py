@@ -84,7 +84,7 @@ class LlavaPrefixTuning(L.LightningModule):
         return loss
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """The same, a mean over all tokens of all ranks."""
+        """The captions' loss, given the image: a mean over all tokens of all ranks."""
         if batch.valid:
             self.val_loss.update(*self.captioner.network.loss(batch, image_tokens=self.image_tokens(batch)))
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))

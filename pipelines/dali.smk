@@ -103,7 +103,7 @@ PAIRS_PLOT = summarize(
     tested(*PAIRS_ROWS.values()),
 )
 
-# Table 2: asked what it sees, what does the captioner see in a sound?
+# Table 2: asked what it sees, what does the captioner see in audio?
 SEEN_BY = f"dali_{{criterion}}{SIZE}_seed42"
 test(
     "test_visual_bias",

@@ -10,6 +10,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from datamodules.contracts import CaptionSource, datamodule_of
 from earshot.errors import InputError
 from lightning_modules.contracts import Matcher
+from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 
 
@@ -52,7 +53,7 @@ class CaptionRetrieval(L.LightningModule):
     @torch.no_grad()
     def caption(self, batch: ClipBatch) -> CaptionRows:
         """Captions of a batch; of a filler batch, which keeps the ranks in step, none."""
-        if not batch.clip_ids:
+        if not batch.valid:
             return batch.rows([])
         if not len(self.embeddings):
             chunks = range(0, len(self.texts), self.chunk_size)
@@ -72,4 +73,8 @@ class CaptionRetrieval(L.LightningModule):
 
     def captions_made_by(self) -> dict[str, Any]:
         """Everything that decides a caption; interrupted tables of captions are continued only if it is the same."""
-        return {"retrieval_from": self.data.train}
+        train = self.data.train
+        return {
+            "clap": module_digest(self.clap.network),
+            "captions": train and self.data.captions_of(train).digest,
+        }

@@ -1,4 +1,4 @@
-"""The prompt of audibility guidance, and what it is put before."""
+"""The prompt of audibility guidance, and how it is put before a text."""
 
 PROMPT = "Audio of a"
 

@@ -1,4 +1,7 @@
-"""Reads the files in which the authors of a network published its weights; which name is whose stands by family."""
+"""Reads the files in which the authors of a network published its weights.
+
+How the names in such a file map to ours is written beside each network.
+"""
 
 import pickle
 import zipfile

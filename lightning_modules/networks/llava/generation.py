@@ -43,7 +43,7 @@ class Generation:
             )
 
     def arguments(self, clip_ids: Sequence[str]) -> dict[str, Any]:
-        """Of transformers' `generate`, for a batch of these clips."""
+        """The arguments of transformers' `generate` for a batch of these clips."""
         processors = LogitsProcessorList()
         if self.temperature:
             processors.append(TemperatureLogitsWarper(self.temperature))

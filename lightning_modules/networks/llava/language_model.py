@@ -89,7 +89,7 @@ class LlavaLanguageModel(nn.Module):
         if ids[: len(prompt)] != prompt:
             raise InputError(
                 "expected a chat template whose answers follow its generation prompt, found another in the "
-                "processor of model.llava; use LLaVA-1.5's"
+                "processor of model.captioner.llava; use LLaVA-1.5's"
             )
         return ids[len(prompt) :]
 

@@ -81,6 +81,6 @@ def load_prefix(model: PeftModel, folder: Path) -> None:
     if found != expected:
         raise InputError(
             f"expected soft tokens {expected[0]} to {expected[-1]} in {str(folder)!r}, found {found[0]} to "
-            f"{found[-1]}; set model.num_tokens to {len(found)} and model.llava to theirs"
+            f"{found[-1]}; set model.num_tokens to {len(found)} and model.captioner.llava to theirs"
         )
     set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
