@@ -62,6 +62,9 @@ graph: $(ENVIRONMENT)  ## draw docs/images/pipeline_dali.svg (needs graphviz)
 test: $(ENVIRONMENT)  ## all tests but the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+slow: $(ENVIRONMENT)  ## the tests that take minutes: a chain killed in every kind of step, a wheel, threads
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu"
+
 lint: $(ENVIRONMENT)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from earshot.errors import InputError, one_line_errors
 
 def main(args: Sequence[str] | None = None) -> None:
     """Score a captions file (columns clip_id, caption and references, a JSON list); write scores.json beside it."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="earshot score", description=main.__doc__)
     parser.add_argument("captions", type=Path, nargs="?", help="captions file, or a run folder that holds one")
     parser.add_argument("--vocabulary", type=Path, help="JSON file of event words and visual words; adds word scores")
     parser.add_argument("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")

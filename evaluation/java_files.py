@@ -15,7 +15,7 @@ from pathlib import Path
 from earshot.atomic import atomic_path
 from earshot.errors import InputError
 
-FETCH_COMMAND = "make metrics"
+FETCH_COMMAND = "earshot score --fetch"
 
 # The wheel holds everything but SPICE's parser. Its programs are executed, so its hash is pinned.
 WHEEL = "pycocoevalcap==1.2"

@@ -10,7 +10,7 @@ from earshot.errors import one_line_errors
 
 def main(args: Sequence[str] | None = None) -> None:
     """The miniature: a procedural audiovisual world to train on without a download."""
-    parser = argparse.ArgumentParser(prog="python -m miniature", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="earshot miniature", description=main.__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     text = "write splits of the world; training writes the splits that it reads by itself"
     write = verbs.add_parser("write", help=text, description=text)

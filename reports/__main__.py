@@ -20,7 +20,7 @@ VERBS = {
 def main(args: Sequence[str] | None = None) -> None:
     """Make tables, figures and pages about runs; each verb has a --help of its own."""
     args = list(sys.argv[1:] if args is None else args)
-    parser = argparse.ArgumentParser(prog="python -m reports", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="earshot report", description=main.__doc__)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, what in VERBS.items():
         verb = verbs.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")

@@ -1,4 +1,4 @@
-"""python -m datamodules.prepare folder --input DIR --output ROOT/corpus/split [--captions table.csv], and others."""
+"""earshot prepare folder --input DIR --output ROOT/corpus/split [--captions table.csv], and others."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from earshot.errors import one_line_errors
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line `args`, by default the process's."""
-    parser = argparse.ArgumentParser("python -m datamodules.prepare", description="Prepare data to train and test on.")
+    parser = argparse.ArgumentParser("earshot prepare", description="Prepare data to train and test on.")
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     folder = commands.add_parser(
         "folder",

@@ -21,7 +21,7 @@ RandomCorpus = Callable[[int, int], tuple[list[str], list[list[str]]]]
 
 ALL_FILES = java_files.WHEEL_FILES | java_files.SPICE_FILES
 absent = "no Java on the PATH" if shutil.which("java") is None else ""
-absent = absent or ("its files are not there (make metrics)" if java_files.missing(ALL_FILES) else "")
+absent = absent or ("its files are not there (earshot score --fetch)" if java_files.missing(ALL_FILES) else "")
 needs_java = pytest.mark.skipif(bool(absent), reason=absent)
 
 
@@ -61,7 +61,7 @@ def test_no_java_says_so_and_leaves_the_rest(
     for name in ("meteor", "spice", "spider"):
         assert scores.values[name] is None
         assert "no Java" in scores.not_computed[name]
-        assert "make metrics" in scores.not_computed[name]
+        assert "earshot score --fetch" in scores.not_computed[name]
 
 
 def test_missing_files_name_the_command(
@@ -70,8 +70,8 @@ def test_missing_files_name_the_command(
     fake_program(path, "java", "exit 0")
     monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(tmp_path / "nothing"))
     scores = score_rows(by_hand, tmp_path)
-    assert "`make metrics`" in scores.not_computed["meteor"]
-    assert "`make metrics`" in scores.not_computed["spider"]
+    assert "`earshot score --fetch`" in scores.not_computed["meteor"]
+    assert "`earshot score --fetch`" in scores.not_computed["spider"]
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,12 @@ class Generation:
         if self.max_new_tokens < 1 or self.num_beams < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
             raise InputError(
                 "expected max_new_tokens and num_beams of at least 1, temperature of at least 0 and top_p in (0, 1], "
-                f"found {self}; correct model.generation"
+                f"found {self}; correct model.captioner.generation"
             )
         if self.temperature and self.num_beams > 1:
             raise InputError(
                 f"expected beams or sampling, found num_beams {self.num_beams} and temperature {self.temperature}; "
-                "set one of them in model.generation"
+                "set one of them in model.captioner.generation"
             )
 
     def arguments(self, clip_ids: Sequence[str]) -> dict[str, Any]:

@@ -67,5 +67,5 @@ def test_the_settings_reach_the_decoder(captioner: LlavaLanguageModel, tokens: t
     ],
 )
 def test_bad_settings_are_named(settings: dict) -> None:
-    with pytest.raises(InputError, match="model.generation"):
+    with pytest.raises(InputError, match="model.captioner.generation"):
         Generation(**settings)
