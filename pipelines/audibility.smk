@@ -18,6 +18,7 @@ test("guided", "guided_seed{seed}_{lambda_2}", ["guided"], by_lambda, [CLASSIFIE
 test("keywords", KEYWORD_ROW["ZerAuCap"], ["keywords"], GUIDED, [CLASSIFIER])
 SWEEP = summarize(
     "audibility_sweep",
+    "Audibility guidance by the weight of the classifier",
     f"sweep {rows(LAMBDA_ROWS)} --beside {rows(KEYWORD_ROW)} {WORDS}",
     "audibility.md",
     tested(*LAMBDA_ROWS.values(), *KEYWORD_ROW.values()),

@@ -13,6 +13,7 @@ train(
 CRITERIA_ROWS = {name: f"dali_{name}_seed{{seed}}" for name in CRITERIA} | {"not aligned": "pretrained"}
 CRITERIA_TABLE = summarize(
     "criteria_table",
+    "The alignment criteria",
     f'compare {rows(CRITERIA_ROWS)} --against ot --logged "val/modality_gap=modality gap" {WORDS}',
     "criteria.md",
     tested(*CRITERIA_ROWS.values())

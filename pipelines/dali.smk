@@ -80,12 +80,14 @@ for corpus, names in ROWS.items():
     runs |= UNTRAINED if corpus == "audiocaps" else {}
     CORPUS_TABLES += summarize(
         f"dali_{corpus}",
+        f"DALI on {corpus}/test",
         f"compare {rows(runs)} --against attentive_ot --constant-from {DATA}/{corpus}/val {WORDS}",
         f"dali_{corpus}{SIZE}.md",
         val_split(corpus) + tested(*runs.values()),
     )
 DALI_TABLE = summarize(
     "dali_table",
+    "DALI beside the paper's numbers",
     f"paper --audiocaps {RESULTS}/dali_audiocaps{SIZE}.csv --clotho {RESULTS}/dali_clotho{SIZE}.csv",
     f"dali{SIZE}.md",
     CORPUS_TABLES,
@@ -98,6 +100,7 @@ test("pairs_test", SOME_PAIRS, PREFIX_CONFIGS, "", [SOME_PAIRS], threads=all_cor
 PAIRS_ROWS = {number: f"llava_prefix_{number}_pairs{SIZE}_seed{{seed}}" for number in PAIRS}
 PAIRS_PLOT = summarize(
     "num_pairs",
+    "Captions of images by the number of pairs (DALI, Figure 5)",
     f"plot {rows(PAIRS_ROWS)} --label 'pairs of image and caption'",
     f"num_pairs{SIZE}.png",
     tested(*PAIRS_ROWS.values()),
@@ -115,10 +118,13 @@ test(
 )
 # and Table 4: captions of the same clips by each criterion, not distilled
 SIDE_BY_SIDE = {}
-for name, run, words in (("visual_bias", "visual_bias_{}{}", WORDS), ("examples", "audiocaps_{}{}_seed42", "")):
+for name, title, run, words in (
+    ("visual_bias", "Asked what it sees in audio (DALI, Table 2)", "visual_bias_{}{}", WORDS),
+    ("examples", "Captions of the same clips by each criterion (DALI, Table 4)", "audiocaps_{}{}_seed42", ""),
+):
     runs = {criterion: run.format(criterion, SIZE) for criterion in DALI_CRITERIA}
     marks = tested(*runs.values())
-    SIDE_BY_SIDE[name] = summarize(name, f"examples {rows(runs)} {words}", f"{name}{SIZE}.md", marks)
+    SIDE_BY_SIDE[name] = summarize(name, title, f"examples {rows(runs)} {words}", f"{name}{SIZE}.md", marks)
 
 experiment("dali", DALI_TABLE)
 experiment("dali_pairs", PAIRS_PLOT)

@@ -13,6 +13,7 @@ for run, (_, overlay) in DEMO.items():
     test(f"demo_{run}", run, ["dali_ot", *overlay], "", reads, threads=all_cores)
 DEMO_TABLE = summarize(
     "demo_table",
+    "Alignment by optimal transport: captions from audio, image and both",
     f"compare {rows({name: run for run, (name, _) in DEMO.items()})} --against audio --shuffle audio"
     f" --constant-from {DATA}/audiocaps/val {WORDS}",
     "demo.md",

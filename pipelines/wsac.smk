@@ -84,7 +84,7 @@ rule wsac_table:
     log:
         "runs/logs/wsac_{corpus}.report.log",
     shell:
-        f"{PYTHON} -m reports compare {{params.rows}} --against baseline {WORDS} --output {{output[0]}}"
+        f"{PYTHON} -m reports compare {{params.rows}} --against baseline {WORDS} --title 'WSAC on {{wildcards.corpus}}/test' --output {{output[0]}}"
 
 
 experiment("wsac", expand([RESULTS + "/wsac_{corpus}.md", MARKS.format("wsac_{corpus}")], corpus=CORPORA))
