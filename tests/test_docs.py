@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import shlex
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -106,7 +107,7 @@ def parse(module: str, args: list[str], monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_is_one_of_the_projects(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    check(command.split(), monkeypatch)
+    check(shlex.split(command), monkeypatch)
 
 
 def test_commands_are_found_and_wrong_ones_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_commands_are_found_and_wrong_ones_refused(monkeypatch: pytest.MonkeyPat
     )
     for command in wrong:
         with pytest.raises((SystemExit, AssertionError)) as refused:
-            check(command.split(), monkeypatch)
+            check(shlex.split(command), monkeypatch)
         assert getattr(refused.value, "code", 2) == 2
 
 
