@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 import shlex
-import shlex
 import subprocess
 import sys
 from functools import cache
@@ -39,7 +38,7 @@ def commands_of(page: Path) -> list[str]:
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     spans = re.findall(r"`((?:python -m |python train.py \w|earshot |make |sbatch |\.venv/|wandb )[^`]+)`", prose)
-    found = (" ".join(shlex.split(line, comments=True)) for line in [*lines, *spans])
+    found = (shlex.join(shlex.split(line, comments=True)) for line in [*lines, *spans])
     return [command for command in found if command]
 
 
