@@ -65,7 +65,7 @@ class Export(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the folder on rank 0, after the strategy has handed the module back."""
-        if isinstance(pl_module, ExportingStage) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if isinstance(pl_module, ExportingStage) and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time
             if trainer.is_global_zero:
                 origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **provenance()}
                 with atomic_folder(self.folder) as folder:

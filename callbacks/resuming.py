@@ -47,7 +47,7 @@ class LastCheckpoint(Checkpoint):
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the file, unless this step is in it already."""
-        if trainer.global_step != self.saved and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.global_step != self.saved and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time
             path = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
             trainer.save_checkpoint(path, weights_only=False)  # all of the state, to resume from
             self.saved = trainer.global_step
