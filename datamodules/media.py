@@ -1,0 +1,224 @@
+"""Audio and frames of any media file that FFmpeg reads, through PyAV."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+from PIL import Image
+
+AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".m4a", ".aac"}
+VIDEO = {".mp4", ".m4v", ".mkv", ".webm", ".mov"}
+
+NUM_FRAMES = 10  # the first of each second (DALI, section 4)
+SILENCE = 1e-4  # a peak of -80 dB of full scale
+EXACT_SEEK = {"wav", "flac", "ogg", "aiff", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # others: from the beginning
+ESTIMATED = {"mp3", "aac"}  # whose duration may be a guess from the bit rate
+LEEWAY = 0.5  # seconds that a file may end before its header says
+
+Mono = Literal["mean", "first"]
+
+
+class MediaError(Exception):
+    """A file, or a part of it, that cannot be used.
+
+    Attributes:
+        reason: one of a few words to count by: "broken", "no audio", "no images", "not finite", "silent", "too short".
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A part of a file's audio.
+
+    Attributes:
+        waveform: (T,) float32, in -1 to 1.
+        sampling_rate: of the file, in Hz.
+        start: where the part begins, in seconds.
+    """
+
+    waveform: np.ndarray
+    sampling_rate: int
+    start: float
+
+    @property
+    def seconds(self) -> float:
+        """How long the part is."""
+        return len(self.waveform) / self.sampling_rate
+
+    def require_usable(self) -> None:
+        """Check the samples.
+
+        Raises:
+            MediaError: some are not finite, or there is nothing to hear.
+        """
+        if not np.isfinite(self.waveform).all():
+            raise MediaError("not finite", f"{np.count_nonzero(~np.isfinite(self.waveform))} samples are not finite")
+        if np.abs(self.waveform).max(initial=0.0) < SILENCE:
+            raise MediaError("silent", "no sample is above -80 dB of full scale")
+
+
+def read_audio(path: Path, start: float = 0.0, seconds: float | None = None, mono: Mono = "mean") -> Audio:
+    """The audio from `start` on, at most `seconds` long, as one channel.
+
+    Args:
+        path: of an audio or video file.
+        start: in seconds from the file's beginning.
+        seconds: length; None reads to the end.
+        mono: "mean" of the channels, or the "first" of them, which the authors of CAV-MAE take.
+
+    Raises:
+        MediaError: it cannot be decoded, ends before its header says, or has no audio there.
+    """
+    audio = next(audio_windows(path, start, seconds, mono), None)
+    if audio is None:
+        raise MediaError("too short", f"no audio after {start:g} s")
+    return audio
+
+
+def audio_windows(path: Path, start: float = 0.0, seconds: float | None = None, mono: Mono = "mean") -> Iterator[Audio]:
+    """The audio from `start` on in parts of `seconds`, the last of which may be shorter; see `read_audio`."""
+    with _opened(path) as container:
+        if not container.streams.audio:
+            raise MediaError("no audio", "the file has no audio stream")
+        stream = container.streams.audio[0]
+        rate = stream.rate
+        size = None if seconds is None else max(1, math.ceil(seconds * rate))
+        parts: list[np.ndarray] = []  # decoded and not given yet
+        held = given = 0  # samples
+        for part in _decoded(container, stream, start, mono):
+            parts.append(part)
+            held += len(part)
+            while size is not None and held >= size:
+                whole = np.concatenate(parts)
+                yield Audio(whole[:size], rate, start + given / rate)
+                parts, held, given = [whole[size:]], held - size, given + size
+        if held:
+            _require_whole(path, container, stream, start + (given + held) / rate)
+            yield Audio(np.concatenate(parts), rate, start + given / rate)
+        elif not given and not start:
+            raise MediaError("too short", "the file has no samples")
+
+
+def _decoded(container: Any, stream: Any, start: float, mono: Mono) -> Iterator[np.ndarray]:
+    """The samples (T,) after `start`, some tens of frames at a time."""
+    origin = (container.start_time or 0) / av.time_base
+    if start and container.format.name in EXACT_SEEK:
+        container.seek(int((max(0.0, start - 1.0) + origin) * av.time_base))  # codecs need a few frames to settle
+    frames: list[np.ndarray] = []
+    behind = None  # samples to drop until `start`
+    for frame in container.decode(stream):
+        if behind is None:
+            begin = 0.0 if frame.time is None else frame.time - origin
+            behind = max(0, round((start - begin) * stream.rate))
+        samples = frame.to_ndarray()  # (channels, T), or (1, T * channels)
+        if not frame.format.is_planar:
+            samples = samples.reshape(-1, frame.layout.nb_channels).T
+        if behind >= samples.shape[1]:
+            behind -= samples.shape[1]
+            continue
+        frames.append(samples[:, behind:])
+        behind = 0
+        if len(frames) == 64:
+            yield _one_channel(frames, mono)
+            frames = []
+    if frames:
+        yield _one_channel(frames, mono)
+
+
+def _one_channel(frames: list[np.ndarray], mono: Mono) -> np.ndarray:
+    """Frames of (channels, T) in FFmpeg's number formats as (T,) float32."""
+    samples = np.concatenate(frames, axis=1)
+    kind = samples.dtype
+    samples = samples[0] if mono == "first" or len(samples) == 1 else samples.mean(0, dtype=np.float32)
+    samples = samples.astype(np.float32)
+    if kind == np.uint8:
+        return (samples - 128) / 128
+    return samples / -float(np.iinfo(kind).min) if kind.kind == "i" else samples
+
+
+def _require_whole(path: Path, container: Any, stream: Any, end: float) -> None:
+    """Refuse a file whose audio ends, at `end` seconds, before its header says."""
+    promised = 0.0
+    if stream.duration is not None:
+        promised = float(stream.duration * stream.time_base)
+    elif "DURATION" in stream.metadata:  # Matroska's, as 00:00:10.000000000
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        promised = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    if container.format.name in ESTIMATED:
+        promised /= 2
+    if container.format.name == "wav":
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8)[4:], "little") + 8
+        found = path.stat().st_size
+        if found < size < 2**31 - 1:  # a WAV that was piped says 2^31 or 2^32
+            promised = end * size / found
+    if end < promised - LEEWAY:
+        raise MediaError("broken", f"the file ends after {end:.1f} s, its header says {promised:.1f} s")
+
+
+def read_frames(
+    path: Path, start: float = 0.0, count: int = NUM_FRAMES, size: int | None = 336, threads: int = 0
+) -> dict[int, Image.Image]:
+    """The first frame of each of `count` seconds from `start` on, by second; fewer where the video ends.
+
+    Args:
+        path: of a video.
+        start: in seconds from the file's beginning.
+        count: seconds.
+        size: frames are scaled by the shorter side and cropped at the centre to this square; None keeps their size.
+        threads: that decode; 0 takes as many as FFmpeg likes.
+
+    Raises:
+        MediaError: it cannot be decoded, or has no frame there.
+    """
+    frames: dict[int, Image.Image] = {}
+    with _opened(path) as container:
+        if not container.streams.video:
+            raise MediaError("no images", "the file has no video stream")
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
+        origin = (container.start_time or 0) / av.time_base
+        if start:
+            container.seek(int((start + origin) * av.time_base))  # to the key frame before
+        for frame in container.decode(stream):
+            second = -1 if frame.time is None else math.floor(frame.time - origin - start + 1e-6)
+            if second >= count:
+                break
+            if second >= 0 and second not in frames:
+                frames[second] = _image(frame, size)
+    if not frames:
+        raise MediaError("no images", f"no frame after {start:g} s")
+    return frames
+
+
+def _image(frame: Any, size: int | None) -> Image.Image:
+    if size is None:
+        image: Image.Image = frame.to_image()
+    else:
+        scale = size / min(frame.width, frame.height)
+        width, height = (max(size, round(scale * side)) for side in (frame.width, frame.height))
+        image = frame.to_image(width=width, height=height, interpolation="BICUBIC")
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image  # a phone held upright
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A container that opens no other file, whatever it names; errors of FFmpeg become a MediaError."""
+    if not path.stat().st_size:
+        raise MediaError("broken", "the file is empty")
+    try:
+        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+            yield container
+    except (av.FFmpegError, UnicodeDecodeError, EOFError) as error:
+        raise MediaError("broken", getattr(error, "strerror", None) or str(error)) from error
