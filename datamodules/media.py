@@ -136,13 +136,15 @@ def _decoded(container: Any, stream: Any, start: float, mono: Mono) -> Iterator[
 
 def _one_channel(frames: list[np.ndarray], mono: Mono) -> np.ndarray:
     """Frames of (channels, T) in FFmpeg's number formats as (T,) float32."""
-    samples = np.concatenate(frames, axis=1)
-    kind = samples.dtype
-    samples = samples[0] if mono == "first" or len(samples) == 1 else samples.mean(0, dtype=np.float32)
-    samples = samples.astype(np.float32)
+    channels = np.concatenate(frames, axis=1)
+    kind = channels.dtype
+    one = channels[0] if mono == "first" or len(channels) == 1 else channels.mean(0, dtype=np.float32)
+    waveform: np.ndarray = one.astype(np.float32)
     if kind == np.uint8:
-        return (samples - 128) / 128
-    return samples / -float(np.iinfo(kind).min) if kind.kind == "i" else samples
+        waveform = (waveform - 128) / 128
+    elif kind.kind == "i":
+        waveform /= -float(np.iinfo(kind).min)
+    return waveform
 
 
 def _require_whole(path: Path, container: Any, stream: Any, end: float) -> None:
