@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.caption_evaluation import are_captions
@@ -63,11 +64,13 @@ class CaptionTable(L.Callback):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Once all ranks are done, rank 0 writes the table."""
         self._close()
+        data = datamodule_of(trainer, PredictSource)
+        broken = int(trainer.strategy.reduce(torch.tensor(float(data.num_broken_clips())), reduce_op="sum"))
         trainer.strategy.barrier("captions")
         if not trainer.is_global_zero:
             return
         found = read_parts(self.parts)
-        clips = datamodule_of(trainer, PredictSource).num_predict_clips()
+        clips = data.num_predict_clips() - broken
         if len(found) < clips:  # a limit was set
             rank_zero_info(f"{self.parts}/ has the captions of {len(found)} of {clips} clips; the table waits for all")
             return

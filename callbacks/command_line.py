@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -18,7 +17,7 @@ from callbacks.export import Export
 from callbacks.run_folder import open_run
 from callbacks.wandb_logger import WandbLogger
 from earshot.errors import InputError
-from earshot.paths import resource
+from earshot.paths import located
 
 STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
 
@@ -112,7 +111,7 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Tell the trainer and the loggers where the run lives, and what to start from."""
         assert self.subcommand is not None
-        config = self.config[self.subcommand] = found(self.config[self.subcommand])
+        config = self.config[self.subcommand] = located(self.config[self.subcommand])
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)
@@ -160,17 +159,3 @@ class TrainCLI(LightningCLI):
             if isinstance(cause, OSError):  # a path in the YAML that cannot be read
                 raise InputError(str(cause).strip().splitlines()[0]) from error
             raise cause or error from None
-
-
-def found(value: Any) -> Any:
-    """The configuration with each path in assets/ or configs/ as `earshot.paths.resource` finds it."""
-    if isinstance(value, Namespace):
-        for name, inner in vars(value).items():
-            setattr(value, name, found(inner))
-    elif isinstance(value, list | tuple):
-        return type(value)(map(found, value))
-    elif isinstance(value, dict):
-        return {name: found(inner) for name, inner in value.items()}
-    elif isinstance(value, str | Path) and str(value).startswith(("assets/", "configs/")):
-        return type(value)(resource(str(value)))
-    return value

@@ -12,12 +12,13 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.contracts import ExportingStage
+from datamodules.contracts import CaptioningStage, ExportingStage
 from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
+from earshot.paths import shipped
 from earshot.provenance import provenance
 
-CARD, PROVENANCE = NOTES = ("README.md", "provenance.json")  # about the weights in an export
+CARD, PROVENANCE, STAGE = NOTES = ("README.md", "provenance.json", "stage.yaml")  # about the weights in an export
 FORM = "[More Information Needed]"  # in the cards that peft and the hub's mixin write by themselves
 
 
@@ -71,7 +72,12 @@ class Export(L.Callback):
                 with atomic_folder(self.folder) as folder:
                     pl_module.export(folder)
                     (folder / PROVENANCE).write_text(json.dumps(origin, indent=2) + "\n")
-                    card = model_card(self.folder.name, type(pl_module), origin, folder)
+                    settings = settings_of(Path(origin["run_folder"]))
+                    if isinstance(pl_module, CaptioningStage) and "model" in settings:  # for `earshot.Captioner`
+                        stage = yaml.safe_dump({"model": settings["model"]}, sort_keys=False)
+                        stage = stage.replace(f"{shipped('assets')}/", "assets/")  # wherever the project is installed
+                        (folder / STAGE).write_text(stage, encoding="utf-8")
+                    card = model_card(self.folder.name, type(pl_module), origin, settings, folder)
                     (folder / CARD).write_text(card, encoding="utf-8")
                 rank_zero_info(f"Exported to {self.folder}/")
             trainer.strategy.barrier("export")
@@ -97,7 +103,14 @@ def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any
     return {"checkpoint": None, "epoch": trainer.current_epoch, "step": trainer.global_step}
 
 
-def model_card(name: str, stage: type, origin: dict[str, Any], folder: Path) -> str:
+def settings_of(run_folder: Path) -> dict[str, Any]:
+    """The stage and the data of a run, as its config.yaml has them; nothing where there is none."""
+    path = run_folder / "config.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {key: settings[key] for key in ("model", "data") if key in settings}
+
+
+def model_card(name: str, stage: type, origin: dict[str, Any], settings: dict[str, Any], folder: Path) -> str:
     """The README.md of an export: the stage, the command, the weights in `folder`, and what they come from.
 
     It begins with the card that the stage wrote into `folder`, if it is more than a library's form to fill in.
@@ -109,9 +122,6 @@ def model_card(name: str, stage: type, origin: dict[str, Any], folder: Path) -> 
     weights = "".join(f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in files)
     known = {key: value for key, value in origin.items() if value is not None and key != "command"}
     facts = "".join(f"| {key} | {value} |\n" for key, value in known.items())
-    config = Path(origin["run_folder"], "config.yaml")
-    settings = yaml.safe_load(config.read_text()) if config.is_file() else {}
-    settings = {key: settings[key] for key in ("model", "data") if key in settings}
     return (
         f"{begin}# {name}\n\nWeights of the stage `{stage.__module__}.{stage.__qualname__}` of earshot. {summary}\n\n"
         f"## Weights\n\n{weights}\n## Where they come from\n\n```\n{origin['command']}\n```\n\n"

@@ -25,7 +25,6 @@ class ClipDataModule(PackedSplits):
 
     Args:
         shuffle_window: shards are shuffled, and clips among this many neighbours, which each worker holds undecoded.
-        skip_broken: in training, replace a clip that cannot be decoded by another one, with a warning.
         num_pairs: train on this number of clips only, drawn by the seed, with their middle frames.
         pairs: train only on the clips that this CSV lists in a column clip_id, id, file_name or youtube_id, with its
             captions where it has any.
@@ -37,7 +36,6 @@ class ClipDataModule(PackedSplits):
         self,
         root: str,
         shuffle_window: int = 512,
-        skip_broken: bool = False,
         num_pairs: int | None = None,
         pairs: str | None = None,
         captions: str | None = None,
@@ -45,7 +43,6 @@ class ClipDataModule(PackedSplits):
     ) -> None:
         super().__init__(root, **arguments)
         self.shuffle_window = shuffle_window
-        self.skip_broken = skip_broken
         self.num_pairs = num_pairs
         self.pairs = pairs
         self.captions = captions

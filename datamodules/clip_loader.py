@@ -33,6 +33,7 @@ class ClipStream(IterableDataset[Item]):
     reader: ClipReader
     batch_size: int
     skip_broken: bool = False
+    replace_broken: bool = False  # a training batch has its size
     skip: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Item]:
@@ -65,12 +66,16 @@ class ClipStream(IterableDataset[Item]):
                 clips.append(None)
                 broken.append(str(error))
         whole = [clip for clip in clips if clip is not None]
-        if not whole:
-            raise InputError(f"expected a readable clip in every batch, found none in one of {len(batch)}: {broken[0]}")
-        return collate([clip or whole[number % len(whole)] for number, clip in enumerate(clips)]), broken
+        if self.replace_broken:
+            if not whole:
+                raise InputError(
+                    f"expected a readable clip in every batch, found none in one of {len(batch)}: {broken[0]}"
+                )
+            whole = [clip or whole[number % len(whole)] for number, clip in enumerate(clips)]
+        return collate(whole) if whole else filler_batch(self.reader.clip_format), broken
 
 
-def _worker_signals(worker: int) -> None:
+def worker_signals(worker: int) -> None:
     """Leave the signals of a requeue and of Ctrl-C to the main process, which ends the workers."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -86,6 +91,11 @@ class ClipLoader(KeepsNoState):
         batch_size: clips of a batch of one rank.
         order: of the batches; in evaluation only its rank counts.
         num_workers: processes that read; 0 reads in this one.
+        skip_broken: go on at a clip that cannot be decoded, with a warning: in training another one of its batch takes
+            its place, in evaluation it is left out.
+
+    Attributes:
+        broken: what was wrong with each such clip.
     """
 
     shards: list[Shard]
@@ -93,8 +103,10 @@ class ClipLoader(KeepsNoState):
     batch_size: int
     order: BatchOrder = ALONE
     num_workers: int = 0
+    skip_broken: bool = False
 
     def __post_init__(self) -> None:
+        self.broken: set[str] = set()
         self.counts = [shard.num_samples for shard in self.shards]
 
     def _batches(
@@ -102,10 +114,10 @@ class ClipLoader(KeepsNoState):
         plan: Callable[..., Share],
         reader: ClipReader,
         first_step: int = 0,
-        skip_broken: bool = False,
+        replace_broken: bool = False,
         skip: frozenset[str] = frozenset(),
-    ) -> Iterator[tuple[ClipBatch, list[str]]]:
-        """The batches of the rank that `plan` gives its workers, each with what was broken in it."""
+    ) -> Iterator[ClipBatch]:
+        """The batches of the rank that `plan` gives its workers."""
         workers = max(1, self.num_workers)
         shares = [
             plan(
@@ -119,16 +131,21 @@ class ClipLoader(KeepsNoState):
             for number in range(workers)
         ]
         loader = DataLoader(
-            ClipStream(self.shards, shares, reader, self.batch_size, skip_broken, skip),
+            ClipStream(self.shards, shares, reader, self.batch_size, self.skip_broken, replace_broken, skip),
             batch_size=None,
             num_workers=self.num_workers,
-            worker_init_fn=_worker_signals,
+            worker_init_fn=worker_signals,
             generator=torch.Generator(),  # its own: each pass would draw a number from torch's generator
         )
         for item in loader:
             if isinstance(item, InputError):
                 raise item
-            yield item
+            batch, broken = item
+            for message in broken:
+                if message not in self.broken:
+                    self.broken.add(message)
+                    warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
+            yield batch
 
 
 @dataclass(eq=False)
@@ -137,7 +154,6 @@ class TrainLoader(ClipLoader):
 
     Args:
         window: clips are shuffled among this many neighbours.
-        skip_broken: replace clips that cannot be decoded by others of their batch, with a warning.
         captions: by clip id, in place of the clips' own.
 
     Raises:
@@ -145,12 +161,10 @@ class TrainLoader(ClipLoader):
     """
 
     window: int = 512
-    skip_broken: bool = False
     captions: Mapping[str, list[str]] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.broken: set[str] = set()
         if not len(self):
             size, world_size = self.batch_size, self.order.world_size
             raise InputError(
@@ -176,12 +190,7 @@ class TrainLoader(ClipLoader):
             seed = self.order.seed
             plan = partial(train_share, seed=seed, epoch=epoch, window=self.window, first_step=first_step)
             reader = ClipReader(self.clip_format, (seed, epoch), self.captions)
-            for batch, broken in self._batches(plan, reader, first_step, self.skip_broken):
-                for message in broken:
-                    if message not in self.broken:
-                        self.broken.add(message)
-                        warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
-                yield batch
+            yield from self._batches(plan, reader, first_step, replace_broken=True)
             first_step = 0
 
 
@@ -202,7 +211,7 @@ class EvalLoader(ClipLoader):
     def __iter__(self) -> Iterator[ClipBatch]:
         """The rank's batches, then its filler batches."""
         given = 0
-        for batch, _ in self._batches(eval_share, ClipReader(self.clip_format), skip=self.skip):
+        for batch in self._batches(eval_share, ClipReader(self.clip_format), skip=self.skip):
             yield batch
             given += 1
         for _ in range(given, len(self)):

@@ -42,16 +42,21 @@ def decode_audio(data: bytes, sampling_rate: int, max_seconds: float | None = No
         if file.subtype == "PCM_16" and file.samplerate == sampling_rate:
             waveform = file.read(frames, dtype="int16", always_2d=True)[:, 0]
         else:
-            # resampled as float: soxr dithers int16, each time differently
             samples = file.read(frames, dtype="float32", always_2d=True)[:, 0]
-            samples = soxr.resample(samples, file.samplerate, sampling_rate)
             if not np.isfinite(samples).all():
                 raise ValueError("samples that are not finite")
-            waveform = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+            waveform = int16_at(sampling_rate, samples, file.samplerate)
     if max_seconds is not None:
         waveform = waveform[: math.ceil(max_seconds * sampling_rate)]
     if not len(waveform):
         raise ValueError("audio without samples")
+    return waveform
+
+
+def int16_at(sampling_rate: int, samples: np.ndarray, found: int) -> np.ndarray:
+    """Samples (T,) in -1 to 1 at the rate `found` as int16 at `sampling_rate`."""
+    samples = soxr.resample(samples, found, sampling_rate)  # as float: soxr dithers int16, each time differently
+    waveform: np.ndarray = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
     return waveform
 
 
@@ -135,7 +140,7 @@ def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], 
         found = re.sub(r"<_io\.BytesIO[^>]*>", f"{sample.key}.{extension}", str(error))
         raise BrokenClip(
             f"expected readable media of clip {sample.record['id']!r} in {sample.shard}, found: {found}; "
-            "pack the split without it, or train with skip_broken: true"
+            "pack the split without it, or set data.init_args.skip_broken to true"
         ) from error
 
 

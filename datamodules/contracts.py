@@ -61,6 +61,22 @@ class EmbeddingStage(Protocol):
 
 
 @runtime_checkable
+class RankingStage(Protocol):
+    """A stage that finds several captions of a clip and ranks them."""
+
+    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        """`number` (2 or more) captions of each of B clips, the best first, each with its score: higher is better."""
+
+
+@runtime_checkable
+class AudioEmbedder(Protocol):
+    """A stage that embeds audio."""
+
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """Embeddings (B, D) or tokens (B, N, D) of the audio of B clips."""
+
+
+@runtime_checkable
 class CaptionSource(Protocol):
     """A datamodule that gives all captions, or all clips, of a split by name."""
 
@@ -93,6 +109,9 @@ class PredictSource(Protocol):
 
     def num_predict_clips(self) -> int:
         """How many clips the predict split has, those left out among them."""
+
+    def num_broken_clips(self) -> int:
+        """How many of them this rank could not read."""
 
     def predict_digest(self) -> str:
         """A digest of these clips."""

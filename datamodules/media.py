@@ -155,15 +155,14 @@ def _require_whole(path: Path, container: Any, stream: Any, end: float) -> None:
     elif "DURATION" in stream.metadata:  # Matroska's, as 00:00:10.000000000
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         promised = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    if container.format.name in ESTIMATED:
-        promised /= 2
     if container.format.name == "wav":
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8)[4:], "little") + 8
         found = path.stat().st_size
         if found < size < 2**31 - 1:  # a WAV that was piped says 2^31 or 2^32
             promised = end * size / found
-    if end < promised - LEEWAY:
+    share = 0.5 if container.format.name in ESTIMATED else 1.0
+    if end < promised * share - LEEWAY:
         raise MediaError("broken", f"the file ends after {end:.1f} s, its header says {promised:.1f} s")
 
 

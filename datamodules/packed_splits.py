@@ -10,8 +10,10 @@ from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
 from datamodules.contracts import ClipStage, expect
+from datamodules.media_clips import list_media, media_digest
+from datamodules.media_loader import MediaLoader
 from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
-from datamodules.shards import Shard, index_digest, read_index
+from datamodules.shards import INDEX, Shard, index_digest, read_index
 from earshot.errors import InputError
 
 PARTS_OF = {  # the parts that each command reads; it cannot do without the first
@@ -34,6 +36,8 @@ class PackedSplits(L.LightningDataModule):
         batch_size: clips, or captions, of a training batch on each device.
         eval_batch_size: the same in validation, test and predict.
         num_workers: processes that read clips, on each device; 0 reads in the main process.
+        skip_broken: go on at a clip that cannot be decoded, and name it: in training another one takes its place,
+            elsewhere it is left out.
         seed: of the order in training and of what it draws; None takes that of seed_everything.
 
     Attributes:
@@ -50,6 +54,7 @@ class PackedSplits(L.LightningDataModule):
         batch_size: int = 32,
         eval_batch_size: int = 64,
         num_workers: int = 1,
+        skip_broken: bool = False,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -60,10 +65,12 @@ class PackedSplits(L.LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
+        self.skip_broken = skip_broken
         self.seed = seed_or_default(seed)
         require_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
         require_at_least(0, num_workers=num_workers, seed=self.seed)
         self.shards: dict[str, list[Shard]] = {}
+        self.files: dict[str, Path] = {}  # of predict, where it reads media files
         self.done: frozenset[str] = frozenset()  # ids that predict leaves out
 
     def wanted(self, command: str) -> dict[str, str]:
@@ -80,7 +87,10 @@ class PackedSplits(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the indexes, before the stage loads its networks, so that a wrong path is reported at once."""
         for part, split in self.wanted(stage).items():
-            self.shards[part] = read_index(Path(self.root) / split)
+            if part == "predict" and Path(split).exists() and not (Path(self.root) / split / INDEX).exists():
+                self.files, _ = list_media([Path(split)])
+            else:
+                self.shards[part] = read_index(Path(self.root) / split)
 
     def clip_format(self, command: str) -> ClipFormat:
         """What the stage wants of every clip."""
@@ -90,24 +100,37 @@ class PackedSplits(L.LightningDataModule):
         """Every clip of an opened split once, over all ranks."""
         return EvalLoader(
             self.shards[part], self.clip_format(command), self.eval_batch_size, BatchOrder.of(trainer_of(self)),
-            num_workers=self.num_workers, skip=self.done if part == "predict" else frozenset(),
+            num_workers=self.num_workers, skip_broken=self.skip_broken,
+            skip=self.done if part == "predict" else frozenset(),
         )  # fmt: skip
 
     def test_dataloader(self) -> EvalLoader:
         """The test split."""
         return self.clips("test", "test")
 
-    def predict_dataloader(self) -> EvalLoader:
-        """The predict split without the clips left out."""
-        return self.clips("predict", "predict")
+    def predict_dataloader(self) -> EvalLoader | MediaLoader:
+        """The predict split, or the media files, without the clips left out."""
+        if not self.files:
+            self.predicted: EvalLoader | MediaLoader = self.clips("predict", "predict")
+        else:
+            todo = {name: path for name, path in self.files.items() if name not in self.done}
+            self.predicted = MediaLoader(
+                todo, self.clip_format("predict"), self.eval_batch_size, BatchOrder.of(trainer_of(self)),
+                self.num_workers,
+            )  # fmt: skip
+        return self.predicted
 
     def num_predict_clips(self) -> int:
         """How many clips the predict split has, those left out among them."""
-        return sum(shard.num_samples for shard in self.shards["predict"])
+        return len(self.files) or sum(shard.num_samples for shard in self.shards["predict"])
+
+    def num_broken_clips(self) -> int:
+        """How many of them this rank could not read."""
+        return len(self.predicted.broken)
 
     def predict_digest(self) -> str:
-        """A digest of the names and sizes of the predict split's shards."""
-        return index_digest(self.shards["predict"])
+        """A digest of the names and sizes of the predict split's shards, or of the files."""
+        return media_digest(self.files) if self.files else index_digest(self.shards["predict"])
 
     def leave_out(self, clip_ids: Collection[str]) -> None:
         """Do not read these clips in predict."""

@@ -9,6 +9,7 @@ from earshot import __version__
 from earshot.errors import InputError, one_line_errors
 
 VERBS = {
+    "caption": ("earshot.caption", "Caption audio and video files."),
     "train": ("train", "Train a stage, validate it, test it, or apply it to data."),
     "prepare": ("datamodules.prepare.__main__", "Pack a folder or a corpus into shards."),
     "score": ("evaluation.__main__", "Score a file of captions."),

@@ -1,6 +1,8 @@
 """Where the files that come with the project are: in the working folder, a checkout, or the installed package."""
 
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parent
 
@@ -23,3 +25,20 @@ def config_file(name: str) -> Path:
         if path.is_file():
             return path
     return Path(name)
+
+
+def located(value: Any, root: Path | None = None) -> Any:
+    """A configuration with each path in assets/ or configs/ as `resource` finds it, and, given a `root`, those in
+    exports/ that are not in the working folder as they are in that folder."""
+    if isinstance(value, Namespace):
+        for name, inner in vars(value).items():
+            setattr(value, name, located(inner, root))
+    elif isinstance(value, list | tuple):
+        return type(value)(located(inner, root) for inner in value)
+    elif isinstance(value, dict):
+        return {name: located(inner, root) for name, inner in value.items()}
+    elif isinstance(value, str | Path) and str(value).startswith(("assets/", "configs/")):
+        return type(value)(resource(str(value)))
+    elif root is not None and isinstance(value, str) and value.startswith("exports/") and not Path(value).exists():
+        return str(root / value) if (root / value).exists() else value
+    return value

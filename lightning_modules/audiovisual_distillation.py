@@ -87,6 +87,14 @@ class AudiovisualDistillation(L.LightningModule):
 
     predict_step = test_step
 
+    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        """See `datamodules.contracts.RankingStage`."""
+        return self.captioner.network.candidates(batch, number)
+
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """Audio tokens (B, N, D)."""
+        return self.captioner.network.audio_tokens(batch)
+
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
         tuned = self.audio_projector and weights_digest(self.audio_projector.state_dict())

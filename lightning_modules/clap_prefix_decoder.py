@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Adam
 from torchmetrics import MeanMetric
@@ -25,6 +26,7 @@ from lightning_modules.schedules.warmup_step import WarmupStep
 from lightning_modules.strategies.chain import StrategyChain
 
 TRAINED_WITH = "trained_with.json"
+MEMORY = "memory.safetensors"
 
 
 class ClapPrefixDecoder(L.LightningModule):
@@ -108,6 +110,7 @@ class ClapPrefixDecoder(L.LightningModule):
             max(max_new_tokens, max_caption_tokens), dropout,
         )  # fmt: skip
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
+        self.remembers = False  # whether the inference strategy has the training captions of an export
         self.val_loss = MeanMetric()
 
     def clip_format(self, stage: str) -> ClipFormat:
@@ -124,22 +127,29 @@ class ClapPrefixDecoder(L.LightningModule):
         return set()
 
     def setup(self, stage: str) -> None:
-        """Embed the captions that the stage trains on or searches in, or find their embeddings in the cache."""
-        self.clap.to(self.trainer.strategy.root_device)
-        data, strategy = self._data, self.trainer.strategy
-        store = EmbeddingStore(
-            self.clap.network, self._clap_digests, data, self.cache, self.trainer.is_global_zero, strategy.broadcast
-        )
-        splits = {"fit": {"train": data.train, "val": data.val}, "validate": {"val": data.val}}.get(stage, {})
-        for name, split in splits.items():
-            if split is not None:
-                self.sources[name] = store.of_captions(split, audio=self.supervised)
+        """Embed the captions that the stage trains on, or find their embeddings in the cache."""
+        for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
+            if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
+                self.sources[name] = self._store.of_captions(split, audio=self.supervised)
         if stage == "fit":
-            self.training_strategies.prepare(store.captions, store.audio)
-        if stage in ("test", "predict") and self.inference_strategy is not None:
-            if data.train is None:
-                raise InputError("expected training captions to search in, found none; set data.init_args.train")
-            self.inference_strategy.remember(store.captions(data.train).embeddings)
+            self.training_strategies.prepare(self._store.captions, self._store.audio)
+
+    def on_test_start(self) -> None:
+        """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
+        if self.inference_strategy is not None and self._data.train is not None:
+            self.inference_strategy.remember(self._store.captions(self._data.train).embeddings)
+        elif self.inference_strategy is not None and not self.remembers:
+            raise InputError("expected training captions to search in, found none; set data.init_args.train")
+
+    on_predict_start = on_test_start
+
+    @property
+    def _store(self) -> EmbeddingStore:
+        self.clap.to(self.trainer.strategy.root_device)
+        return EmbeddingStore(
+            self.clap.network, self._clap_digests, self._data, self.cache, self.trainer.is_global_zero,
+            self.trainer.strategy.broadcast,
+        )  # fmt: skip
 
     @property
     def _data(self) -> CaptionSource:
@@ -183,10 +193,7 @@ class ClapPrefixDecoder(L.LightningModule):
         """Captions, with references where the clips have them, and the embeddings that they are decoded from."""
         if not batch.valid:
             return batch.rows([])
-        assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
-        with torch.no_grad():
-            audio = self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
-        decoded = audio
+        audio = self.embed(batch)
         if self.caption_from == "reference":
             if mute := [clip_id for clip_id, references in zip(batch.clip_ids, batch.captions) if not references]:
                 raise InputError(
@@ -195,14 +202,32 @@ class ClapPrefixDecoder(L.LightningModule):
                 )
             first = [references[0] for references in batch.captions]
             decoded = self.training_strategies(self.clap.network.embed_text(first))
-        elif self.inference_strategy is not None:
-            decoded = self.training_strategies(self.inference_strategy(audio))
+        else:
+            decoded = self._moved(audio)
         tokens = self.decoder.generate(decoded, self.max_new_tokens)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         rows = batch.rows([text.strip() for text in texts])
         return EmbeddedCaptionRows(**rows, audio=audio.cpu(), decoded=decoded.cpu())
 
     predict_step = test_step
+
+    @torch.no_grad()
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """CLAP's embeddings of the audio (B, D)."""
+        assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
+        return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
+
+    def _moved(self, audio: Tensor) -> Tensor:
+        """Audio embeddings (B, D) as the decoder takes them."""
+        found = self.inference_strategy
+        return audio if found is None else self.training_strategies(found(audio))
+
+    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        """See `datamodules.contracts.RankingStage`."""
+        tokens, scores = self.decoder.candidates(self._moved(self.embed(batch)), number, self.max_new_tokens)
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        pairs = list(zip((text.strip() for text in texts), scores.tolist()))
+        return [pairs[row : row + number] for row in range(0, len(pairs), number)]
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
@@ -223,8 +248,11 @@ class ClapPrefixDecoder(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def export(self, folder: Path) -> None:
-        """Write the decoder as a Hugging Face folder, what it was trained with, and what each strategy knows."""
+        """Write the decoder as a Hugging Face folder, what it was trained with, what each strategy knows, and the
+        training captions' embeddings for an inference strategy."""
         self.decoder.save_pretrained(folder)
+        if not self.supervised:
+            save_file({"embeddings": self.sources["train"][0].contiguous()}, folder / MEMORY)
         (folder / TRAINED_WITH).write_text(json.dumps(self._trained_with(), indent=2) + "\n")
         self.training_strategies.save(folder)
 
@@ -250,6 +278,9 @@ class ClapPrefixDecoder(L.LightningModule):
             )
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
+        if self.inference_strategy is not None and (folder / MEMORY).is_file():
+            self.inference_strategy.remember(load_file(folder / MEMORY)["embeddings"])
+            self.remembers = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

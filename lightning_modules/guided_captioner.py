@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -96,9 +96,8 @@ class GuidedCaptioner(L.LightningModule):
         """Captions."""
         if not batch.valid:
             return batch.rows([])
-        assert self.lm is not None and batch.waveforms is not None and batch.num_samples is not None
-        audio = self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
-        return batch.rows(self.guidance(self.lm, self.match, self.audible, audio))
+        assert self.lm is not None
+        return batch.rows(self.guidance(self.lm, self.match, self.audible, self.embed(batch)))
 
     @normal_mode()
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
@@ -109,6 +108,11 @@ class GuidedCaptioner(L.LightningModule):
                 self.test_audibility.update(self.audible(texts))
             self.log("test/audibility", self.test_audibility, batch_size=len(texts))
         return rows
+
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """The matcher's embeddings of the audio (B, D), of norm 1."""
+        assert batch.waveforms is not None and batch.num_samples is not None
+        return self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

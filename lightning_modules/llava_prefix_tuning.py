@@ -95,6 +95,10 @@ class LlavaPrefixTuning(L.LightningModule):
 
     predict_step = test_step
 
+    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        """See `datamodules.contracts.RankingStage`."""
+        return self.captioner.network.candidates(batch, number)
+
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
         tuned = None if self.prefix is None else weights_digest({"prefix": self.prefix})

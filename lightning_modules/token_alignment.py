@@ -98,6 +98,14 @@ class TokenAlignment(L.LightningModule):
 
     predict_step = test_step
 
+    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        """See `datamodules.contracts.RankingStage`."""
+        return self.captioner.network.candidates(batch, number)
+
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """Audio tokens (B, N, D)."""
+        return self.captioner.network.audio_tokens(batch)
+
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
         return self.captioner.network.made_by()

@@ -91,6 +91,21 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
 
     @torch.inference_mode()
+    def candidates(self, embeddings: Tensor, number: int, max_new_tokens: int) -> tuple[Tensor, Tensor]:
+        """The `number` (2 or more) captions of a beam search for each of B embeddings (B, D), the best first.
+
+        Returns:
+            Tokens (B * number, L), and the mean log-likelihood of each caption's tokens (B * number).
+        """
+        prefix = self.prefix(embeddings)
+        found = self.language_model.generate(
+            inputs_embeds=prefix, attention_mask=prefix.new_ones(prefix.shape[:2]).long(), num_beams=number,
+            num_return_sequences=number, max_new_tokens=min(max_new_tokens, self.max_tokens), do_sample=False,
+            return_dict_in_generate=True, output_scores=True,
+        )  # fmt: skip
+        return found.sequences, found.sequences_scores
+
+    @torch.inference_mode()
     def generate(self, embeddings: Tensor, max_new_tokens: int | None = None) -> Tensor:
         """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`.
 

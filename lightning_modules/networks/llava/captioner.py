@@ -105,12 +105,16 @@ class LlavaCaptioner(nn.Module):
         """Captions of B clips, from `inputs`; of no clip, no caption."""
         if not media.clip_ids:
             return []
-        return self.loaded.generate(
+        return self.loaded.generate(*self._tokens(media), self.question, self.generation, media.clip_ids)
+
+    def candidates(self, media: Media, number: int) -> list[list[tuple[str, float]]]:
+        """`number` captions of each of B clips with their scores (`LlavaLanguageModel.candidates`)."""
+        return self.loaded.candidates(self.loaded(*self._tokens(media), self.question), number, self.generation)
+
+    def _tokens(self, media: Media) -> tuple[Tensor | None, Tensor | None]:
+        return (
             self.audio_tokens(media) if "audio" in self.inputs else None,
             self.image_tokens(media) if "image" in self.inputs else None,
-            self.question,
-            self.generation,
-            media.clip_ids,
         )
 
     def loss(

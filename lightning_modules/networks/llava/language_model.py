@@ -159,7 +159,33 @@ class LlavaLanguageModel(nn.Module):
             clip_ids: B ids, which sampling is seeded by; their place in the batch where None.
         """
         prompt = self(audio_tokens, image_tokens, question)
-        mask = torch.ones(prompt.shape[:2], dtype=torch.long, device=prompt.device)  # every prompt is equally long
         arguments = (generation or Generation()).arguments(clip_ids or [str(row) for row in range(len(prompt))])
-        ids = self.llava.generate(inputs_embeds=prompt, attention_mask=mask, **arguments)
+        return self._texts(self.llava.generate(inputs_embeds=prompt, attention_mask=attended(prompt), **arguments))
+
+    @torch.inference_mode()
+    def candidates(self, prompt: Tensor, number: int, generation: Generation) -> list[list[tuple[str, float]]]:
+        """The `number` (2 or more) captions of a beam search for each of B embedded prompts, the best first.
+
+        Args:
+            prompt: (B, L, width), of `forward`.
+            number: captions of each, and beams.
+            generation: of which the longest caption counts.
+
+        Returns:
+            B lists of captions with the mean log-likelihood of their tokens.
+        """
+        found = self.llava.generate(
+            inputs_embeds=prompt, attention_mask=attended(prompt), max_new_tokens=generation.max_new_tokens,
+            num_beams=number, num_return_sequences=number, do_sample=False, return_dict_in_generate=True,
+            output_scores=True,
+        )  # fmt: skip
+        pairs = list(zip(self._texts(found.sequences), found.sequences_scores.tolist()))
+        return [pairs[row : row + number] for row in range(0, len(pairs), number)]
+
+    def _texts(self, ids: Tensor) -> list[str]:
         return [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def attended(prompt: Tensor) -> Tensor:
+    """The attention mask of prompts (B, L, width), which are all equally long."""
+    return torch.ones(prompt.shape[:2], dtype=torch.long, device=prompt.device)

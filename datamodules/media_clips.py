@@ -1,0 +1,126 @@
+"""Clips straight from media files, without packing them first."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datamodules.clip_reader import Clip, decode_image, int16_at
+from datamodules.clips import ClipFormat
+from datamodules.media import AUDIO, NUM_FRAMES, VIDEO, Audio, MediaError, audio_windows, read_frames
+from earshot.errors import InputError
+
+IMAGES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a media file, decoded.
+
+    Attributes:
+        clip: its id is the file's name.
+        start: where it begins, in seconds; 0 of an image.
+        end: where it ends, in seconds; 0 of an image.
+        cut: whether the file goes on after the only part that is read of it.
+    """
+
+    clip: Clip
+    start: float
+    end: float
+    cut: bool = False
+
+
+def list_media(paths: Sequence[Path]) -> tuple[dict[str, Path], Counter[str]]:
+    """Media files by name, and how many others the folders hold, by their ending.
+
+    A file is named as it was given, a file of a folder and its subfolders by its path in that folder. An image counts
+    as a file of its own only where it is given by name.
+
+    Raises:
+        InputError: no such file or folder, or no media in any of them.
+    """
+    found: dict[str, Path] = {}
+    others: Counter[str] = Counter()
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")):
+                if file.suffix.lower() in AUDIO | VIDEO:
+                    name = file.relative_to(path).as_posix()
+                    found[name if found.get(name, file) == file else str(file)] = file
+                elif file.suffix.lower() not in IMAGES:
+                    others[file.suffix.lower() or "no ending"] += 1
+        elif path.is_file():
+            found[str(path)] = path
+        else:
+            raise InputError(f"expected a media file or a folder of them, found no {path}; correct the path")
+    if not found:
+        endings = " ".join(sorted(AUDIO | VIDEO))
+        raise InputError(f"expected media files ({endings}) in {', '.join(map(str, paths))}, found none; name others")
+    return found, others
+
+
+def media_digest(files: dict[str, Path]) -> str:
+    """A short digest of the files' names and sizes."""
+    text = "".join(f"{name}\0{path.stat().st_size}\0" for name, path in files.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_parts(name: str, path: Path, clip_format: ClipFormat, window: float | None = None) -> Iterator[Part]:
+    """The parts of a file as a stage wants its clips.
+
+    Args:
+        name: the id of the clips.
+        path: a media file; an image where only images are wanted. Beside an audio file, the image of the same name is
+            its image.
+        clip_format: what is wanted. Without a window a file is cut to its first `max_seconds`.
+        window: length of the parts in seconds, which together cover the file; None reads one part.
+
+    Raises:
+        MediaError: the file lacks a wanted medium, or cannot be decoded from here on.
+    """
+    if clip_format.sampling_rate is None:
+        yield Part(Clip(name, None, _image(path, 0.0, NUM_FRAMES, clip_format), [], []), 0.0, 0.0)
+        return
+    longest = window or clip_format.max_seconds
+    seconds = None if longest is None else longest if window else longest + 0.01  # to see that it goes on
+    for audio in audio_windows(path, 0.0, seconds):
+        cut = False
+        if longest is not None and not window and audio.seconds > longest:
+            samples = math.ceil(longest * audio.sampling_rate)
+            audio, cut = replace(audio, waveform=audio.waveform[:samples]), True
+        yield replace(_part(name, path, audio, clip_format), cut=cut)
+        if not window:
+            return
+
+
+def _part(name: str, path: Path, audio: Audio, clip_format: ClipFormat) -> Part:
+    audio.require_usable()
+    assert clip_format.sampling_rate is not None
+    waveform = int16_at(clip_format.sampling_rate, audio.waveform, audio.sampling_rate)
+    if not len(waveform):
+        raise MediaError("too short", f"{len(audio.waveform)} samples at {audio.sampling_rate} Hz")
+    image = None
+    if clip_format.image_size is not None:
+        image = _image(path, audio.start, max(1, math.ceil(audio.seconds)), clip_format)
+    return Part(Clip(name, waveform, image, [], []), audio.start, audio.start + audio.seconds)
+
+
+def _image(path: Path, start: float, count: int, clip_format: ClipFormat) -> np.ndarray | None:
+    """The middle one of the first frames of each of `count` seconds, or the still image of an audio file."""
+    size = clip_format.image_size
+    assert size is not None
+    if path.suffix.lower() in VIDEO:
+        frames = read_frames(path, start, count, size)
+        return np.asarray(list(frames.values())[len(frames) // 2]).transpose(2, 0, 1)
+    for beside in (path, *(path.with_suffix(ending) for ending in sorted(IMAGES))):
+        if beside.suffix.lower() in IMAGES and beside.is_file():
+            try:
+                return decode_image(beside.read_bytes(), size)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                raise MediaError("broken", f"{beside.name}: {error}") from error
+    raise MediaError("no images", "neither a video nor an image of the same name")

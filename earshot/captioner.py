@@ -1,0 +1,282 @@
+"""Captions of anybody's sounds from Python, by any export or configuration that captions."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from lightning.pytorch import LightningModule
+
+from datamodules.clip_reader import Clip, collate, int16_at
+from datamodules.clips import ClipBatch, ClipFormat
+from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage, RankingStage, expect
+from datamodules.media import Audio, MediaError
+from datamodules.media_clips import Part, list_media, read_parts
+from earshot.errors import InputError, command_that_makes
+from earshot.paths import config_file, located
+
+STAGE = "stage.yaml"  # in an export: the stage that it belongs to
+SHIPPED = "assets/miniature/"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption of a file or of a part of it.
+
+    Attributes:
+        file: name of the file.
+        start: in seconds.
+        end: in seconds.
+        caption: the best of `candidates`, where there are several; empty where there is an `error`.
+        cut: whether the file goes on after `end` and the rest was not read.
+        candidates: captions and their scores, the best first; empty where none were asked for.
+        error: why there is no caption.
+    """
+
+    file: str
+    start: float = 0.0
+    end: float = 0.0
+    caption: str = ""
+    cut: bool = False
+    candidates: tuple[tuple[str, float], ...] = ()
+    error: str = ""
+
+
+class Captioner:
+    """Captions audio and video files, and waveforms.
+
+    Args:
+        stage: a stage that captions, ready to do so.
+        name: where it comes from, for messages.
+        miniature: whether it knows only the synthetic sounds of the miniature.
+    """
+
+    def __init__(self, stage: Any, name: str, miniature: bool = False) -> None:
+        expect(CaptioningStage, stage, "the captioner")
+        self.stage = stage.eval()
+        self.name = name
+        self.miniature = miniature
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, overlays: Sequence[str | Path] = (), device: str | None = None) -> Self:
+        """Load a captioner.
+
+        Args:
+            name: an export, as a folder or by its run_name (`dali_ot` is exports/dali_ot), or a configuration of a
+                method that needs no training, such as `keywords`.
+            overlays: configurations whose settings of the model come on top, such as `strategy/nearest_neighbour`.
+            device: such as "cuda:1"; by default a GPU where there is one.
+
+        Raises:
+            InputError: there is no such captioner, or something that it needs is missing.
+        """
+        path, folder = found(name)
+        settings = [
+            yaml.safe_load(file.read_text(encoding="utf-8"))
+            for file in (path, *(config_file(str(each)) for each in overlays))
+        ]
+        models = [located(each["model"], folder and folder.parent.parent) for each in settings if "model" in each]
+        stage = parsed(models, str(folder or path))
+        if folder is None and isinstance(stage, ExportingStage):
+            command = command_that_makes(settings[0].get("run_name", path.stem))
+            raise InputError(f"expected an export of {path}, found none; run: {command}, or name another captioner")
+        stage.setup("predict")
+        if folder is not None and isinstance(stage, ExportingStage):
+            stage.load_export(folder)
+        stage.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(stage, str(folder or name), any(SHIPPED in yaml.safe_dump(model) for model in models))
+
+    @property
+    def clip_format(self) -> ClipFormat:
+        """What is read of every clip."""
+        wanted: ClipFormat = self.stage.clip_format("predict")
+        return wanted
+
+    def __call__(
+        self, audio: str | Path | np.ndarray | Sequence[str | Path | np.ndarray], sampling_rate: int | None = None
+    ) -> Any:
+        """The caption of a file or waveform, or a list of captions of several.
+
+        Args:
+            audio: a path, or a waveform in -1 to 1, (T,) or (channels, T), or a list of these. Of a file longer than
+                the captioner's longest clip, the beginning is captioned.
+            sampling_rate: of the waveforms, in Hz.
+
+        Raises:
+            InputError: audio that cannot be read, or a waveform without a sampling rate.
+        """
+        batch = self._batch(audio, sampling_rate)
+        captions = self._captions(batch)
+        return captions if isinstance(audio, list | tuple) else captions[0]
+
+    def embed(
+        self, audio: str | Path | np.ndarray | Sequence[str | Path | np.ndarray], sampling_rate: int | None = None
+    ) -> Any:
+        """Embeddings (B, D) of the audio, or DALI's audio tokens (B, N, D), as a tensor; arguments as above.
+
+        Raises:
+            InputError: see above, or the captioner does not embed audio.
+        """
+        embedder = expect(AudioEmbedder, self.stage, "the captioner")
+        with torch.inference_mode():
+            return embedder.embed(self._on_device(self._batch(audio, sampling_rate)))
+
+    def caption_files(
+        self, paths: Sequence[str | Path], window: float | None = None, candidates: int = 1, batch_size: int = 8
+    ) -> Iterator[Caption]:
+        """Captions of files and folders as they come, in order; a file that cannot be read gives one with an error.
+
+        Args:
+            paths: media files, and folders, whose subfolders are read, too.
+            window: caption longer files in parts of so many seconds; None captions their beginning.
+            candidates: captions of each part, with scores.
+            batch_size: parts that are captioned at once.
+
+        Raises:
+            InputError: no such file, a window longer than the captioner's longest clip, or no candidates to be had.
+        """
+        longest = self.clip_format.max_seconds
+        if window is not None and (window <= 0 or (longest is not None and window > longest)):
+            raise InputError(
+                f"expected a window above 0 and of at most {longest} s, the longest clip of {self.name}, found "
+                f"{window:g} s; correct it"
+            )
+        if candidates > 1 and not isinstance(self.stage, RankingStage):
+            raise InputError(
+                f"expected one caption of each, as {type(self.stage).__name__} finds no others, found {candidates} "
+                "candidates; ask for one, or take a captioner that is trained"
+            )
+        files, _ = list_media([Path(path) for path in paths])
+        waiting: list[Caption | Part] = []
+        for name, path in files.items():
+            waiting += self._read(name, path, window)
+            while sum(isinstance(each, Part) for each in waiting) >= batch_size:
+                yield from self._finish(waiting, batch_size, candidates)
+        while waiting:
+            yield from self._finish(waiting, batch_size, candidates)
+
+    def _read(self, name: str, path: Path, window: float | None) -> Iterator[Part | Caption]:
+        try:
+            yield from read_parts(name, path, self.clip_format, window)
+        except (MediaError, OSError) as error:
+            reason = error.reason if isinstance(error, MediaError) else "broken"
+            yield Caption(name, error=f"{reason}: {error}")
+
+    def _finish(self, waiting: list[Caption | Part], batch_size: int, candidates: int) -> Iterator[Caption]:
+        """Caption the first parts of those that wait, and take them off."""
+        count = parts = 0
+        while count < len(waiting) and parts < batch_size:
+            parts += isinstance(waiting[count], Part)
+            count += 1
+        taken = waiting[:count]
+        del waiting[:count]
+        clips = [each.clip for each in taken if isinstance(each, Part)]
+        captions = iter(self._ranked(clips, candidates) if clips else [])
+        for each in taken:
+            if isinstance(each, Part):
+                ranked = next(captions)
+                shown = tuple(ranked) if candidates > 1 else ()
+                each = Caption(each.clip.clip_id, each.start, each.end, ranked[0][0], each.cut, shown)
+            yield each
+
+    def _ranked(self, clips: list[Clip], candidates: int) -> list[list[tuple[str, float]]]:
+        batch = collate(clips)
+        if candidates == 1:
+            return [[(caption, 0.0)] for caption in self._captions(batch)]
+        with torch.inference_mode():
+            ranked: list[list[tuple[str, float]]] = self.stage.candidates(self._on_device(batch), candidates)
+        return ranked
+
+    def _captions(self, batch: ClipBatch) -> list[str]:
+        with torch.inference_mode():
+            captions: list[str] = self.stage.predict_step(self._on_device(batch), 0)["captions"]
+        return captions
+
+    def _on_device(self, batch: ClipBatch) -> ClipBatch:
+        moved: ClipBatch = self.stage.transfer_batch_to_device(batch, self.stage.device, 0)
+        return moved
+
+    def _batch(self, audio: Any, sampling_rate: int | None) -> ClipBatch:
+        items = audio if isinstance(audio, list | tuple) else [audio]
+        return collate([self._clip(item, str(number), sampling_rate) for number, item in enumerate(items)])
+
+    def _clip(self, item: str | Path | np.ndarray, name: str, sampling_rate: int | None) -> Clip:
+        wanted = self.clip_format
+        try:
+            if not isinstance(item, np.ndarray):
+                return next(read_parts(str(item), Path(item), wanted)).clip
+            if sampling_rate is None or wanted.sampling_rate is None or wanted.image_size is not None:
+                needs = "a video file, as it captions images" if wanted.image_size else "a sampling_rate"
+                raise InputError(f"expected {needs}, found a waveform without; give one")
+            waveform = item.astype(np.float32) / (32768 if item.dtype == np.int16 else 1)
+            waveform = waveform if waveform.ndim == 1 else waveform.mean(0)
+            if wanted.max_seconds is not None:
+                waveform = waveform[: int(np.ceil(wanted.max_seconds * sampling_rate))]
+            Audio(waveform, sampling_rate, 0.0).require_usable()
+            return Clip(name, int16_at(wanted.sampling_rate, waveform, sampling_rate), None, [], [])
+        except (MediaError, OSError) as error:
+            what = "a waveform" if isinstance(item, np.ndarray) else str(item)
+            raise InputError(f"expected audio that can be read in {what}, found: {error}; give another") from error
+
+
+def merged(base: Any, overlay: Any) -> Any:
+    """A configuration with another one on top, key by key; another class brings its own arguments."""
+    if not isinstance(base, dict) or not isinstance(overlay, dict):
+        return overlay
+    if overlay.get("class_path", base.get("class_path")) != base.get("class_path"):
+        return overlay
+    return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
+
+
+def parsed(models: list[dict[str, Any]], name: str) -> Any:
+    """The stage that configurations describe, each on top of the ones before.
+
+    Raises:
+        InputError: they describe none.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningModule, "model", required=True)
+    try:
+        config = parser.parse_object({"model": reduce(merged, models)})
+        return parser.instantiate_classes(config).model
+    except (ArgumentError, ValueError, KeyError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        reason = " ".join(str(error).split())[:300]
+        raise cause or InputError(f"expected the stage of {name}, found: {reason}; correct it") from error
+
+
+def found(name: str | Path) -> tuple[Path, Path | None]:
+    """The YAML of a captioner's stage, and the folder of its export where there is one.
+
+    Raises:
+        InputError: no such export or configuration.
+    """
+    for folder in (Path(name), Path("exports") / name):
+        if (folder / STAGE).is_file():
+            return folder / STAGE, folder
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(
+                f"expected an export with a {STAGE} in {folder}, found none; train it anew, as exports of "
+                "earlier versions have none, or name a captioner"
+            )
+    path = config_file(str(name))
+    if not path.is_file():
+        raise InputError(
+            f"expected an export or a configuration, found no {name}; make the export: {command_that_makes(str(name))}"
+        )
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    export = settings.get("export", {}).get("source") or f"exports/{settings.get('run_name', path.stem)}"
+    return (path, Path(export)) if (Path(export) / STAGE).is_file() else (path, None)
+
+
+def default() -> str:
+    """The newest export that captions, or `keywords`, which needs no training."""
+    exports = sorted(Path("exports").glob(f"*/{STAGE}"), key=lambda path: path.stat().st_mtime)
+    return str(exports[-1].parent) if exports else "keywords"
