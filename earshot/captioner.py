@@ -243,7 +243,7 @@ def parsed(models: list[dict[str, Any]], name: str) -> Any:
     parser.add_subclass_arguments(LightningModule, "model", required=True)
     try:
         config = parser.parse_object({"model": reduce(merged, models)})
-        return parser.instantiate_classes(config).model
+        return parser.instantiate(config).model
     except (ArgumentError, ValueError, KeyError) as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):

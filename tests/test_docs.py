@@ -19,7 +19,13 @@ import train
 
 ARCHIVE = REPOSITORY / "docs" / "results" / "archive.md"  # its commands are those of earlier commits
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
-MODULES = {"prepare": "datamodules.prepare", "score": "evaluation", "report": "reports", "miniature": "miniature"}
+MODULES = {
+    "caption": "earshot.caption",
+    "prepare": "datamodules.prepare",
+    "score": "evaluation",
+    "report": "reports",
+    "miniature": "miniature",
+}
 EXCEPTIONS = {  # commands that are not the project's own, so that no parser of it reads them, and why
     "source .venv/bin/activate": "of the shell, on an environment that `make install` makes",
     ".venv/bin/pre-commit install": "of pre-commit; changes the repository's hooks",

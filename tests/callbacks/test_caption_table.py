@@ -135,6 +135,9 @@ class Clips(ToyData):
     def num_predict_clips(self) -> int:
         return 1
 
+    def num_broken_clips(self) -> int:
+        return 0
+
     def predict_digest(self) -> str:
         return self.digest
 

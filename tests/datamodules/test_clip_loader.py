@@ -172,6 +172,19 @@ def test_skip_broken_puts_another_clip_in_its_place_and_warns_once(with_broken: 
     assert sum("clip3" in str(warning.message) for warning in warned) == 1
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_skip_broken_leaves_a_clip_out_of_evaluation(with_broken: Path, num_workers: int) -> None:
+    """Also where it is a batch of its own, in whose place there is a filler batch."""
+    for size in (4, 1):
+        loader = EvalLoader(read_index(with_broken), BOTH, size, num_workers=num_workers, skip_broken=True)
+        with pytest.warns(UserWarning, match="left out a broken clip .*'clip3'"):
+            batches = list(loader)
+        assert len(batches) == len(loader) and len(loader.broken) == 1
+        assert sorted(flat(batch.clip_ids for batch in batches)) == sorted(
+            f"clip{number}" for number in range(12) if number != 3
+        )
+
+
 def test_a_batch_of_broken_clips_alone_stops_all_the_same(pack: Callable) -> None:
     shards = read_index(pack({"clip": {"wav": b"garbage"}}))
     with pytest.raises(InputError, match="expected a readable clip in every batch"):

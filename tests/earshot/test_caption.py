@@ -1,5 +1,6 @@
 """earshot caption and earshot.Captioner: any files, by every kind of captioner."""
 
+import ast
 import csv
 import json
 import os
@@ -227,3 +228,24 @@ def test_help_needs_no_torch() -> None:
     code = "import sys; from earshot.__main__ import main\ntry: main(['caption', '--help'])\nexcept SystemExit: pass\n"
     done = subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], cwd=REPOSITORY)
     assert done.returncode == 0
+
+
+def test_the_notebook_runs(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its cells in order; the last expression of a cell is what it shows."""
+    notebook = json.loads((REPOSITORY / "docs" / "own_sounds.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    shown = []
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        *body, last = ast.parse(cell["source"]).body
+        exec(compile(ast.Module(body, []), "notebook", "exec"), names)
+        if isinstance(last, ast.Expr):
+            shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), names))
+        else:
+            exec(compile(ast.Module([last], []), "notebook", "exec"), names)
+    one, two, shape = shown
+    assert one and two == [one, one] and tuple(shape) == (2, 128)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Loading" not in line]
+    assert [line.partition(":")[0] for line in lines] == [
+        "long.flac 0.0 to 2.0 s", "long.flac 2.0 to 4.0 s", "long.flac 4.0 to 6.0 s", "text.wav 0.0 to 0.0 s",
+    ]  # fmt: skip
+    assert "broken" in lines[-1]
