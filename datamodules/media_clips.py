@@ -78,7 +78,8 @@ def read_parts(name: str, path: Path, clip_format: ClipFormat, window: float | N
         path: a media file; an image where only images are wanted. Beside an audio file, the image of the same name is
             its image.
         clip_format: what is wanted. Without a window a file is cut to its first `max_seconds`.
-        window: length of the parts in seconds, which together cover the file; None reads one part.
+        window: length of the parts in seconds, which together cover the file, but for a rest that is shorter than a
+            tenth of a window, as codecs add at the end; None reads one part.
 
     Raises:
         MediaError: the file lacks a wanted medium, or cannot be decoded from here on.
@@ -93,6 +94,8 @@ def read_parts(name: str, path: Path, clip_format: ClipFormat, window: float | N
         if longest is not None and not window and audio.seconds > longest:
             samples = math.ceil(longest * audio.sampling_rate)
             audio, cut = replace(audio, waveform=audio.waveform[:samples]), True
+        if window and audio.start and audio.seconds < window / 10:
+            return
         yield replace(_part(name, path, audio, clip_format), cut=cut)
         if not window:
             return

@@ -56,7 +56,7 @@ def test_two_ranks_read_every_file_once_in_as_many_batches(folder: Path, num_wor
 
 
 def test_a_part_is_what_a_packed_clip_would_be(tmp_path: Path) -> None:
-    """The same samples as the reader of shards makes of the same file, also at another rate; the beginning of a long one."""
+    """The same samples as the reader of shards makes of the same file; the beginning of a long one."""
     soundfile.write(tmp_path / "a.wav", tone(3, 44100), 44100, subtype="FLOAT")
     (part,) = read_parts("a", tmp_path / "a.wav", SOUND)
     assert part.cut and part.end == pytest.approx(1.0) and len(part.clip.waveform) == 16000
@@ -71,7 +71,7 @@ def test_the_image_is_the_middle_frame_of_the_part(tmp_path: Path) -> None:
     (part,) = read_parts("a", tmp_path / "a.mp4", BOTH)
     assert abs(float(part.clip.image.mean()) - 30) < 3
     parts = list(read_parts("a", tmp_path / "a.mp4", BOTH, window=1.0))
-    assert [round(float(each.clip.image.mean()) / 30) for each in parts[:3]] == [0, 1, 2]
+    assert [round(float(each.clip.image.mean()) / 30) for each in parts] == [0, 1, 2]  # not the codec's last 10 ms
 
 
 def test_the_still_image_of_a_sound_is_its_image(tmp_path: Path) -> None:
