@@ -29,6 +29,7 @@ def write_page(
     headings: Mapping[str, str],
     notes: Sequence[str],
     measured: Sequence[str],
+    figure: Path | None = None,
 ) -> None:
     """Write and print a page.
 
@@ -38,6 +39,7 @@ def write_page(
         headings: titles of columns whose key is not their title.
         notes: on the rows and columns, below the table.
         measured: how the numbers were measured, beside the command, the versions and the date.
+        figure: a picture beside the page, to be shown on it.
     """
     markdown, values = (options.output.with_suffix(suffix) for suffix in (".md", ".csv"))
     grid = [[headings.get(key, key) for key in lines[0]], *([str(cell) for cell in line.values()] for line in lines)]
@@ -45,6 +47,7 @@ def write_page(
     table = "\n".join(f"| {row} |" for row in rows).replace("\n", f"\n|{'---|' * len(grid[0])}\n", 1)
     text = [f"# {options.title}"] if options.title else []
     text += [*options.note, table]
+    text += [f"![{options.title or figure.stem}]({figure.name})"] if figure else []
     text += ["\n".join(f"- {note}" for note in notes)] if notes else []
     text += [HEADING, "\n".join(f"- {entry}" for entry in (*measured, *origin(options.command)))]
     write_text(markdown, "\n\n".join(text) + "\n")

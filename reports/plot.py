@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> None:
     if not keys:
         raise InputError(f"expected a score that all runs have, found none of {', '.join(METRICS)}; test them again")
     scores = {key: read_scores(paths, key, "test it again") for key in keys}
-    draw(scores, options.label, options.output.with_suffix(".png"))
+    figure = options.output.with_suffix(".png")
+    draw(scores, options.label, figure)
     lines: list[Line] = [
         {str(options.label): f"{float(name):g}", **{key: f"{fmean(scores[key][name]):.3f}" for key in keys}}
         for name in paths
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     clips = {f"{number:g}" for path in files if (number := read_score(path.parent, "num_clips")) is not None}
     measured = [f"clips: N = {', '.join(sorted(clips)) or 'unknown'}", seeds(paths)]
     measured.append("means over the runs of a number, without intervals; dots in the figure are single runs")
-    write_page(options, lines, TITLES, [], measured)
+    write_page(options, lines, TITLES, [], measured, figure)
 
 
 def draw(scores: Mapping[str, Mapping[str, Sequence[float]]], label: str, path: Path) -> None:

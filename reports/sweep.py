@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     ]
     figure = options.output.with_suffix(".png")
     draw(values, swept, [line["cider_d"] for line in found.lines[: len(values)]], figure)
-    write_page(options, found.lines, titles(baseline) | {"row": "lambda_2"}, notes, found.measured)
+    write_page(options, found.lines, titles(baseline) | {"row": "lambda_2"}, notes, found.measured, figure)
 
 
 def the_papers(values: Sequence[float]) -> list[str]:
