@@ -29,7 +29,7 @@ class CaptionDataModule(PackedSplits):
 
     `train` and `val` name packed splits, whose audio is not read, or CSV tables of captions
     (`datamodules.caption_table`), which need no audio at all. A stage may ask for all captions (`captions_of`) or all
-    clips (`sounds`) of a split by name.
+    clips (`clips_of`) of a split by name.
 
     Args:
         root: folder of the splits and tables; a table may also be named from the working folder.
@@ -60,12 +60,12 @@ class CaptionDataModule(PackedSplits):
                 print(f"{split}: N = {len(texts)} captions of {len(table)} clips", flush=True)
         return self.read[split]
 
-    def sounds(self, split: str) -> EvalLoader:
+    def clips_of(self, split: str) -> EvalLoader:
         """All clips of a packed split, every one on every rank, as the stage's `clip_format("predict")` wants them."""
         clip_format = self.clip_format("predict")
         return EvalLoader(self._shards(split), clip_format, self.eval_batch_size, num_workers=self.num_workers)
 
-    def sounds_digest(self, split: str) -> str:
+    def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, by the CRC-32 in its records: no audio is read."""
         digest = hashlib.sha256()
         for record in self._records(split):

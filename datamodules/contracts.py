@@ -70,10 +70,10 @@ class CaptionSource(Protocol):
     def captions_of(self, split: str) -> Captions:
         """All captions of a split or table, in order."""
 
-    def sounds(self, split: str) -> Iterable[ClipBatch]:
+    def clips_of(self, split: str) -> Iterable[ClipBatch]:
         """All clips of a packed split, on every rank."""
 
-    def sounds_digest(self, split: str) -> str:
+    def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, without reading the audio."""
 
 

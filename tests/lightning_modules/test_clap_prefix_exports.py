@@ -33,7 +33,7 @@ def test_the_cache_of_sounds_is_of_these_sounds(tmp_path: Path) -> None:
     digests = []
     for seed in (0, 1):
         ensure_split(tmp_path / str(seed), "clotho/val", seed, max_clips=3)
-        digests.append(CaptionDataModule(str(tmp_path / str(seed))).sounds_digest("clotho/val"))
+        digests.append(CaptionDataModule(str(tmp_path / str(seed))).audio_digest("clotho/val"))
     assert digests[0] != digests[1]
 
 
