@@ -78,6 +78,14 @@ class CaptionSource(Protocol):
 
 
 @runtime_checkable
+class TextSource(Protocol):
+    """A datamodule that gives the texts that fit trains on."""
+
+    def training_texts(self) -> list[str]:
+        """All that are in memory or in a table; of packed clips, those of the first."""
+
+
+@runtime_checkable
 class SentenceSource(Protocol):
     """A datamodule of sentences in classes."""
 
@@ -114,6 +122,12 @@ def expect(contract: type[T], found: object, what: str) -> T:
             f"correct its class_path in the YAML"
         )
     return found
+
+
+def training_texts(trainer: L.Trainer) -> list[str]:
+    """The texts that fit trains on; none where the datamodule does not give them, as a plain loader."""
+    data = vars(trainer).get("datamodule")
+    return data.training_texts() if isinstance(data, TextSource) else []
 
 
 def datamodule_of(trainer: L.Trainer, contract: type[T]) -> T:

@@ -14,12 +14,13 @@ from torch.optim import Adam
 from torchmetrics import MeanMetric
 
 from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows
-from datamodules.contracts import CaptionSource, datamodule_of
+from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
 from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.schedules.warmup_step import WarmupStep
 from lightning_modules.strategies.chain import StrategyChain
@@ -124,7 +125,16 @@ class ClapPrefixDecoder(L.LightningModule):
         return set()
 
     def setup(self, stage: str) -> None:
-        """Embed the captions that the stage trains on or searches in, or find their embeddings in the cache."""
+        """Embed the captions that the stage trains on or searches in, or find their embeddings in the cache.
+
+        Raises:
+            InputError: the tokenizer does not know the training captions, or there are none to search in.
+        """
+        if stage == "fit":
+            require_known_words(
+                self.tokenizer, training_texts(self.trainer),
+                "--config configs/paper/clap_prefix.yaml for the real CLAP", self.print, self.max_caption_tokens,
+            )  # fmt: skip
         self.clap.to(self.trainer.strategy.root_device)
         data, strategy = self._data, self.trainer.strategy
         store = EmbeddingStore(

@@ -98,7 +98,7 @@ def test_a_table_of_audiocaps_size(
     in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """49,274 captions, some not ASCII, a name that begins with a space, and the header once more in the middle."""
-    rows = [f"Y{i}.wav,caf\u00e9 {i}" for i in range(49273)]
+    rows = [f"Y{i}.wav,a dog barks while a bell rings caf\u00e9 {i}" for i in range(49273)]
     rows[1000:1000] = ["file_name,caption", " Ambience.wav,a dog\u2019s bark"]
     Path("train.csv").write_text("file_name,caption\n" + "\n".join(rows), encoding="utf-8")
     embedded: list[str] = []
@@ -110,7 +110,9 @@ def test_a_table_of_audiocaps_size(
     monkeypatch.setattr(ClapEncoder, "embed_text", random_embeddings)
     command("fit", captions_root, *SHORT, "--data.train", "train.csv")
     assert "train.csv: N = 49274 captions of 49274 clips" in capsys.readouterr().out
-    assert sorted(embedded[:49274]) == sorted([*(f"caf\u00e9 {i}" for i in range(49273)), "a dog\u2019s bark"])
+    assert sorted(embedded[:49274]) == sorted(
+        [*(f"a dog barks while a bell rings caf\u00e9 {i}" for i in range(49273)), "a dog\u2019s bark"]
+    )
     embedded.clear()
     command("fit", captions_root, *SHORT, "--data.train", "train.csv")
     assert embedded == []
