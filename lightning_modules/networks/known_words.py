@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from earshot.errors import InputError
@@ -35,14 +36,18 @@ def require_known_words(
     share = sum(each.count(unknown) for each in ids) / max(number, 1) if unknown is not None else 0.0
     if share > WARNED:
         words = Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))
-        missing = [word for word, _ in words.most_common() if unknown in tokenizer(word)["input_ids"]][:NAMED]
-        found = f"{share:.0%} unknown words, such as {', '.join(map(repr, missing))}"
+        missing = (word for word, _ in words.most_common() if unknown in tokenizer(word)["input_ids"])
+        such = f"such as {', '.join(map(repr, islice(missing, NAMED)))}"
         if share > REFUSED:
             raise InputError(
-                f"expected a tokenizer that knows the training captions, found {found}; add {remedy}, or name another "
-                "model whose tokenizer knows them: the miniature's models know its own few words"
+                f"expected a tokenizer that knows the training captions, found {share:.0%} unknown words, {such}; add "
+                f"{remedy}, or name another model whose tokenizer knows them: the miniature's models know its own few "
+                "words"
             )
-        tell(f"warning: the tokenizer reads {found} in the training captions; they are lost to the model")
+        tell(
+            f"warning: {share:.0%} of the words in the training captions are unknown to the tokenizer, {such}; the "
+            "model cannot learn them"
+        )
     if longest is not None:
         room = longest - tokenizer.num_special_tokens_to_add()
         cut = sum(len(each) > room for each in ids) / max(len(ids), 1)

@@ -201,3 +201,27 @@ def test_validation_is_a_mean_over_tokens(in_tmp_path: Path, captions_root: Path
         with open(f"runs/clap_prefix/validate-{number}/metrics.csv") as file:
             losses.append(float(next(csv.DictReader(file))["val/loss"]))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_real_captions_are_refused_by_the_miniatures_clap_and_some_strange_words_told(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoken = [
+        "A woman talks nearby as water pours",
+        "Multiple clanging and clanking sounds",
+        "People laugh and whistle",
+    ]
+    Path("real.csv").write_text("file name;caption\n" + "".join(f"Y{i}.wav;{spoken[i % 3]}\n" for i in range(30)))
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingStore, "captions", lambda *_: pytest.fail("captions were embedded"))
+        with pytest.raises(SystemExit) as stopped:
+            command("fit", captions_root, *SHORT, "--data.train", "real.csv")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stopped.value.code == 2
+    assert "% unknown words, such as '" in line and "--config configs/paper/clap_prefix.yaml for the real CLAP" in line
+    Path("mixed.csv").write_text("filename,text\n" + "".join(f"Y{i}.wav,a dog barks giraffe\n" for i in range(30)))
+    command("fit", captions_root, *SHORT, "--data.train", "mixed.csv")
+    assert "warning: 25% of the words in the training captions are unknown" in (said := capsys.readouterr().out)
+    assert "such as 'giraffe'; " in said
+    command("fit", captions_root, *SHORT)
+    assert "unknown to the tokenizer" not in capsys.readouterr().out
