@@ -11,7 +11,8 @@ from rich.console import Console
 
 from datamodules.clips import CaptionRows
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions
-from evaluation.scores import captions_table, require_references, score_rows
+from evaluation.references import not_scored
+from evaluation.scores import captions_table, score_rows
 from evaluation.word_scores import read_vocabulary
 
 
@@ -19,7 +20,8 @@ class CaptionEvaluation(L.Callback):
     """Writes and scores the `CaptionRows` that `test_step` and `predict_step` return.
 
     captions.csv in the run folder grows with every batch, so that a killed run loses little. At the end of test, rank 0
-    scores the captions of all ranks together, each clip once. The scores go to the terminal, to scores.json and to the
+    scores the captions of all ranks together, each clip once; clips without references keep their captions, are named,
+    and count in no score. The scores go to the terminal, to scores.json and to the
     loggers (as test/cider_d ...), the captions to a W&B table as well. What the stage itself logged as `test/<name>`,
     such as metric A of audibility guidance, stands in scores.json beside them.
     Every rank must run the same number of batches; a filler batch returns empty lists. Steps that return anything else
@@ -39,11 +41,9 @@ class CaptionEvaluation(L.Callback):
         self.file: TextIO | None = None
 
     def _collect(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *args: Any, **kwargs: Any) -> None:
-        """Append the captions of a batch of all ranks to the file; a test ends at a clip without references."""
+        """Append the captions of a batch of all ranks to the file."""
         if not are_captions(outputs):
             return
-        if trainer.testing:
-            require_references(outputs)
         kept = {key: value for key, value in outputs.items() if key in CaptionRows.__required_keys__}  # no embeddings
         batches = gathered(trainer, kept)
         if not trainer.is_global_zero:
@@ -79,7 +79,7 @@ class CaptionEvaluation(L.Callback):
         for name, value in trainer.callback_metrics.items():  # over all clips of all ranks
             if name.startswith("test/"):
                 scores.values[name.removeprefix("test/")] = float(value)
-        cider_d = scores.cider_d.tolist()
+        cider_d = scores.cider_d
         write_captions(folder / FILE_NAME, rows, cider_d)
         scores_file = scores.write(folder)
         for logger in trainer.loggers:
@@ -91,6 +91,8 @@ class CaptionEvaluation(L.Callback):
         console = Console()
         console.print(captions_table(rows, self.shown, cider_d))
         console.print(scores.table("scores"))
+        if scores.without_references:
+            console.print(not_scored(scores.without_references, scores.num_clips), soft_wrap=True, markup=False)
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

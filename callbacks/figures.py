@@ -69,7 +69,7 @@ class GapFigures(L.Callback):
             if isinstance(rows, dict) and "decoded" in rows:
                 columns = (rows["clip_ids"], rows["audio"], rows["decoded"], rows["references"])
                 for clip_id, audio, decoded, references in zip(*columns):
-                    if references:  # a clip without any stops the evaluation
+                    if references:  # a clip without any counts in no score
                         self.clips[clip_id] = audio, decoded, references[0]
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

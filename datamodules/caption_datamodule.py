@@ -1,7 +1,6 @@
 """Captions alone to train and validate on, audio to test on: what learning from text alone reads (WSAC)."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from datamodules.clip_loader import EvalLoader
 from datamodules.clips import CaptionBatch, Captions
 from datamodules.packed_splits import PackedSplits
 from datamodules.settings import trainer_of
-from datamodules.shards import Shard, read_index, read_samples
+from datamodules.shards import Shard, read_index, records
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 
@@ -29,7 +28,7 @@ class CaptionDataModule(PackedSplits):
 
     `train` and `val` name packed splits, whose audio is not read, or CSV tables of captions
     (`datamodules.caption_table`), which need no audio at all. A stage may ask for all captions (`captions_of`) or all
-    clips (`sounds`) of a split by name.
+    clips (`clips_of`) of a split by name.
 
     Args:
         root: folder of the splits and tables; a table may also be named from the working folder.
@@ -51,7 +50,7 @@ class CaptionDataModule(PackedSplits):
                 path = Path(self.root) / split
                 table = read_captions(path if path.is_file() else Path(split))
             else:
-                table = {record["id"]: record["captions"] for record in self._records(split)}
+                table = {record["id"]: record["captions"] for record in records(self._shards(split))}
             texts = [text for group in table.values() for text in group]
             if not texts:
                 raise InputError(f"expected captions in {split}, found none of {len(table)} clips; name another split")
@@ -60,15 +59,15 @@ class CaptionDataModule(PackedSplits):
                 print(f"{split}: N = {len(texts)} captions of {len(table)} clips", flush=True)
         return self.read[split]
 
-    def sounds(self, split: str) -> EvalLoader:
+    def clips_of(self, split: str) -> EvalLoader:
         """All clips of a packed split, every one on every rank, as the stage's `clip_format("predict")` wants them."""
         clip_format = self.clip_format("predict")
         return EvalLoader(self._shards(split), clip_format, self.eval_batch_size, num_workers=self.num_workers)
 
-    def sounds_digest(self, split: str) -> str:
+    def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, by the CRC-32 in its records: no audio is read."""
         digest = hashlib.sha256()
-        for record in self._records(split):
+        for record in records(self._shards(split)):
             digest.update(f"{record['id']} {record['crc32']}\n".encode())
         return digest.hexdigest()
 
@@ -76,11 +75,6 @@ class CaptionDataModule(PackedSplits):
         if is_table(split):
             raise InputError(f"expected a packed split with sounds, found the table {split}; pack one, or do without")
         return read_index(Path(self.root) / split)
-
-    def _records(self, split: str) -> Iterator[dict[str, Any]]:
-        for shard in self._shards(split):
-            for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
-                yield sample.record
 
     def setup(self, stage: str) -> None:
         """Read the captions, or the indexes of clips, before the stage loads its networks."""
@@ -91,6 +85,10 @@ class CaptionDataModule(PackedSplits):
             self.captions_of(split)
         if stage == "fit":
             self.train_dataloader()  # reports a batch larger than the split before anything is embedded
+
+    def training_texts(self) -> list[str]:
+        """All captions of the training split or table."""
+        return [] if self.train is None else self.captions_of(self.train).texts
 
     def train_dataloader(self) -> TextLoader[CaptionBatch]:
         """From the batch that the trainer has come to."""

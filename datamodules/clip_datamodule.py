@@ -1,6 +1,8 @@
 """Clips of packed splits for Lightning: reads of each clip what the stage asks for and no more."""
 
 import os
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import torch
 from datamodules.batch_order import BatchOrder
 from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader, TrainLoader
+from datamodules.clip_reader import Clip
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.packed_splits import PackedSplits
 from datamodules.settings import require_at_least, trainer_of
-from datamodules.shards import index_digest
+from datamodules.shards import index_digest, records
 from earshot.errors import InputError, command_that_makes
+
+FIRST_CLIPS = 500  # whose captions stand for those of a packed split: a tar is read through, pictures and all
 
 
 class ClipDataModule(PackedSplits):
@@ -61,19 +66,34 @@ class ClipDataModule(PackedSplits):
             path = Path(self.captions)
             self.table = read_captions(path, f"make it: {command_that_makes(path.parent)}")
 
+    @cached_property
+    def few_clips(self) -> list[Clip] | None:
+        """The clips of num_pairs or pairs, decoded; None where fit reads the whole split."""
+        shards, clip_format = self.shards["train"], self.clip_format("fit")
+        if self.pairs is not None:
+            return listed_clips(shards, clip_format, Path(self.pairs))
+        return None if self.num_pairs is None else drawn_clips(shards, clip_format, self.num_pairs, self.seed)
+
+    def training_texts(self) -> list[str]:
+        """The first caption of each clip of the pairs, of the table, or of the first clips of the split."""
+        if self.few_clips is not None:
+            groups = [clip.captions for clip in self.few_clips]
+        elif self.table is not None:
+            groups = list(self.table.values())
+        else:
+            groups = [record["captions"] for record in islice(records(self.shards["train"]), FIRST_CLIPS)]
+        return [group[0] for group in groups if group]
+
     def train_dataloader(self) -> TrainLoader | FewShotLoader:
         """From the batch that the trainer has come to."""
         trainer, shards = trainer_of(self), self.shards["train"]
         share_cores(trainer, self.num_workers)
-        order, clip_format = BatchOrder.of(trainer, self.seed), self.clip_format("fit")
-        if self.pairs is not None:
-            return FewShotLoader(listed_clips(shards, clip_format, Path(self.pairs)), self.batch_size, order)
-        if self.num_pairs is not None:
-            clips = drawn_clips(shards, clip_format, self.num_pairs, self.seed)
-            return FewShotLoader(clips, self.batch_size, order)
+        order = BatchOrder.of(trainer, self.seed)
+        if self.few_clips is not None:
+            return FewShotLoader(self.few_clips, self.batch_size, order)
         return TrainLoader(
-            shards, clip_format, self.batch_size, order, num_workers=self.num_workers, window=self.shuffle_window,
-            skip_broken=self.skip_broken, captions=self.table,
+            shards, self.clip_format("fit"), self.batch_size, order, num_workers=self.num_workers,
+            window=self.shuffle_window, skip_broken=self.skip_broken, captions=self.table,
         )  # fmt: skip
 
     def val_dataloader(self) -> EvalLoader | list[Any]:

@@ -86,11 +86,19 @@ class CaptionSource(Protocol):
     def captions_of(self, split: str) -> Captions:
         """All captions of a split or table, in order."""
 
-    def sounds(self, split: str) -> Iterable[ClipBatch]:
+    def clips_of(self, split: str) -> Iterable[ClipBatch]:
         """All clips of a packed split, on every rank."""
 
-    def sounds_digest(self, split: str) -> str:
+    def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, without reading the audio."""
+
+
+@runtime_checkable
+class TextSource(Protocol):
+    """A datamodule that gives the texts that fit trains on."""
+
+    def training_texts(self) -> list[str]:
+        """All that are in memory or in a table; of packed clips, those of the first."""
 
 
 @runtime_checkable
@@ -133,6 +141,12 @@ def expect(contract: type[T], found: object, what: str) -> T:
             f"correct its class_path in the YAML"
         )
     return found
+
+
+def training_texts(trainer: L.Trainer) -> list[str]:
+    """The texts that fit trains on; none where the datamodule does not give them, as a plain loader."""
+    data = vars(trainer).get("datamodule")
+    return data.training_texts() if isinstance(data, TextSource) else []
 
 
 def datamodule_of(trainer: L.Trainer, contract: type[T]) -> T:

@@ -9,11 +9,11 @@ import lightning as L
 from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
-from datamodules.contracts import ClipStage, expect
+from datamodules.contracts import CaptioningStage, ClipStage, expect
 from datamodules.media_clips import list_media, media_digest
 from datamodules.media_loader import MediaLoader
 from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
-from datamodules.shards import INDEX, Shard, index_digest, read_index
+from datamodules.shards import INDEX, Shard, index_digest, read_index, records
 from earshot.errors import InputError
 
 PARTS_OF = {  # the parts that each command reads; it cannot do without the first
@@ -85,12 +85,22 @@ class PackedSplits(L.LightningDataModule):
         return {part: split for part in parts if (split := self.names[part]) is not None}
 
     def setup(self, stage: str) -> None:
-        """Read the indexes, before the stage loads its networks, so that a wrong path is reported at once."""
+        """Read the indexes, before the stage loads its networks, so that a wrong path is reported at once.
+
+        Raises:
+            InputError: no such split, or captions are to be tested on clips of which none has a reference.
+        """
         for part, split in self.wanted(stage).items():
             if part == "predict" and Path(split).exists() and not (Path(self.root) / split / INDEX).exists():
                 self.files, _ = list_media([Path(split)])
             else:
                 self.shards[part] = read_index(Path(self.root) / split)
+        captioned = stage == "test" and isinstance(trainer_of(self).lightning_module, CaptioningStage)
+        if captioned and not any(any(record["captions"]) for record in records(self.shards["test"])):  # ends at one
+            raise InputError(
+                f"expected reference captions in {self.names['test']}, found none for any clip; use `predict` for "
+                "clips without references, or pack them with --captions"
+            )
 
     def clip_format(self, command: str) -> ClipFormat:
         """What the stage wants of every clip."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from datamodules.batch_order import BatchOrder
-from datamodules.caption_table import read_rows
+from datamodules.caption_table import TEXTS, read_rows, the_column
 from datamodules.clips import SentenceBatch
 from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
 from datamodules.text_loader import TextLoader
@@ -28,7 +28,8 @@ class SentenceDataModule(L.LightningDataModule):
     Args:
         root: folder of the files.
         files: for each label, in the order of the class indices, a text file with one sentence a line.
-        table: instead of files, a CSV with the columns `sentence` (or `text`, `caption`) and `label`.
+        table: instead of files, a CSV with the columns `sentence` (or `text`, `caption`) and `label` (or `class`)
+            (`datamodules.caption_table`).
         labels: of the table, in the order of the class indices.
         test_share: share of each class that is kept for test.
         val_share: share of each class that is kept for validation.
@@ -78,6 +79,10 @@ class SentenceDataModule(L.LightningDataModule):
     def sentences(self, part: str) -> list[str]:
         """All sentences of "train", "val" or "test"."""
         return self.parts[part][0]
+
+    def training_texts(self) -> list[str]:
+        """All training sentences."""
+        return self.sentences("train")
 
     def setup(self, stage: str) -> None:
         """Read, drop repeated sentences, and split."""
@@ -152,23 +157,25 @@ def read_table(path: Path, labels: list[str]) -> dict[str, list[str]]:
     """The sentences of a CSV, by label.
 
     Raises:
-        InputError: no such file, a column missing, a label that is not among `labels`, or one without a sentence.
+        InputError: by `read_rows`, a column that is missing or not clear, a label that is not among `labels`, or one
+            without a sentence.
     """
     rows = read_rows(path, "sentences", "correct data.table")
     columns = list(rows[0])
-    text = next((column for column in ("sentence", "text", "caption") if column in columns), None)
-    if text is None or "label" not in columns:
+    text = the_column(columns, ("sentence", *TEXTS), path, "sentences")
+    label = the_column(columns, ("label", "class", "category"), path, "labels")
+    if text is None or label is None:
         found = ", ".join(columns)
         raise InputError(f"expected the columns sentence and label in {path}, found {found}; rename them")
     read: dict[str, list[str]] = {label: [] for label in labels}
     for number, row in enumerate(rows, 2):
-        if row["label"] not in read:
+        if row[label] not in read:
             raise InputError(
-                f"expected one of the labels {', '.join(labels)} in {path}, found {row['label']!r} in row {number}; "
+                f"expected one of the labels {', '.join(labels)} in {path}, found {row[label]!r} in row {number}; "
                 "correct it, or data.labels"
             )
         if sentence := row[text].strip():
-            read[row["label"]].append(sentence)
+            read[row[label]].append(sentence)
     for label, sentences in read.items():
         if not sentences:
             raise InputError(

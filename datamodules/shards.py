@@ -128,6 +128,13 @@ def _add_sample(tar: tarfile.TarFile, clip_id: str, media: dict[str, bytes], rec
         tar.addfile(member, io.BytesIO(data))
 
 
+def records(shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:
+    """The JSON records of all samples, in order; no medium is kept."""
+    for shard in shards:
+        for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
+            yield sample.record
+
+
 def read_samples(
     shard: Shard, start: int, stop: int, wanted: Callable[[dict[str, Any]], Collection[str]]
 ) -> Iterator[Sample]:

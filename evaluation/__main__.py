@@ -10,7 +10,10 @@ from earshot.errors import InputError, one_line_errors
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Score a captions file (columns clip_id, caption and references, a JSON list); write scores.json beside it."""
+    """Score a captions file (columns clip_id, caption and references, a JSON list); write scores.json beside it.
+
+    Clips without references are named and not scored.
+    """
     parser = argparse.ArgumentParser(prog="earshot score", description=main.__doc__)
     parser.add_argument("captions", type=Path, nargs="?", help="captions file, or a run folder that holds one")
     parser.add_argument("--vocabulary", type=Path, help="JSON file of event words and visual words; adds word scores")
@@ -43,6 +46,7 @@ def fetch() -> None:
 def score(path: Path, vocabulary: Path | None, java: bool) -> None:
     """Score one captions file, print the table and write scores.json."""
     from evaluation.captions_file import captions_path, read_captions
+    from evaluation.references import not_scored
     from evaluation.scores import score_rows
     from evaluation.word_scores import read_vocabulary
 
@@ -50,6 +54,8 @@ def score(path: Path, vocabulary: Path | None, java: bool) -> None:
     captions = captions_path(path)
     scores = score_rows(read_captions(captions), captions.parent, words, java)
     Console().print(scores.table(f"scores of {captions}"))
+    if scores.without_references:
+        print(not_scored(scores.without_references, scores.num_clips))
     print(f"written to {scores.write(captions.parent)}")
 
 

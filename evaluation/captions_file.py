@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from datamodules.caption_table import read_rows
 from datamodules.clips import CaptionRows
 from earshot.atomic import atomic_path
 from earshot.errors import InputError
@@ -43,13 +44,14 @@ def rows_of(clips: Sequence[Clip]) -> CaptionRows:
     )
 
 
-def write_captions(path: Path, rows: CaptionRows, cider_d: Sequence[float] | None = None) -> None:
-    """Write a captions file atomically; the column cider_d is empty where there are no scores."""
+def write_captions(path: Path, rows: CaptionRows, cider_d: Sequence[float | None] | None = None) -> None:
+    """Write a captions file atomically; the column cider_d is empty where there is no score."""
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for index, clip in enumerate(clips_of(rows)):
-            writer.writerow([*clip.cells(), "" if cider_d is None else f"{cider_d[index]:.6f}"])
+            score = None if cider_d is None else cider_d[index]
+            writer.writerow([*clip.cells(), "" if score is None else f"{score:.6f}"])
 
 
 def captions_path(path: Path) -> Path:
@@ -63,34 +65,33 @@ def captions_path(path: Path) -> Path:
 def read_captions(path: Path) -> CaptionRows:
     """Read the captions file that a path names (`captions_path`).
 
-    The columns clip_id, caption and references (a JSON list of sentences) are required, labels is optional.
+    The columns clip_id, caption and references (a JSON list of sentences) are required, labels is optional; encoding
+    and separator are those of `datamodules.caption_table`.
 
     Raises:
-        InputError: no such file, a missing column, a cell that is not a list of texts, a repeated clip, no clip.
+        InputError: no such file, another of `read_rows`, a missing column, a cell that is not a list of texts, a
+            repeated clip, no clip.
     """
     path = captions_path(path)
     if not path.is_file():
         raise InputError(f"expected a captions file at {path}, found none; run `test` first or check the path")
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if absent := set(COLUMNS[:3]) - set(reader.fieldnames or []):
-            raise InputError(f"expected columns {', '.join(COLUMNS[:3])} in {path}, found no {min(absent)}; add it")
-        clips = [
-            Clip(
-                line["clip_id"],
-                line["caption"] or "",
-                *(_texts(line.get(key), f"{path}, line {reader.line_num}, {key}") for key in ("references", "labels")),
-            )
-            for line in reader
-        ]
-    if not clips:
-        raise InputError(f"expected captions in {path}, found none; run the test that writes it again")
+    rows = read_rows(path, "captions", "run `test` first or check the path")
+    if absent := set(COLUMNS[:3]) - rows[0].keys():
+        raise InputError(f"expected columns {', '.join(COLUMNS[:3])} in {path}, found no {min(absent)}; add it")
+    clips = [
+        Clip(
+            row["clip_id"],
+            row["caption"],
+            *(_texts(row.get(key, ""), f"{path}, {key} of {row['clip_id']!r}") for key in ("references", "labels")),
+        )
+        for row in rows
+    ]
     if repeated := len(clips) - len({clip.clip_id for clip in clips}):
         raise InputError(f"expected every clip once in {path}, found {repeated} rows that repeat a clip; remove them")
     return rows_of(clips)
 
 
-def _texts(cell: str | None, where: str) -> list[str]:
+def _texts(cell: str, where: str) -> list[str]:
     """The texts of a JSON list; none in an empty cell."""
     try:
         texts = json.loads(cell or "[]")
@@ -98,6 +99,6 @@ def _texts(cell: str | None, where: str) -> list[str]:
         texts = None
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InputError(
-            f'expected a JSON list such as ["a dog barks"] in {where}, found {(cell or "")[:60]!r}; correct the cell'
+            f'expected a JSON list such as ["a dog barks"] in {where}, found {cell[:60]!r}; correct the cell'
         )
     return texts

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -15,6 +14,7 @@ from earshot.atomic import write_text
 from earshot.errors import InputError
 from evaluation.caption_metrics import measure
 from evaluation.captions_file import clips_of
+from evaluation.references import with_references
 from evaluation.word_scores import Vocabulary, word_metrics
 
 FILE_NAME = "scores.json"
@@ -42,28 +42,36 @@ TOKENIZERS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of N clips.
+    """Scores of the N clips that have references.
 
     Attributes:
         num_clips: N.
+        without_references: ids of the clips that are not scored.
         tokenizer: "ptb" or "words".
         values: scores by name; None where `not_computed` has the reason.
         not_computed: reasons by name.
-        cider_d: the score of each clip, (N,); zero where there is only one clip.
+        cider_d: of each clip that was given, None for one without references; zero where there is only one clip.
     """
 
     num_clips: int
+    without_references: list[str]
     tokenizer: str
     values: dict[str, float | None]
     not_computed: dict[str, str]
-    cider_d: np.ndarray
+    cider_d: list[float | None]
 
     def write(self, folder: Path) -> Path:
         """Add the scores to scores.json in a run folder, atomically; what the stage logged there stays."""
         path = folder / FILE_NAME
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
-        found = {"num_clips": self.num_clips, "tokenizer": self.tokenizer, **self.values, "not_computed": reasons}
+        found = {
+            "num_clips": self.num_clips,
+            "num_without_references": len(self.without_references),
+            "tokenizer": self.tokenizer,
+            **self.values,
+            "not_computed": reasons,
+        }
         write_text(path, json.dumps(known | found, indent=2) + "\n")
         return path
 
@@ -78,42 +86,36 @@ class Scores:
         return table
 
 
-def captions_table(rows: CaptionRows, number: int, cider_d: Sequence[float] | None = None) -> Table:
+def captions_table(rows: CaptionRows, number: int, cider_d: Sequence[float | None] | None = None) -> Table:
     """The first captions as a table for the terminal."""
     columns = [Column(name, overflow="fold") for name in ("clip", "caption", "a reference")]
     title = f"the first {min(number, len(rows['captions']))} captions"
     table = Table(*columns, Column("CIDEr-D", justify="right"), title=title, title_justify="left")
     for index, clip in enumerate(clips_of(rows)[:number]):
-        score = "" if cider_d is None else f"{cider_d[index]:.2f}"
-        table.add_row(*map(escape, (clip.clip_id, clip.caption, (clip.references or [""])[0], score)))
+        score = None if cider_d is None else cider_d[index]
+        shown = "" if score is None else f"{score:.2f}"
+        table.add_row(*map(escape, (clip.clip_id, clip.caption, (clip.references or [""])[0], shown)))
     return table
 
 
-def require_references(rows: CaptionRows) -> None:
-    """Raise an InputError where a clip has no reference."""
-    bare = [clip_id for clip_id, references in zip(rows["clip_ids"], rows["references"]) if not any(references)]
-    if bare:
-        raise InputError(
-            f"expected reference captions for every clip, found none for {len(bare)} such as {bare[0]!r}; "
-            "use `predict` for clips without references"
-        )
-
-
 def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | None = None, java: bool = True) -> Scores:
-    """Score captions of distinct clips, all at once: CIDEr-D takes its document frequencies from all of them.
+    """Score the captions of those clips that have references, all at once.
+
+    CIDEr-D takes its document frequencies from all clips that are scored, and from no other.
 
     Args:
-        rows: N clips with references.
+        rows: distinct clips.
         work_folder: SPICE keeps its parses here while it runs.
         vocabulary: adds the word scores.
         java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out.
 
     Raises:
-        InputError: no clip, or a clip without references.
+        InputError: no clip, or none with references.
     """
     if not rows["clip_ids"]:
         raise InputError("expected captions to score, found none; check the split and the number of batches")
-    require_references(rows)
+    clip_ids = rows["clip_ids"]
+    rows, without = with_references(rows)
     measured = measure([rows["captions"]], rows["references"], work_folder, java)
     metrics, reasons = dict(measured.metrics), dict(measured.not_computed)
     if vocabulary is not None:
@@ -124,8 +126,10 @@ def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | No
         values[name] = None if math.isnan(value) else value
         if math.isnan(value):
             reasons.setdefault(name, "the vocabulary has none of the clips' labels, or no caption names an event")
-    cider_d = metrics["cider_d"].per_clip[0] if "cider_d" in metrics else np.zeros(len(rows["clip_ids"]))
-    return Scores(len(rows["clip_ids"]), measured.tokenizer, values, reasons, cider_d)
+    number = len(rows["clip_ids"])
+    scores = metrics["cider_d"].per_clip[0].tolist() if "cider_d" in metrics else [0.0] * number
+    by_clip = dict(zip(rows["clip_ids"], scores))
+    return Scores(number, without, measured.tokenizer, values, reasons, [by_clip.get(clip_id) for clip_id in clip_ids])
 
 
 def read_score(folder: Path, name: str) -> float | None:

@@ -14,9 +14,10 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
 from datamodules.clips import SentenceBatch
-from datamodules.contracts import SentenceSource, datamodule_of
+from datamodules.contracts import SentenceSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.decoding.prompt import PROMPT, prompted
+from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
 Classified = dict[str, Tensor]  # `labels` and `predicted`, (B,) int64 each
@@ -74,6 +75,12 @@ class AudibilityClassifier(L.LightningModule):
                 learnt = self.classifier.learn_tokenizer(texts)
             self.learnt_tokenizer = self.trainer.strategy.broadcast(learnt)
             self.classifier.use_tokenizer(self.learnt_tokenizer)
+        if stage == "fit":
+            require_known_words(
+                self.classifier.tokenizer, training_texts(self.trainer),
+                "--config configs/paper/audibility_classifier.yaml for DistilBERT", self.print,
+                self.classifier.max_tokens,
+            )  # fmt: skip
 
     def forward(self, texts: list[str]) -> Tensor:
         """Logits (B, classes) of B sentences without the prompt."""

@@ -12,9 +12,11 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
+from datamodules.contracts import training_texts
 from earshot.errors import InputError
 from lightning_modules.networks.digests import weights_digest
 from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.audio_projector import load_audio_projector, save_audio_projector
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.schedules.warmup_cosine import warmup_cosine
@@ -66,6 +68,13 @@ class AudiovisualDistillation(L.LightningModule):
             image_projector = captioner.loaded.llava.model.multi_modal_projector
             self.audio_projector = copy.deepcopy(image_projector).float().requires_grad_()
             captioner.loaded.audio_projector = self.audio_projector
+
+    def on_fit_start(self) -> None:
+        """Check that LLaVA's tokenizer knows the captions."""
+        require_known_words(
+            self.captioner.network.loaded.processor.tokenizer, training_texts(self.trainer),
+            "--config configs/paper/audiovisual_distillation.yaml for the real LLaVA", self.print,
+        )  # fmt: skip
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The captions' loss, given the audio."""

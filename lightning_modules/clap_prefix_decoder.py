@@ -1,6 +1,5 @@
 """WSAC: a decoder that learns to invert CLAP's text embeddings, and then captions audio by its embeddings."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,17 +14,18 @@ from torch.optim import Adam
 from torchmetrics import MeanMetric
 
 from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows
-from datamodules.contracts import CaptionSource, datamodule_of
+from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
 from lightning_modules.embeddings.store import EmbeddingStore
+from lightning_modules.embeddings.trained_with import read_trained_with, require_agreement, write_trained_with
 from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.schedules.warmup_step import WarmupStep
 from lightning_modules.strategies.chain import StrategyChain
 
-TRAINED_WITH = "trained_with.json"
 MEMORY = "memory.safetensors"
 
 
@@ -78,15 +78,10 @@ class ClapPrefixDecoder(L.LightningModule):
         lr_scheduler: LRSchedulerCallable = WarmupStep,
     ) -> None:
         super().__init__()
-        if supervised and training_strategies:
+        if supervised and (training_strategies or inference_strategy is not None or caption_from == "reference"):
             raise InputError(
-                "expected training_strategies or supervised, found both; leave one out: the strategies change text "
-                "embeddings, and supervised trains on audio embeddings"
-            )
-        if supervised and (inference_strategy is not None or caption_from == "reference"):
-            raise InputError(
-                "expected a supervised decoder to caption audio embeddings, found an inference strategy or references; "
-                "leave one out"
+                "expected supervised, which trains on audio embeddings and captions them, or strategies or "
+                "references, found both; leave one out"
             )
         if max_caption_tokens < 3 or max_new_tokens < 1:
             raise InputError(
@@ -127,7 +122,16 @@ class ClapPrefixDecoder(L.LightningModule):
         return set()
 
     def setup(self, stage: str) -> None:
-        """Embed the captions that the stage trains on, or find their embeddings in the cache."""
+        """Embed the captions that the stage trains on, or find their embeddings in the cache.
+
+        Raises:
+            InputError: the tokenizer does not know the training captions.
+        """
+        if stage == "fit":
+            require_known_words(
+                self.tokenizer, training_texts(self.trainer),
+                "--config configs/paper/clap_prefix.yaml for the real CLAP", self.print, self.max_caption_tokens,
+            )  # fmt: skip
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
             if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
                 self.sources[name] = self._store.of_captions(split, audio=self.supervised)
@@ -145,11 +149,9 @@ class ClapPrefixDecoder(L.LightningModule):
 
     @property
     def _store(self) -> EmbeddingStore:
-        self.clap.to(self.trainer.strategy.root_device)
-        return EmbeddingStore(
-            self.clap.network, self._clap_digests, self._data, self.cache, self.trainer.is_global_zero,
-            self.trainer.strategy.broadcast,
-        )  # fmt: skip
+        strategy, writes = self.trainer.strategy, self.trainer.is_global_zero
+        clap = self.clap.to(strategy.root_device).network
+        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, writes, strategy.broadcast)
 
     @property
     def _data(self) -> CaptionSource:
@@ -165,10 +167,8 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def tokens(self, captions: list[str]) -> Tensor:
         """Captions as tokens (B, L), padded; a caption that is cut keeps its end token."""
-        encoded = self.tokenizer(
-            captions, padding=True, truncation=True, max_length=self.max_caption_tokens, return_tensors="pt"
-        )
-        return encoded["input_ids"].to(self.device)
+        cut = {"truncation": True, "max_length": self.max_caption_tokens}
+        return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
     def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
         embeddings, row_of = self.sources[name]
@@ -200,13 +200,11 @@ class ClapPrefixDecoder(L.LightningModule):
                     f"expected a reference of every clip to decode in its place, found none of clip {mute[0]!r}; pack "
                     "the clips with captions, or leave strategy/reference.yaml out"
                 )
-            first = [references[0] for references in batch.captions]
-            decoded = self.training_strategies(self.clap.network.embed_text(first))
+            texts = self.clap.network.embed_text([references[0] for references in batch.captions])
+            decoded = self.training_strategies(texts)
         else:
             decoded = self._moved(audio)
-        tokens = self.decoder.generate(decoded, self.max_new_tokens)
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        rows = batch.rows([text.strip() for text in texts])
+        rows = batch.rows(self._texts(self.decoder.generate(decoded, self.max_new_tokens)))
         return EmbeddedCaptionRows(**rows, audio=audio.cpu(), decoded=decoded.cpu())
 
     predict_step = test_step
@@ -219,15 +217,16 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def _moved(self, audio: Tensor) -> Tensor:
         """Audio embeddings (B, D) as the decoder takes them."""
-        found = self.inference_strategy
-        return audio if found is None else self.training_strategies(found(audio))
+        return self.training_strategies(self.inference_strategy(audio)) if self.inference_strategy else audio
 
     def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
         """See `datamodules.contracts.RankingStage`."""
         tokens, scores = self.decoder.candidates(self._moved(self.embed(batch)), number, self.max_new_tokens)
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        pairs = list(zip((text.strip() for text in texts), scores.tolist()))
+        pairs = list(zip(self._texts(tokens), scores.tolist()))
         return [pairs[row : row + number] for row in range(0, len(pairs), number)]
+
+    def _texts(self, tokens: Tensor) -> list[str]:
+        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
@@ -253,7 +252,7 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder.save_pretrained(folder)
         if not self.supervised:
             save_file({"embeddings": self.sources["train"][0].contiguous()}, folder / MEMORY)
-        (folder / TRAINED_WITH).write_text(json.dumps(self._trained_with(), indent=2) + "\n")
+        write_trained_with(folder, self._trained_with())
         self.training_strategies.save(folder)
 
     def load_export(self, folder: Path) -> None:
@@ -262,14 +261,7 @@ class ClapPrefixDecoder(L.LightningModule):
         Raises:
             InputError: it was trained with another CLAP, other strategies or other embeddings; or no such folder.
         """
-        try:
-            found = json.loads((folder / TRAINED_WITH).read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"expected a decoder of CLAP's embeddings in {folder}, found no {TRAINED_WITH} ({error}); train it "
-                "anew, or name another folder with --export.source"
-            ) from None
-        self._require(found, f"a decoder in {folder}")
+        require_agreement(read_trained_with(folder), self._trained_with(), f"a decoder in {folder}")
         self.decoder = PrefixDecoder.from_pretrained(folder).to(self.device).eval()
         if self.max_new_tokens > self.decoder.max_tokens:
             raise InputError(
@@ -293,16 +285,7 @@ class ClapPrefixDecoder(L.LightningModule):
                 f"expected a checkpoint of {type(self).__name__}, found that of another stage; name one in "
                 "runs/<run_name>/fit-<n>/checkpoints/ of this stage"
             )
-        self._require(checkpoint["trained_with"], "a checkpoint")
-
-    def _require(self, found: dict[str, Any], of: str) -> None:
-        wanted = self._trained_with()
-        if differing := [name for name in wanted if found.get(name) != wanted[name]]:
-            raise InputError(
-                f"expected {of} trained with {'; '.join(f'{name} {wanted[name]}' for name in differing)}, found "
-                f"{'; '.join(f'{name} {found.get(name)}' for name in differing)}; give this command the overlays and "
-                "the CLAP of fit, or name another export or checkpoint"
-            )
+        require_agreement(checkpoint["trained_with"], self._trained_with(), "a checkpoint")
 
     def _trained_with(self) -> dict[str, Any]:
         return {

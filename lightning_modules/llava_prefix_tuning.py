@@ -12,9 +12,11 @@ from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
+from datamodules.contracts import training_texts
 from earshot.errors import InputError
 from lightning_modules.networks.digests import weights_digest
 from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.soft_prefix import load_prefix, save_prefix, soft_tokens, trainable_prefix
 from lightning_modules.schedules.warmup_cosine import warmup_cosine
@@ -68,6 +70,13 @@ class LlavaPrefixTuning(L.LightningModule):
             self.adapted = (trainable_prefix(model.llava, model.processor.tokenizer, self.num_tokens),)
             model.prefix_ids = self.adapted[0].peft_config["default"].token_indices
             self.prefix = soft_tokens(self.adapted[0])  # the adapter's own parameter, so that it trains there
+
+    def on_fit_start(self) -> None:
+        """Check that LLaVA's tokenizer knows the captions."""
+        require_known_words(
+            self.captioner.network.loaded.processor.tokenizer, training_texts(self.trainer),
+            "--config configs/paper/llava_prefix_tuning.yaml for the real LLaVA", self.print,
+        )  # fmt: skip
 
     def image_tokens(self, batch: ClipBatch) -> Tensor:
         """(B, M, D), computed once for each of the few clips of fit, whose images stay the same."""

@@ -36,12 +36,15 @@ def run(options: argparse.Namespace) -> None:
         captions[name] = []
         for rows in map(read_captions, files):
             captions[name].append(dict(zip(rows["clip_ids"], rows["captions"])))
-            references |= {clip_id: (texts or [""])[0] for clip_id, texts in zip(rows["clip_ids"], rows["references"])}
+            references |= {
+                clip_id: next(filter(None, texts), "") for clip_id, texts in zip(rows["clip_ids"], rows["references"])
+            }
     shared = sorted(set.intersection(*(set(each) for group in captions.values() for each in group)))
     if not shared:
         raise InputError(
             f"expected runs of the same clips, found none that all of {', '.join(captions)} have; test again"
         )
+    shared = [clip_id for clip_id in shared if references[clip_id]] or shared  # those that are scored, where any are
     lines: list[Line] = []
     for index in sorted(np.random.default_rng(options.seed).permutation(len(shared))[: options.number]):
         clip = shared[index]

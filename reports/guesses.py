@@ -12,7 +12,7 @@ from earshot.errors import InputError
 from evaluation.bootstrap import derangement
 from evaluation.captions_file import Clip, read_captions, rows_of
 from evaluation.cider import CiderD
-from evaluation.scores import require_references
+from evaluation.references import with_references
 from evaluation.tokens import tokenize
 
 
@@ -38,7 +38,7 @@ def constant_captions(
     Raises:
         InputError: a clip under test is among those of the source.
     """
-    other = read_captions(source) if source.is_file() else read_split(source)
+    other, _ = with_references(read_captions(source) if source.is_file() else read_split(source))
     if shared := set(other["clip_ids"]) & set(clip_ids):
         raise InputError(
             f"expected a train or val split without the clips under test, found {len(shared)} of them in "
@@ -70,7 +70,7 @@ def shuffled_captions(runs: Sequence[CaptionRows], draws: int, rng: np.random.Ge
 
 def best_constant_caption(rows: CaptionRows, java: bool = True) -> str:
     """The reference with the highest CIDEr-D when every clip gets it as caption."""
-    require_references(rows)
+    rows, _ = with_references(rows)
     sentences = [reference for group in rows["references"] for reference in group]
     tokens = dict(zip(sentences, tokenize(sentences, java)[0]))
     cider = CiderD([[tokens[reference] for reference in group] for group in rows["references"]])
@@ -83,12 +83,8 @@ def read_split(folder: Path) -> CaptionRows:
     Raises:
         InputError: no index, or a shard that cannot be read.
     """
-    from datamodules.shards import read_index, read_samples
+    from datamodules.shards import read_index, records
 
     return rows_of(
-        [
-            Clip(sample.record["id"], "", sample.record["captions"], sample.record["labels"])
-            for shard in read_index(folder)
-            for sample in read_samples(shard, 0, shard.num_samples, lambda record: ())
-        ]
+        [Clip(record["id"], "", record["captions"], record["labels"]) for record in records(read_index(folder))]
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions, rows_of
-from evaluation.scores import TITLES, read_score, require_references
+from evaluation.references import not_scored, with_references
+from evaluation.scores import TITLES, read_score
 
 METAVAR = "ROW=RUN[,RUN...]"
 
@@ -59,17 +60,18 @@ def read_scores(rows: Mapping[str, Sequence[Path]], key: str, advice: str) -> di
 
 
 def read_runs(rows: Mapping[str, Sequence[Path]]) -> dict[str, list[CaptionRows]]:
-    """Read the captions of every row, in the same order of clips.
+    """Read the captions of every row, of the clips that have references, in the same order; the others are printed.
 
     Raises:
-        InputError: runs of different clips or references, or without references.
+        InputError: runs whose clips with references, or whose references, differ; or without references.
     """
     runs: dict[str, list[CaptionRows]] = {row: [] for row in rows}
     first, first_name = None, ""
     for row, path in ((row, path) for row, paths in rows.items() for path in paths):
         name = row if len(rows[row]) == 1 else f"{row}: {path}"
-        found = read_captions(path)
-        require_references(found)
+        found, without = with_references(read_captions(path))
+        if without and first is None:
+            print(not_scored(without, len(found["clip_ids"])))
         found = _in_order(found, first["clip_ids"] if first else sorted(found["clip_ids"]), name, first_name)
         if first is None:
             first, first_name = found, name

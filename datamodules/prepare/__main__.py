@@ -22,7 +22,7 @@ def main(args: Sequence[str] | None = None) -> None:
     folder.add_argument(
         "--captions",
         type=Path,
-        help="CSV of file_name (or clip_id, id, youtube_id) and caption, or caption_1, caption_2",
+        help="table of file_name (or clip_id, id, youtube_id) and caption, or caption_1, caption_2",
     )
     folder.add_argument(
         "--image-size", type=int, help="crop images to squares of this many pixels; default: keep sizes"

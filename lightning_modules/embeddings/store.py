@@ -63,14 +63,14 @@ class EmbeddingStore:
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
             print(f"embedding the audio of {len(clip_ids)} clips of {split}", flush=True)
-            for batch in tqdm(self.data.sounds(split), desc="embedding", unit="batch", disable=None):
+            for batch in tqdm(self.data.clips_of(split), desc="embedding", unit="batch", disable=None):
                 rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
                 embedded = self.model.embed_audio(batch.waveforms.to(device), batch.num_samples.to(device))
                 yield rows, embedded[kept.to(device)]
 
-        digest = captions.digest + self.data.sounds_digest(split)
+        digest = captions.digest + self.data.audio_digest(split)
         return Embedded(self._cached("audio", digest, len(clip_ids), pieces), clip_ids)
 
     def of_captions(self, split: str, audio: bool) -> tuple[Tensor, Tensor]:

@@ -154,10 +154,48 @@ def test_brackets_in_captions_are_shown(
     assert "[music] [/b]" in capsys.readouterr().out
 
 
-def test_test_without_references_points_to_predict(tmp_path: Path, by_hand: CaptionRows) -> None:
-    rows = CaptionRows(**{**by_hand, "references": [[]] * 12})  # type: ignore[typeddict-item]
-    with pytest.raises(InputError, match="found none for 2 such as 'c01'; use `predict`"):
+def without_references(rows: CaptionRows, numbers: set[int]) -> CaptionRows:
+    """The same clips; these have no references."""
+    references = [[] if number in numbers else group for number, group in enumerate(rows["references"])]
+    return CaptionRows(**{**rows, "references": references})  # type: ignore[typeddict-item]
+
+
+def only(rows: CaptionRows, numbers: list[int]) -> CaptionRows:
+    return CaptionRows(**{key: [column[number] for number in numbers] for key, column in rows.items()})  # type: ignore[typeddict-item]
+
+
+def test_clips_without_references_are_named_and_the_others_scored_as_if_alone(
+    tmp_path: Path, by_hand: CaptionRows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = {0, 3, 4, 9}
+    rows = without_references(by_hand, bare)
+    alone = score_rows(only(by_hand, [n for n in range(12) if n not in bare]), tmp_path, java=False)
+    tester = trainer(tmp_path, CaptionEvaluation(java=False))
+    tester.loggers = [*tester.loggers, recorder := Recorder()]
+    tester.test(Captioner(rows), loader([[0, 1, 2], [3, 4], [5, 6, 7, 8, 9, 10, 11]]))
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["num_clips"], scores["num_without_references"]) == (8, 4)
+    assert {name: scores[name] for name in alone.values} == alone.values  # CIDEr-D's document frequencies, too
+    assert scores["cider_d"] != pytest.approx(score_rows(by_hand, tmp_path, java=False).values["cider_d"])
+    assert read_captions(tmp_path) == rows
+    with open(tmp_path / "captions.csv", newline="") as file:
+        by_clip = [line["cider_d"] for line in csv.DictReader(file)]
+    assert [number for number, score in enumerate(by_clip) if score == ""] == sorted(bare)
+    assert [float(score) for score in by_clip if score] == pytest.approx(alone.cider_d, abs=1e-6)
+    assert len(recorder.tables["test/captions"]["data"]) == 12
+    printed = capsys.readouterr().out
+    assert "not scored: 4 of 12 clips, which have no references: c01, c04, c05 and 1 more\n" in printed
+    assert "8 clips" in printed
+
+
+def test_test_without_any_references_points_to_predict_and_keeps_the_captions(
+    tmp_path: Path, by_hand: CaptionRows
+) -> None:
+    rows = without_references(by_hand, set(range(12)))
+    with pytest.raises(InputError, match="found none for 3 clips such as 'c01'; use `predict`"):
         trainer(tmp_path, CaptionEvaluation(java=False)).test(Captioner(rows), loader([[0, 1], [2]]))
+    assert read_captions(tmp_path)["captions"] == by_hand["captions"][:3]
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_test_of_nothing_is_an_input_error(tmp_path: Path, by_hand: CaptionRows) -> None:

@@ -65,6 +65,14 @@ def test_a_table(folder: Path) -> None:
     module.setup("fit")
     texts, classes = module.parts["train"]
     assert [int(text.split()[1]) % 2 for text in texts] == classes.tolist()
+    lines = "".join(f"r\u00e9el, {i};{'ab'[i % 2]}\n" for i in range(40))
+    (folder / "t.csv").write_text(f"Text;Class\n{lines}", encoding="iso-8859-1")
+    module = data(folder, files=None, table="t.csv", labels=["a", "b"])
+    module.setup("fit")
+    assert module.training_texts()[0].startswith("r\u00e9el, ") and len(module.sentences("train")) == len(texts)
+    (folder / "t.csv").write_text("text,caption,label\nx,y,a\n")
+    with pytest.raises(InputError, match="one column of sentences in .*, found text and caption; remove"):
+        data(folder, files=None, table="t.csv", labels=["a", "b"]).setup("fit")
 
 
 def test_bad_input_is_told(folder: Path) -> None:

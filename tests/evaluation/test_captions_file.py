@@ -28,7 +28,7 @@ def test_round_trip(tmp_path: Path) -> None:
     ("text", "found"),
     [
         ("clip_id,references\na,[]\n", "found no caption"),
-        ("clip_id,caption,references\n", "found none"),
+        ("clip_id,caption,references\n", "found no row"),
         ("clip_id,caption,references\na,b,a dog barks\n", "found 'a dog barks'"),
         ('clip_id,caption,references\na,b,"{""c"": 1}"\n', "JSON list"),
         ("clip_id,caption,references\na,b,[]\na,c,[]\n", "found 1 rows"),
@@ -52,3 +52,10 @@ def test_labels_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text('clip_id,caption,references\na,a dog,"[""a dog barks""]"\n')
     assert read_captions(path)["labels"] == [[]]
+
+
+def test_a_file_that_a_spreadsheet_saved_again(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('clip_id;caption;references\na;"rain; wind";"[""it rains, hard""]"\n', encoding="utf-8-sig")
+    rows = read_captions(path)
+    assert (rows["captions"], rows["references"]) == (["rain; wind"], [["it rains, hard"]])

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from datamodules.clips import CaptionRows
 from evaluation import java_files
 from evaluation.__main__ import main
+from evaluation.captions_file import clips_of, read_captions, rows_of, write_captions
 
 BY_HAND = Path(__file__).parents[1] / "captions_by_hand.csv"
 
@@ -22,6 +24,28 @@ def test_scores_a_file(tmp_path: Path, recorded: dict, capsys: pytest.CaptureFix
     assert "precision" not in scores
     assert path.read_bytes() == BY_HAND.read_bytes()
     assert "CIDEr-D" in capsys.readouterr().out
+
+
+def test_clips_without_references_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = read_captions(BY_HAND)
+    references = [group if number % 3 else [""] for number, group in enumerate(rows["references"])]
+    write_captions(tmp_path / "some.csv", CaptionRows(**{**rows, "references": references}))  # type: ignore[typeddict-item]
+    kept = [clip for number, clip in enumerate(clips_of(rows)) if number % 3]
+    (tmp_path / "alone").mkdir()
+    write_captions(tmp_path / "alone" / "kept.csv", rows_of(kept))
+    for path in ("some.csv", "alone/kept.csv"):
+        main([str(tmp_path / path), "--no-java"])
+    some, alone = (json.loads((tmp_path / path / "scores.json").read_text()) for path in (".", "alone"))
+    assert some == alone | {"num_without_references": 4} and some["num_clips"] == 8
+    assert capsys.readouterr().out.count("not scored: 4 of 12 clips, which have no references: c01, c04, c07") == 1
+
+
+def test_no_reference_at_all_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bare.csv").write_text("clip_id,caption,references\na,rain,[]\nb,wind,[]\n")
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path / "bare.csv"), "--no-java"])
+    assert stop.value.code == 2
+    assert "found none for 2 clips such as 'a'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

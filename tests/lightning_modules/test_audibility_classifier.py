@@ -122,3 +122,23 @@ def test_class_defaults_are_the_papers() -> None:
     assert rates == pytest.approx([3e-4] * 10 + [3e-5] * 10 + [3e-6] * 10 + [3e-7] * 10)
     paper = yaml.safe_load((REPOSITORY / "configs/paper/audibility_classifier.yaml").read_text())
     assert paper["trainer"]["max_epochs"] == 40 and paper["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 3e-4
+
+
+def test_sentences_of_unknown_signs_are_refused(sentences: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = SequenceClassifier.from_scratch(["inaudible", "audible"], depth=1, width=32, num_heads=2, vocab_size=60)
+    made.use_tokenizer(made.learn_tokenizer(["Audio of a dog is heard"]))
+    made.save_pretrained("exports/dogs")
+    for name in ("audible", "inaudible"):
+        first = {"audible": 0x3B1, "inaudible": 0x431}[name]  # Greek and Cyrillic letters
+        lines = (f"{chr(first + i % 20) * (3 + i // 20)} {chr(first) * 8}\n" for i in range(40))
+        (sentences / f"{name}.txt").write_text("".join(lines))
+    kind = "lightning_modules.networks.sequence_classifier.SequenceClassifier.from_pretrained"
+    with pytest.raises(SystemExit) as ended:
+        main([
+            "fit", "--config", str(CONFIG), "--trainer.accelerator", "cpu", "--model.classifier.class_path", kind,
+            "--model.classifier.init_args.pretrained_model_name_or_path", "exports/dogs",
+            "--data.batch_size", "8",
+        ])  # fmt: skip
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "% unknown words, such as" in error and "configs/paper/audibility_classifier.yaml for DistilBERT" in error

@@ -11,7 +11,7 @@ from conftest import MINIATURE, REPOSITORY, arguments
 from safetensors.torch import load_file
 
 from datamodules.clips import ClipBatch
-from datamodules.shards import read_index, read_samples
+from datamodules.shards import read_index, read_samples, write_shards
 from lightning_modules.audiovisual_distillation import AudiovisualDistillation
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -111,3 +111,41 @@ def test_class_defaults_are_the_papers() -> None:
     given = paper["model"]["init_args"]["optimizer"]["init_args"]
     assert (given["lr"], given["weight_decay"]) == (2e-4, 0)
     assert (paper["trainer"]["max_epochs"], paper["data"]["init_args"]["batch_size"]) == (1, 40)
+
+
+def test_pseudo_captions_of_unknown_words_are_refused(
+    in_tmp_path: Path, world_root: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table.write_text(table.read_text().replace("a dog barks", "ein Hund bellt"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", *command(world_root, "--data.captions", str(table))])
+    assert stopped.value.code == 2
+    assert "add --config configs/paper/audiovisual_distillation.yaml for the real LLaVA" in capsys.readouterr().err
+
+
+def test_clips_without_references_are_left_out_of_the_scores_and_a_test_of_them_alone_ends_early(
+    in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = world_root / "first-40"
+    (shard,) = read_index(root / "audiocaps/test")
+    samples = list(read_samples(shard, 0, 12, lambda record: list(record["crc32"])))
+    for name, bare in (("some", 4), ("none", 12)):
+        clips = [
+            (sample.record["id"], sample.media, sample.record | {"captions": sample.record["captions"] * (i >= bare)})
+            for i, sample in enumerate(samples)
+        ]
+        write_shards(root / name / "test", clips)
+    main(["test", *command(world_root, "--export.load", "false", "--data.test", "some/test")])
+    run = in_tmp_path / "runs/distillation_attentive_ot/test-1"
+    scores = json.loads((run / "scores.json").read_text())
+    assert (scores["num_clips"], scores["num_without_references"]) == (8, 4)
+    with open(run / "captions.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["cider_d"] == "" for row in rows] == [row["references"] == "[]" for row in rows]
+    assert len(rows) == 12 and all(row["caption"] for row in rows)
+    assert "not scored: 4 of 12 clips, which have no references: audiocaps-test-000000, " in capsys.readouterr().out
+    monkeypatch.setattr(LlavaCaptioner, "load", lambda *_: pytest.fail("networks were loaded"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["test", *command(world_root, "--export.load", "false", "--data.test", "none/test")])
+    assert stopped.value.code == 2
+    assert "expected reference captions in none/test, found none for any clip; use `predict`" in capsys.readouterr().err

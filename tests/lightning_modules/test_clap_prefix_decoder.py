@@ -98,7 +98,7 @@ def test_a_table_of_audiocaps_size(
     in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """49,274 captions, some not ASCII, a name that begins with a space, and the header once more in the middle."""
-    rows = [f"Y{i}.wav,caf\u00e9 {i}" for i in range(49273)]
+    rows = [f"Y{i}.wav,a dog barks while a bell rings caf\u00e9 {i}" for i in range(49273)]
     rows[1000:1000] = ["file_name,caption", " Ambience.wav,a dog\u2019s bark"]
     Path("train.csv").write_text("file_name,caption\n" + "\n".join(rows), encoding="utf-8")
     embedded: list[str] = []
@@ -110,7 +110,9 @@ def test_a_table_of_audiocaps_size(
     monkeypatch.setattr(ClapEncoder, "embed_text", random_embeddings)
     command("fit", captions_root, *SHORT, "--data.train", "train.csv")
     assert "train.csv: N = 49274 captions of 49274 clips" in capsys.readouterr().out
-    assert sorted(embedded[:49274]) == sorted([*(f"caf\u00e9 {i}" for i in range(49273)), "a dog\u2019s bark"])
+    assert sorted(embedded[:49274]) == sorted(
+        [*(f"a dog barks while a bell rings caf\u00e9 {i}" for i in range(49273)), "a dog\u2019s bark"]
+    )
     embedded.clear()
     command("fit", captions_root, *SHORT, "--data.train", "train.csv")
     assert embedded == []
@@ -199,3 +201,27 @@ def test_validation_is_a_mean_over_tokens(in_tmp_path: Path, captions_root: Path
         with open(f"runs/clap_prefix/validate-{number}/metrics.csv") as file:
             losses.append(float(next(csv.DictReader(file))["val/loss"]))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_real_captions_are_refused_by_the_miniatures_clap_and_some_strange_words_told(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoken = [
+        "A woman talks nearby as water pours",
+        "Multiple clanging and clanking sounds",
+        "People laugh and whistle",
+    ]
+    Path("real.csv").write_text("file name;caption\n" + "".join(f"Y{i}.wav;{spoken[i % 3]}\n" for i in range(30)))
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingStore, "captions", lambda *_: pytest.fail("captions were embedded"))
+        with pytest.raises(SystemExit) as stopped:
+            command("fit", captions_root, *SHORT, "--data.train", "real.csv")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stopped.value.code == 2
+    assert "% unknown words, such as '" in line and "--config configs/paper/clap_prefix.yaml for the real CLAP" in line
+    Path("mixed.csv").write_text("filename,text\n" + "".join(f"Y{i}.wav,a dog barks giraffe\n" for i in range(30)))
+    command("fit", captions_root, *SHORT, "--data.train", "mixed.csv")
+    assert "warning: 25% of the words in the training captions are unknown" in (said := capsys.readouterr().out)
+    assert "such as 'giraffe'; " in said
+    command("fit", captions_root, *SHORT)
+    assert "unknown to the tokenizer" not in capsys.readouterr().out

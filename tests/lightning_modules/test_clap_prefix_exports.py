@@ -33,7 +33,7 @@ def test_the_cache_of_sounds_is_of_these_sounds(tmp_path: Path) -> None:
     digests = []
     for seed in (0, 1):
         ensure_split(tmp_path / str(seed), "clotho/val", seed, max_clips=3)
-        digests.append(CaptionDataModule(str(tmp_path / str(seed))).sounds_digest("clotho/val"))
+        digests.append(CaptionDataModule(str(tmp_path / str(seed))).audio_digest("clotho/val"))
     assert digests[0] != digests[1]
 
 
@@ -45,7 +45,7 @@ def test_an_export_is_of_its_clap_and_training(
     for more, strategies, found in (
         (("--model.clap.init_args.pretrained_model_name_or_path", other_clap()), (), "trained with clap"),
         ((), ("supervised",), "trained with supervised True, found supervised False"),
-        ((), ("supervised", "projection"), "found an inference strategy or references"),
+        ((), ("supervised", "projection"), "or strategies or references, found both"),
         (("--model.max_caption_tokens", "2"), (), "max_caption_tokens of at least 3"),
         (("--model.width", "130"), (), "a width that num_heads divides"),
     ):

@@ -14,12 +14,14 @@ from peft import PeftModel
 from transformers import LlavaForConditionalGeneration
 
 from datamodules.clips import ClipBatch
+from datamodules.shards import write_shards
 from earshot.errors import InputError
 from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
 from lightning_modules.networks.llava.language_model import LlavaLanguageModel
+from tests.datamodules.made_clips import jpeg
 from train import main
 
 LLAVA = str(MINIATURE / "llava")
@@ -147,3 +149,22 @@ def test_class_defaults_are_the_papers() -> None:
     assert (
         yaml.safe_load((REPOSITORY / "configs/llava_prefix.yaml").read_text())["data"]["init_args"]["num_pairs"] == 16
     )
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_captions_of_words_that_llava_does_not_know_are_refused(
+    pairs: bool, in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of the pairs' table; and those in the split's own records, where fit reads all of it."""
+    if pairs:
+        Path("pairs.csv").write_text("id;caption\naudiocaps-train-000002;ein Hund bellt\n")
+        given = ("--data.num_pairs", "null", "--data.pairs", "pairs.csv")
+    else:
+        clips = [("x", {"jpg": jpeg(9), "0.jpg": jpeg(9)}, {"captions": ["ein Hund bellt"]})]
+        write_shards(world_root / "first-40/german/train", clips)
+        given = ("--data.num_pairs", "null", "--data.train", "german/train")
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", *command(world_root, *given)])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "found 100% unknown words, such as 'ein', 'hund', 'bellt'; add --config configs/paper/llava_prefix" in error

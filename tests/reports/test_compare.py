@@ -8,7 +8,8 @@ import pytest
 
 from datamodules.clips import CaptionRows
 from datamodules.shards import write_shards
-from evaluation.captions_file import write_captions
+from evaluation.captions_file import Clip, clips_of, read_captions, write_captions
+from evaluation.captions_file import rows_of as rows_of_clips
 from reports.__main__ import main
 
 SOUNDS = {"bell": "a bell rings", "dog": "a dog barks", "rain": "rain falls", "cow": "a cow moos"}
@@ -117,6 +118,26 @@ def test_other_clips_are_refused_with_their_number(runs: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit):
         run_report(runs)
     assert "found 3 that only one of 'good' and 'bad' has" in capsys.readouterr().err
+
+
+def test_clips_without_references_count_in_no_row(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table is that of runs which never had them."""
+    for name in ("good", "half", "bad"):
+        clips = clips_of(read_captions(runs / name))
+        write_captions(runs / name / "captions.csv", rows_of_clips(clips[10:]))
+    alone = run_report(runs, "--against", "half")
+    for name in ("good", "half", "bad"):
+        clips = clips_of(read_captions(runs / name))
+        bare = [Clip(f"bare-{number}", "a dog barks", [], ["dog"]) for number in range(5)]
+        write_captions(runs / name / "captions.csv", rows_of_clips(bare + clips))
+    capsys.readouterr()
+    assert run_report(runs, "--against", "half") == alone
+    assert alone["good"]["N"] == "30"
+    line = "not scored: 5 of 35 clips, which have no references: bare-0, bare-1, bare-2 and 2 more"
+    assert capsys.readouterr().out.count(line) == 1
+    rows = [f"{name}={runs / name}" for name in ("good", "half")]
+    main(["examples", *rows, "--number", "2", "--output", str(runs / "examples.md")])
+    assert "clips: 2 of N = 30" in (runs / "examples.md").read_text()
 
 
 def test_other_order_of_clips_is_the_same_run(runs: Path) -> None:

@@ -22,8 +22,14 @@ def test_constant_caption_is_chosen_on_its_own_list() -> None:
     assert best_constant_caption(rows_of(references), java=False) == "a cow moos"
 
 
+def test_clips_without_references_choose_nothing() -> None:
+    assert (
+        best_constant_caption(rows_of([["a cow moos"], [], ["a cow moos"], [""], ["rain"]]), java=False) == "a cow moos"
+    )
+
+
 def test_input_errors_are_raised_for_a_list_without_references() -> None:
-    with pytest.raises(InputError, match="found none for 1"):
+    with pytest.raises(InputError, match="found none for 1 clips"):
         best_constant_caption(rows_of([[]]), java=False)
 
 

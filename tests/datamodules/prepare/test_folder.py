@@ -175,6 +175,16 @@ def test_captions_of_the_table_go_with_their_clips(folder: Path, tmp_path: Path)
     }
 
 
+def test_a_table_of_semicolons_in_latin_1_from_the_command(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("File name;Description\nbell.1.wav;une cloche, pr\u00e8s\n", encoding="iso-8859-1")
+    prepare(folder, tmp_path / "out", "--captions", str(table))
+    assert packed(tmp_path / "out")["bell.1"].record["captions"] == ["une cloche, pr\u00e8s"]
+    assert "read as Windows-1252 (Latin-1), as in 'pr\u00e8s'" in capsys.readouterr().out
+
+
 def test_tables_by_id_or_file_name_with_one_caption_a_row(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("id,other,caption\na.b,x,one\na.b,y,two\nc,z,\n", encoding="utf-8-sig")
