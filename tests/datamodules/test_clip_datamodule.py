@@ -83,6 +83,45 @@ def test_killed_in_mid_epoch_and_resumed_the_clips_go_on_exactly(uneven: tuple, 
     assert "not resumable" not in resumed.stderr
 
 
+@pytest.fixture
+def third(uneven: tuple, tmp_path: Path) -> tuple[Path, set[str]]:
+    """A list of every third clip and of one that is not there; no clip of the sixth shard is in it."""
+    gone = set(uneven[1][64:67])
+    ids = [clip_id for clip_id in uneven[1][::3] if clip_id not in gone]
+    (tmp_path / "ids.txt").write_text("\n".join([*reversed(ids), "clip.none"]))
+    return tmp_path / "ids.txt", set(ids)
+
+
+def test_listed_clips_are_shared_out_among_two_processes(uneven: tuple, third: tuple, tmp_path: Path) -> None:
+    done = run(uneven[0], tmp_path / "run", "--devices", 2, "--epochs", 8, "--ids", third[0])
+    assert done.returncode == 0, done.stderr
+    assert "1 of 26 ids are not in" in done.stderr and "'clip.none'" in done.stderr
+    assert "training on 25 of 78 clips" in done.stderr
+    ranks = [notes(tmp_path / "run", "train", rank) for rank in range(2)]
+    steps = 25 // (2 * 4)
+    assert [len(batches) for batches in ranks] == [8 * steps] * 2
+    for begin in range(0, 8 * steps, steps):
+        epoch = clips(ranks[0][begin : begin + steps] + ranks[1][begin : begin + steps])
+        assert len(epoch) == len(set(epoch)) == 24 and set(epoch) <= third[1]
+    assert {clip_id for batches in ranks for clip_id in clips(batches)} == third[1]  # the one left out changes
+    assert len(clips(notes(tmp_path / "run", "test") + notes(tmp_path / "run", "test", 1))) == 78  # training alone
+
+
+def test_killed_and_resumed_listed_clips_go_on_exactly(uneven: tuple, third: tuple, tmp_path: Path) -> None:
+    chosen = ("--ids", third[0])
+    assert run(uneven[0], tmp_path / "whole", *chosen).returncode == 0
+    whole = notes(tmp_path / "whole", "train")
+    assert len(whole) == 3 * (25 // 4)
+    assert run(uneven[0], tmp_path / "died", "--kill-at", 10, *chosen).returncode == -signal.SIGKILL
+    last = tmp_path / "died" / "last.ckpt"
+    resumed = run(uneven[0], tmp_path / "resumed", "--checkpoint", last, *chosen)
+    assert resumed.returncode == 0, resumed.stderr
+    assert notes(tmp_path / "resumed", "train") == whole[6:]
+    third[0].write_text("\n".join(uneven[1][::4]))
+    refused = run(uneven[0], tmp_path / "other", "--checkpoint", last, *chosen)
+    assert refused.returncode == 2 and "expected train_index" in refused.stderr
+
+
 class Counts(L.LightningModule):
     """Keeps the ids of every batch, by loop."""
 
