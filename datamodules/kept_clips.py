@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,21 +84,23 @@ def read_ids(path: Path) -> list[str]:
 def clips_meant(listed: Iterable[str], clip_ids: Iterable[str]) -> dict[str, str]:
     """The clip that each listed id means, for those that mean one (`kept_shards`)."""
     known = set(clip_ids)
-    found = {name: name for name in listed if name in known}
-    videos: dict[str, list[tuple[str, Video]]] = defaultdict(list)
-    for clip_id in known:
-        if video := Video.of(clip_id):
-            videos[video.id].append((clip_id, video))
+    found: dict[str, str] = {}
+    others: dict[str, Video] = {}  # listed names of which there is no clip
     for name in listed:
-        if name in found:
-            continue
         plain = ENDING.sub("", name)
-        if plain in known:
-            found[name] = plain
+        if name in known or plain in known:
+            found[name] = name if name in known else plain
         elif video := Video.of(plain):
-            meant = [clip_id for clip_id, other in videos.get(video.id, ()) if video.may_be(other)]
-            if len(meant) == 1:
-                found[name] = meant[0]
+            others[name] = video
+    clips: dict[str, list[str]] = {video.id: [] for video in others.values()}  # of each video
+    if clips:
+        for clip_id in known:
+            if (match := VIDEO.fullmatch(clip_id)) and match[1] in clips:
+                clips[match[1]].append(clip_id)
+    for name, video in others.items():
+        meant = [clip_id for clip_id in clips[video.id] if video.may_be(Video.of(clip_id))]
+        if len(meant) == 1:
+            found[name] = meant[0]
     return found
 
 
@@ -118,8 +119,8 @@ class Video:
         start = match[2].strip("_").partition("_")[0]
         return cls(match[1], float(start) if start else None)
 
-    def may_be(self, other: "Video") -> bool:
+    def may_be(self, other: "Video | None") -> bool:
         """Whether two names of one video can mean the same clip."""
-        if self.start is None or other.start is None:
+        if other is None or self.start is None or other.start is None:
             return True
         return self.start in (other.start, other.start * 1000) or other.start == self.start * 1000

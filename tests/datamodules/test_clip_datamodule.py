@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipBatch, ClipFormat
@@ -107,21 +108,6 @@ def test_listed_clips_are_shared_out_among_two_processes(uneven: tuple, third: t
     assert len(clips(notes(tmp_path / "run", "test") + notes(tmp_path / "run", "test", 1))) == 78  # training alone
 
 
-def test_killed_and_resumed_listed_clips_go_on_exactly(uneven: tuple, third: tuple, tmp_path: Path) -> None:
-    chosen = ("--ids", third[0])
-    assert run(uneven[0], tmp_path / "whole", *chosen).returncode == 0
-    whole = notes(tmp_path / "whole", "train")
-    assert len(whole) == 3 * (25 // 4)
-    assert run(uneven[0], tmp_path / "died", "--kill-at", 10, *chosen).returncode == -signal.SIGKILL
-    last = tmp_path / "died" / "last.ckpt"
-    resumed = run(uneven[0], tmp_path / "resumed", "--checkpoint", last, *chosen)
-    assert resumed.returncode == 0, resumed.stderr
-    assert notes(tmp_path / "resumed", "train") == whole[6:]
-    third[0].write_text("\n".join(uneven[1][::4]))
-    refused = run(uneven[0], tmp_path / "other", "--checkpoint", last, *chosen)
-    assert refused.returncode == 2 and "expected train_index" in refused.stderr
-
-
 class Counts(L.LightningModule):
     """Keeps the ids of every batch, by loop."""
 
@@ -199,6 +185,21 @@ def test_resuming_at_the_end_of_an_epoch_begins_the_next(data: Callable, tmp_pat
     goes_on = trainer(max_epochs=3)
     goes_on.fit(resumed, data(val="corpus/uneven"), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert begun.seen["train"] + resumed.seen["train"] == whole.seen["train"]
+
+
+def test_listed_clips_go_on_exactly_and_another_list_is_refused(
+    data: Callable, uneven: tuple, third: tuple, tmp_path: Path
+) -> None:
+    chosen, last = {"ids": str(third[0])}, tmp_path / "last.ckpt"
+    whole, resumed = Counts(), Counts()
+    saves = ModelCheckpoint(tmp_path, "last", every_n_train_steps=5)  # in the second epoch of three steps
+    trainer(max_epochs=3, callbacks=[saves], enable_checkpointing=True).fit(whole, data(**chosen))
+    assert [len(batch) for batch in whole.seen["train"]] == [8] * 3 * (25 // 8)
+    trainer(max_epochs=3).fit(resumed, data(**chosen), ckpt_path=last, weights_only=True)
+    assert resumed.seen["train"] == whole.seen["train"][5:]
+    third[0].write_text("\n".join(uneven[1][::4]))
+    with pytest.raises(InputError, match="expected train_index .* as in the checkpoint"):
+        trainer().fit(Counts(), data(**chosen), ckpt_path=last, weights_only=True)
 
 
 @pytest.mark.parametrize(

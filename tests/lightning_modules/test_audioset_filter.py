@@ -15,21 +15,18 @@ import pytest
 import torch
 import yaml
 from conftest import MINIATURE, REPOSITORY, arguments
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks import audioset_filter as benchmark
 from callbacks.predict_table import read_parts
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipBatch
 from datamodules.prepare.__main__ import main as prepare
-from datamodules.shards import read_index, read_samples, write_shards
+from datamodules.shards import read_index, write_shards
 from lightning_modules.audioset_filter import AudioSetFilter
 from lightning_modules.networks.blip2 import Blip2Captioner
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.image_captioner import LlavaImageCaptioner
-from miniature.vocabulary import THINGS
 from tests.datamodules.made_clips import jpeg
 from train import main
 
@@ -215,32 +212,3 @@ def test_the_nearest_are_trained_on(world_root: Path, in_tmp_path: Path) -> None
     )  # fmt: skip
     steps = {row["step"] for row in table(Path("runs/dali_ot/fit-1/metrics.csv")) if row["train/loss"]}
     assert len(steps) == 20 // 8
-    benchmark.main([distances, "--split", str(world_root / "first-40/audioset/train"), "--samples", "50"])
-    page = Path("runs/audioset_filter.md").read_text()
-    wrong = benchmark.mismatched(world_root / "first-40/audioset/train")
-    rows = {row["clip_id"]: float(row["distance"]) for row in table(Path(distances))}
-    auroc = by_ranks([wrong[clip_id] for clip_id in rows], list(rows.values()))
-    assert f"| 40 | {sum(wrong.values())} | {auroc:.3f} [" in page
-
-
-def by_ranks(wrong: list[bool], distances: list[float]) -> float:
-    """The AUROC as the share of pairs in the right order (Mann and Whitney)."""
-    ours = [d for w, d in zip(wrong, distances) if w]
-    others = [d for w, d in zip(wrong, distances) if not w]
-    return float(np.mean([(one > other) + (one == other) / 2 for one in ours for other in others]))
-
-
-def test_by_ranks_is_scikit_learns() -> None:
-    rng = np.random.default_rng(0)
-    wrong, distances = rng.random(60) < 0.3, rng.integers(9, size=60).astype(float)
-    assert by_ranks(wrong.tolist(), distances.tolist()) == pytest.approx(roc_auc_score(wrong, distances))
-
-
-def test_mismatched_are_the_clips_that_show_nothing_of_what_sounds(world_root: Path) -> None:
-    """As the world draws them: only a mismatched clip shows a sounding thing that is not among its labels."""
-    folder = world_root / "first-40/audioset/train"
-    found = benchmark.mismatched(folder)
-    for shard in read_index(folder):
-        for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
-            shown = [name for name, _ in sample.record["seen"] if THINGS[name].heard]
-            assert found[sample.record["id"]] == any(name not in sample.record["labels"] for name in shown)
