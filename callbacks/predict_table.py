@@ -112,7 +112,7 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str
         loaded = [path for path in sorted(export.source.rglob("*")) if path.is_file() and path.name not in NOTES]
     digest = hashlib.sha256()
     for part in (
-        "a line is an object",
+        "rows as objects",  # the form of the lines: those of another form are not read
         expect(CaptioningStage, stage, "the stage whose rows callbacks.predict_table writes").captions_made_by(),
         datamodule_of(trainer, PredictSource).predict_digest(),
     ):
@@ -145,10 +145,9 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {
-                    name: json.dumps(cell, ensure_ascii=False) if isinstance(cell, list) else cell
-                    for name, cell in row.items()
-                }
-            )
+        writer.writerows({name: cell_of(value) for name, value in row.items()} for row in rows)
+
+
+def cell_of(value: Any) -> Any:
+    """A list as JSON, anything else as it is."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value

@@ -65,8 +65,8 @@ def draw(distances: Sequence[float], threshold: float, keep: int, path: Path) ->
     figure = Figure(figsize=(5, 3), layout="constrained")
     panel = figure.subplots()
     panel.hist(distances, bins="sqrt" if len(distances) < 10000 else 100, color="0.7")
-    panel.axvline(threshold, color="k", label=f"{keep} of {len(distances)} clips up to {threshold:.4g}")
+    panel.axvline(threshold, color="k")
+    panel.set_title(f"left of the line: {keep} of {len(distances)} clips, up to {threshold:.4g}", fontsize="medium")
     panel.set(xlabel="distance between captions of the images and the labels", ylabel="clips")
-    panel.legend()
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150, format="png")
