@@ -14,6 +14,7 @@ from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clip_reader import Clip
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
+from datamodules.kept_clips import kept_shards
 from datamodules.packed_splits import PackedSplits
 from datamodules.settings import require_at_least, trainer_of
 from datamodules.shards import index_digest, records
@@ -34,6 +35,7 @@ class ClipDataModule(PackedSplits):
         pairs: train only on the clips that this CSV lists in a column clip_id, id, file_name or youtube_id, with its
             captions where it has any.
         captions: CSV of captions by clip, as `predict` writes it, that replace those of the training clips.
+        ids: train only on the clips that this file lists, without packing again (`datamodules.kept_clips`).
         arguments: of `PackedSplits`.
     """
 
@@ -44,6 +46,7 @@ class ClipDataModule(PackedSplits):
         num_pairs: int | None = None,
         pairs: str | None = None,
         captions: str | None = None,
+        ids: str | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(root, **arguments)
@@ -51,6 +54,7 @@ class ClipDataModule(PackedSplits):
         self.num_pairs = num_pairs
         self.pairs = pairs
         self.captions = captions
+        self.ids = ids
         require_at_least(1, shuffle_window=shuffle_window)
         if num_pairs is not None and pairs is not None:
             raise InputError(f"expected num_pairs or pairs, found {num_pairs} and {pairs!r}; set one of them to null")
@@ -60,8 +64,10 @@ class ClipDataModule(PackedSplits):
         self.table: dict[str, list[str]] | None = None  # captions of the training clips, where not their own
 
     def setup(self, stage: str) -> None:
-        """Read the indexes, and the table of captions."""
+        """Read the indexes, the list of ids and the table of captions."""
         super().setup(stage)
+        if stage == "fit" and self.ids is not None:
+            self.shards["train"] = kept_shards(self.shards["train"], Path(self.ids))
         if stage == "fit" and self.captions is not None:
             path = Path(self.captions)
             self.table = read_captions(path, f"make it: {command_that_makes(path.parent)}")
@@ -114,6 +120,7 @@ class ClipDataModule(PackedSplits):
             "num_pairs": self.num_pairs,
             "pairs": self.pairs,
             "captions": self.captions,
+            "ids": self.ids,
             "devices": trainer_of(self).world_size,
         }
 

@@ -1,4 +1,4 @@
-"""From undecoded samples to tensors: only the media that a stage uses, and only one of a clip's images."""
+"""From undecoded samples to tensors: only the media that a stage uses, and one of a clip's images or all."""
 
 import hashlib
 import io
@@ -18,6 +18,8 @@ from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import Sample
 from earshot.errors import InputError
 
+MAX_IMAGES = 10  # of a clip: the first of each second of AudioSet's ten
+
 
 class BrokenClip(InputError):
     """A medium that is whole, as its CRC-32 says, and yet cannot be decoded."""
@@ -25,7 +27,7 @@ class BrokenClip(InputError):
 
 @dataclass
 class Clip:
-    """A decoded sample: waveform (T,) int16 and image (3, H, W) uint8, None where not wanted."""
+    """A decoded sample: waveform (T,) int16, one image (3, H, W) or all (K, 3, H, W) uint8; None where not wanted."""
 
     clip_id: str
     waveform: np.ndarray | None
@@ -84,7 +86,7 @@ class ClipReader:
     captions: Mapping[str, list[str]] | None = None
 
     def wanted(self, record: dict[str, Any]) -> list[str]:
-        """The extensions of the media to read: of the audio, then of the image.
+        """The extensions of the media to read: of the audio, then of the image, or of all images that there are.
 
         Raises:
             InputError: the clip lacks a medium that is wanted.
@@ -96,6 +98,8 @@ class ClipReader:
                 raise InputError(f"expected audio of clip {clip_id!r}, found none; use inputs: image, or other clips")
         if self.clip_format.image_size is not None:
             frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
+            if self.clip_format.all_images:
+                return found + [f"{frame}.jpg" for frame in frames[:MAX_IMAGES]]
             if not frames:
                 raise InputError(f"expected images of clip {clip_id!r}, found none; use inputs: audio, or other clips")
             found.append(f"{frames[self._choose(clip_id, len(frames))]}.jpg")
@@ -114,12 +118,16 @@ class ClipReader:
             BrokenClip: a medium that cannot be decoded.
         """
         wants, record = self.clip_format, sample.record
-        waveform = image = None
+        waveform, images = None, []
         for name in self.wanted(record):
             if name.endswith(".jpg"):
-                image = _decoded(sample, name, decode_image, wants.image_size)
+                images.append(_decoded(sample, name, decode_image, wants.image_size))
             else:
                 waveform = _decoded(sample, name, decode_audio, wants.sampling_rate, wants.max_seconds)
+        image = images[0] if images else None
+        if wants.all_images and wants.image_size is not None:
+            size = wants.image_size
+            image = np.stack(images) if images else np.zeros((0, 3, size, size), np.uint8)  # (K, 3, H, W)
         return Clip(record["id"], waveform, image, self._captions(record), record.get("labels", []))
 
     def _captions(self, record: dict[str, Any]) -> list[str]:
@@ -146,7 +154,7 @@ def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], 
 
 def collate(clips: list[Clip]) -> ClipBatch:
     """B clips as a batch; waveforms are padded with zeros to the longest."""
-    waveforms = num_samples = images = None
+    waveforms = num_samples = images = num_images = None
     audio = [clip.waveform for clip in clips if clip.waveform is not None]
     if audio:
         num_samples = torch.tensor([len(waveform) for waveform in audio])  # (B,)
@@ -154,7 +162,10 @@ def collate(clips: list[Clip]) -> ClipBatch:
         for row, waveform in zip(waveforms, audio, strict=True):
             row[: len(waveform)] = torch.from_numpy(waveform)
     pixels = [clip.image for clip in clips if clip.image is not None]
-    if pixels:
+    if pixels and pixels[0].ndim == 4:  # all images of each clip
+        num_images = torch.tensor([len(some) for some in pixels])  # (B,)
+        images = torch.from_numpy(np.concatenate(pixels))  # (I, 3, H, W)
+    elif pixels:
         images = torch.from_numpy(np.stack(pixels))  # (B, 3, H, W)
     return ClipBatch(
         clip_ids=[clip.clip_id for clip in clips],
@@ -163,6 +174,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
         images=images,
         captions=[clip.captions for clip in clips],
         labels=[clip.labels for clip in clips],
+        num_images=num_images,
     )
 
 
@@ -173,5 +185,6 @@ def filler_batch(clip_format: ClipFormat) -> ClipBatch:
         seconds = min(1.0, clip_format.max_seconds or 1.0)
         waveform = np.zeros(math.ceil(seconds * clip_format.sampling_rate), np.int16)
     if clip_format.image_size is not None:
-        image = np.zeros((3, clip_format.image_size, clip_format.image_size), np.uint8)
+        shape = (1, 3) if clip_format.all_images else (3,)
+        image = np.zeros((*shape, clip_format.image_size, clip_format.image_size), np.uint8)
     return replace(collate([Clip("", waveform, image, [], [])]), clip_ids=[], captions=[], labels=[])

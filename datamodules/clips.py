@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 if TYPE_CHECKING:  # commands that read captions alone start without torch
     from torch import Tensor
@@ -23,11 +23,13 @@ class ClipFormat:
         sampling_rate: of the audio, in Hz; audio at another rate is resampled.
         max_seconds: longer audio is cut to its first `max_seconds`.
         image_size: height and width of the image in pixels; others are resized and centre-cropped.
+        all_images: all images of the clip, ten at most, in place of one.
     """
 
     sampling_rate: int | None = None
     max_seconds: float | None = None
     image_size: int | None = None
+    all_images: bool = False
 
 
 class CaptionRows(TypedDict):
@@ -39,6 +41,22 @@ class CaptionRows(TypedDict):
     labels: list[list[str]]
 
 
+class LabelDistance(NamedTuple):
+    """What `predict_step` of AudioSet's filter returns of each clip.
+
+    Attributes:
+        clip_id: the id.
+        distance: between what is seen and the labels; None where the clip has no image or no label.
+        labels: the weak labels.
+        captions: of the clip's images, in order.
+    """
+
+    clip_id: str
+    distance: float | None
+    labels: list[str]
+    captions: list[str]
+
+
 @dataclass
 class ClipBatch:
     """B clips; a filler batch has no ids, and tensors of one silent black clip.
@@ -47,9 +65,11 @@ class ClipBatch:
         clip_ids: B ids.
         waveforms: (B, T) int16, mono, zero-padded at the end; None where the stage reads no audio.
         num_samples: (B,) int64, the length of each waveform before padding.
-        images: (B, 3, H, W) uint8; None where the stage reads no images.
+        images: (B, 3, H, W) uint8; None where the stage reads no images. Where it reads all images of each clip, those
+            of the first clip, then of the second ..., (I, 3, H, W).
         captions: B lists of reference captions, empty where a corpus has none.
         labels: B lists of weak labels, empty where a corpus has none.
+        num_images: (B,) int64, the number of images of each clip, which may be 0; None where each has one.
     """
 
     clip_ids: list[str]
@@ -58,6 +78,7 @@ class ClipBatch:
     images: Tensor | None
     captions: list[list[str]]
     labels: list[list[str]]
+    num_images: Tensor | None = None
 
     @property
     def valid(self) -> bool:

@@ -46,10 +46,10 @@ class ExportingStage(Protocol):
 
 @runtime_checkable
 class CaptioningStage(Protocol):
-    """A stage whose test and predict steps return `CaptionRows`."""
+    """A stage whose test and predict steps return `CaptionRows`, or rows made from captions."""
 
     def captions_made_by(self) -> dict[str, Any]:
-        """Everything that decides a caption, as JSON: digests of weights, prompt, decoding."""
+        """Everything that decides a row, as JSON: digests of weights, prompt, decoding."""
 
 
 @runtime_checkable

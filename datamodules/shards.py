@@ -22,15 +22,28 @@ from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 
 INDEX = "index.json"
+IDS = ".ids.json"  # beside each tar: the ids of its samples, which are needed without the media
 AGAIN = "the file is damaged, or the index belongs to other files: copy or pack it again"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar and the number of samples that its index promises."""
+    """A tar and the samples of it that are read.
+
+    Attributes:
+        path: of the tar.
+        in_tar: how many samples the index promises.
+        kept: numbers of those that are read, ascending; None reads all.
+    """
 
     path: Path
-    num_samples: int
+    in_tar: int
+    kept: tuple[int, ...] | None = None
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples are read."""
+        return self.in_tar if self.kept is None else len(self.kept)
 
 
 @dataclass
@@ -70,8 +83,8 @@ def read_index(folder: Path) -> list[Shard]:
 
 
 def index_digest(shards: list[Shard]) -> str:
-    """A short digest of the shards' names and sample counts; it does not depend on the folder."""
-    text = "".join(f"{shard.path.name} {shard.num_samples}\n" for shard in shards)
+    """A short digest of the shards' names, sample counts and kept samples; it does not depend on the folder."""
+    text = "".join(f"{shard.path.name} {shard.in_tar}{shard.kept or ''}\n" for shard in shards)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -99,14 +112,16 @@ def write_shards(
     iterator = iter(samples)
     for first in iterator:
         path = folder / f"{len(shards):06d}.tar"
-        before = len(seen)
+        ids: list[str] = []
         with atomic_path(path) as partial, tarfile.open(partial, "w") as tar:
             for clip_id, media, record in chain([first], islice(iterator, samples_per_shard - 1)):
                 if clip_id in seen:
                     raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
                 seen.add(clip_id)
+                ids.append(clip_id)
                 _add_sample(tar, clip_id, media, record)
-        shards.append(Shard(path, len(seen) - before))
+        write_text(path.with_suffix(IDS), json.dumps(ids, ensure_ascii=False))
+        shards.append(Shard(path, len(ids)))
     if not shards:
         raise InputError(f"expected at least one clip to pack into {folder}, found none; pack other files")
     index = {
@@ -135,10 +150,31 @@ def records(shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:
             yield sample.record
 
 
+def sample_ids(shard: Shard) -> list[str]:
+    """The ids of all samples in a tar: from the file beside it, or from the tar, whose media are skipped.
+
+    Raises:
+        InputError: the tar cannot be read, or holds other than the promised number of samples.
+    """
+    path = shard.path.with_suffix(IDS)
+    try:
+        if path.exists():
+            ids: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            with tarfile.open(shard.path, "r:") as tar:
+                members = (tar.extractfile(member) for member in tar if member.name.endswith(".json"))
+                ids = [json.load(record)["id"] for record in members if record is not None]
+    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
+    if len(ids) != shard.in_tar:
+        raise InputError(f"expected {shard.in_tar} ids of samples in {shard.path}, found {len(ids)}; {AGAIN}")
+    return ids
+
+
 def read_samples(
     shard: Shard, start: int, stop: int, wanted: Callable[[dict[str, Any]], Collection[str]]
 ) -> Iterator[Sample]:
-    """Samples `start` to `stop` - 1 of a shard; `wanted` gets each JSON and returns the extensions to read.
+    """Samples `start` to `stop` - 1 of those a shard keeps; `wanted` gets each JSON and returns what to read.
 
     Other media are skipped and not checked.
 
@@ -146,6 +182,10 @@ def read_samples(
         InputError: the tar cannot be read, holds other than the promised number of samples, misses a wanted
             medium, or a medium fails its CRC-32.
     """
+    kept = range(shard.in_tar) if shard.kept is None else shard.kept
+    places = kept[start:stop]
+    chosen = places if isinstance(places, range) else frozenset(places)
+    end = kept[stop] if stop < len(kept) else shard.in_tar  # the first that is not needed
     number = -1
     sample: Sample | None = None
     extensions: set[str] = set()
@@ -170,11 +210,11 @@ def read_samples(
                         yield finished(sample)
                         sample = None
                     number += 1
-                    if number >= shard.num_samples:
-                        raise InputError(f"expected {shard.num_samples} samples in {shard.path}, found more; {AGAIN}")
-                    if number >= stop:
+                    if number >= shard.in_tar:
+                        raise InputError(f"expected {shard.in_tar} samples in {shard.path}, found more; {AGAIN}")
+                    if number >= end:
                         return
-                    if number >= start:
+                    if number in chosen:
                         sample = Sample(shard.path, key, json.loads(data))
                         extensions = set(wanted(sample.record))
                 elif sample is not None:
@@ -192,5 +232,5 @@ def read_samples(
         raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
     if sample is not None:
         yield finished(sample)
-    if number + 1 < shard.num_samples:
-        raise InputError(f"expected {shard.num_samples} samples in {shard.path}, found {number + 1}; {AGAIN}")
+    if number + 1 < shard.in_tar:
+        raise InputError(f"expected {shard.in_tar} samples in {shard.path}, found {number + 1}; {AGAIN}")

@@ -125,6 +125,26 @@ class Media(Protocol):
     captions: list[list[str]]
 
 
+class ImageCaptioner(Module, Protocol):
+    """Says what is seen in images.
+
+    Attributes:
+        image_size: height and width of the images that it takes, in pixels.
+    """
+
+    @property
+    def image_size(self) -> int: ...
+
+    def load(self) -> None:
+        """Load the weights, frozen, where that has not been done."""
+
+    def caption_images(self, images: Tensor) -> list[str]:
+        """Images (I, 3, H, W), uint8, to I captions; none depends on the others."""
+
+    def made_by(self) -> dict[str, Any]:
+        """Everything that decides a caption, as JSON; also before `load`."""
+
+
 class Matcher(ReadsAudio, Protocol):
     """Embeds audio and texts in one space."""
 

@@ -72,12 +72,13 @@ def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixtur
         ("pseudo_captions", "paper/pseudo_captions.yaml"),
         ("distillation", "paper/audiovisual_distillation.yaml"),
         ("clap_prefix", "paper/clap_prefix.yaml"),
+        ("audioset_filter", "paper/audioset_filter.yaml"),
     ],
 )
 def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Over its stage, under the command that its first line gives; at full size nothing of the miniature stays."""
     text = (CONFIGS / overlay).read_text()
-    command = "predict" if stage == "pseudo_captions" else "fit"
+    command = "predict" if stage in ("pseudo_captions", "audioset_filter") else "fit"
     first = f"# python train.py {command} --config configs/{stage}.yaml --config configs/{overlay}"
     assert text.splitlines()[0] == first
     with pytest.raises(SystemExit) as ended:
@@ -87,5 +88,6 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     if overlay.startswith("paper/"):
-        wanted = "checkpoints/WavCaps-CNN14.pt" if stage == "clap_prefix" else "llava-hf/llava-1.5-7b-hf"
+        others = {"clap_prefix": "checkpoints/WavCaps-CNN14.pt", "audioset_filter": "Salesforce/blip2-opt-2.7b"}
+        wanted = others.get(stage, "llava-hf/llava-1.5-7b-hf")
         assert wanted in shown and "assets/miniature/" not in shown

@@ -43,12 +43,25 @@ def main(args: Sequence[str] | None = None) -> None:
     audibility.add_argument(
         "--max-new-tokens", type=int, default=128, help="longest answer, in tokens; default: %(default)s"
     )
+    nearest = commands.add_parser(
+        "nearest",
+        help="list the clips whose images are nearest to their labels",
+        description="Keep the clips with the smallest distances between captions of their images and their labels, as "
+        "DALI filters AudioSet. A histogram of all distances is drawn beside the list. Train on it with --data.ids.",
+    )
+    nearest.add_argument("--distances", type=Path, required=True, help="CSV that the filter's predict has written")
+    nearest.add_argument("--keep", type=int, required=True, help="how many clips; the paper keeps 500000")
+    nearest.add_argument("--output", type=Path, required=True, help="CSV to write, of clip_id and distance")
     options = parser.parse_args(args)
     with one_line_errors():  # what a command needs takes seconds to import
         if options.command == "folder":
             from datamodules.prepare.folder import pack_folder
 
             pack_folder(options.input, options.output, options.captions, options.image_size, options.samples_per_shard)
+        elif options.command == "nearest":
+            from datamodules.prepare.nearest import write_nearest
+
+            write_nearest(options.distances, options.keep, options.output)
         else:
             from datamodules.prepare.audibility import SentenceWriter
 

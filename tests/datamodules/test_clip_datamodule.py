@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipBatch, ClipFormat
@@ -81,6 +82,30 @@ def test_killed_in_mid_epoch_and_resumed_the_clips_go_on_exactly(uneven: tuple, 
     assert resumed.returncode == 0, resumed.stderr
     assert notes(tmp_path / "resumed", "train") == whole[resumed_at:]  # ids and the frames drawn
     assert "not resumable" not in resumed.stderr
+
+
+@pytest.fixture
+def third(uneven: tuple, tmp_path: Path) -> tuple[Path, set[str]]:
+    """A list of every third clip and of one that is not there; no clip of the sixth shard is in it."""
+    gone = set(uneven[1][64:67])
+    ids = [clip_id for clip_id in uneven[1][::3] if clip_id not in gone]
+    (tmp_path / "ids.txt").write_text("\n".join([*reversed(ids), "clip.none"]))
+    return tmp_path / "ids.txt", set(ids)
+
+
+def test_listed_clips_are_shared_out_among_two_processes(uneven: tuple, third: tuple, tmp_path: Path) -> None:
+    done = run(uneven[0], tmp_path / "run", "--devices", 2, "--epochs", 8, "--ids", third[0])
+    assert done.returncode == 0, done.stderr
+    assert "1 of 26 ids are not in" in done.stderr and "'clip.none'" in done.stderr
+    assert "training on 25 of 78 clips" in done.stderr
+    ranks = [notes(tmp_path / "run", "train", rank) for rank in range(2)]
+    steps = 25 // (2 * 4)
+    assert [len(batches) for batches in ranks] == [8 * steps] * 2
+    for begin in range(0, 8 * steps, steps):
+        epoch = clips(ranks[0][begin : begin + steps] + ranks[1][begin : begin + steps])
+        assert len(epoch) == len(set(epoch)) == 24 and set(epoch) <= third[1]
+    assert {clip_id for batches in ranks for clip_id in clips(batches)} == third[1]  # the one left out changes
+    assert len(clips(notes(tmp_path / "run", "test") + notes(tmp_path / "run", "test", 1))) == 78  # training alone
 
 
 class Counts(L.LightningModule):
@@ -160,6 +185,21 @@ def test_resuming_at_the_end_of_an_epoch_begins_the_next(data: Callable, tmp_pat
     goes_on = trainer(max_epochs=3)
     goes_on.fit(resumed, data(val="corpus/uneven"), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert begun.seen["train"] + resumed.seen["train"] == whole.seen["train"]
+
+
+def test_listed_clips_go_on_exactly_and_another_list_is_refused(
+    data: Callable, uneven: tuple, third: tuple, tmp_path: Path
+) -> None:
+    chosen, last = {"ids": str(third[0])}, tmp_path / "last.ckpt"
+    whole, resumed = Counts(), Counts()
+    saves = ModelCheckpoint(tmp_path, "last", every_n_train_steps=5)  # in the second epoch of three steps
+    trainer(max_epochs=3, callbacks=[saves], enable_checkpointing=True).fit(whole, data(**chosen))
+    assert [len(batch) for batch in whole.seen["train"]] == [8] * 3 * (25 // 8)
+    trainer(max_epochs=3).fit(resumed, data(**chosen), ckpt_path=last, weights_only=True)
+    assert resumed.seen["train"] == whole.seen["train"][5:]
+    third[0].write_text("\n".join(uneven[1][::4]))
+    with pytest.raises(InputError, match="expected train_index .* as in the checkpoint"):
+        trainer().fit(Counts(), data(**chosen), ckpt_path=last, weights_only=True)
 
 
 @pytest.mark.parametrize(

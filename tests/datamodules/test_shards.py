@@ -4,12 +4,13 @@ import json
 import tarfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import webdataset
 
-from datamodules.shards import INDEX, Sample, index_digest, read_index, read_samples, write_shards
+from datamodules.shards import IDS, INDEX, Sample, index_digest, read_index, read_samples, sample_ids, write_shards
 from earshot.errors import InputError
 
 CLIPS = [(f"clip.{number}", {"wav": bytes([number]) * 700, "0.jpg": b"picture"}, {}) for number in range(5)]
@@ -51,6 +52,39 @@ def test_only_the_wanted_media_are_read_or_checked(tmp_path: Path) -> None:
     assert all(sample.media.keys() == {"wav"} for sample in samples)
     with pytest.raises(InputError, match=r"CRC-32 of clip%2E1\.0\.jpg"):
         list(read_samples(shard, 1, 3, lambda record: ["0.jpg"]))
+
+
+def test_ids_are_those_in_the_tar_with_and_without_the_file_beside_it(tmp_path: Path) -> None:
+    (shard,) = write_shards(tmp_path, CLIPS, 10)
+    assert sample_ids(shard) == [f"clip.{number}" for number in range(5)]
+    shard.path.with_suffix(IDS).write_text("[]")
+    with pytest.raises(InputError, match="expected 5 ids of samples in .*000000.tar, found 0"):
+        sample_ids(shard)
+    shard.path.with_suffix(IDS).unlink()
+    assert sample_ids(shard) == [f"clip.{number}" for number in range(5)]
+    shard.path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="expected a readable shard .*000000.tar"):
+        sample_ids(shard)
+
+
+@pytest.mark.parametrize("kept", [(0, 1), (1, 3), (2,), (0, 2, 4), (4,), (0, 1, 2, 3, 4)])
+def test_kept_samples_are_read_as_if_they_were_all(tmp_path: Path, kept: tuple[int, ...]) -> None:
+    (shard,) = write_shards(tmp_path, CLIPS, 10)
+    some = replace(shard, kept=kept)
+    assert some.num_samples == len(kept)
+    for start in range(len(kept) + 1):
+        for stop in range(start, len(kept) + 1):
+            samples = read_samples(some, start, stop, lambda record: ["wav"])
+            assert [(s.record["id"], s.media["wav"]) for s in samples] == [
+                (f"clip.{number}", bytes([number]) * 700) for number in kept[start:stop]
+            ]
+    assert len({index_digest([shard]), index_digest([some]), index_digest([replace(shard, kept=(3, 4))])}) == 3
+
+
+def test_a_tar_of_fewer_samples_is_told_where_only_some_are_read(tmp_path: Path) -> None:
+    (shard,) = write_shards(tmp_path, CLIPS, 10)
+    with pytest.raises(InputError, match="expected 9 samples in .*, found 5"):
+        list(read_samples(replace(shard, in_tar=9, kept=(1, 8)), 0, 2, lambda record: []))
 
 
 def test_an_interrupted_writer_leaves_no_split(tmp_path: Path) -> None:

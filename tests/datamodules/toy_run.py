@@ -57,12 +57,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--kill-at", type=int)
     parser.add_argument("--checkpoint", type=str)
+    parser.add_argument("--ids", type=str)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     split = f"{options.split.parent.name}/{options.split.name}"
     data = ClipDataModule(
         str(options.split.parents[1]), train=split, val=split, test=split, batch_size=4,
-        eval_batch_size=8, num_workers=2, shuffle_window=7,
+        eval_batch_size=8, num_workers=2, shuffle_window=7, ids=options.ids,
     )  # fmt: skip
     trainer = L.Trainer(
         accelerator="cpu",

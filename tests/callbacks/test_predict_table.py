@@ -17,8 +17,8 @@ import pytest
 import yaml
 from conftest import REPOSITORY, arguments
 
-from callbacks.caption_table import made_by, read_parts
 from callbacks.export import Export
+from callbacks.predict_table import made_by, read_parts
 from earshot.errors import InputError
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from tests.toys import ExportingStage, ToyData

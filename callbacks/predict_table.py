@@ -1,5 +1,6 @@
-"""A table of pseudo-captions that grows as `predict` runs on all ranks, and is resumed after a kill."""
+"""A table with a row for each clip that grows as `predict` runs on all ranks, and is resumed after a kill."""
 
+import csv
 import hashlib
 import json
 import os
@@ -14,27 +15,36 @@ from lightning.pytorch.utilities import rank_zero_info
 from callbacks.caption_evaluation import are_captions
 from callbacks.export import NOTES, PROVENANCE, Export
 from datamodules.contracts import CaptioningStage, ExportingStage, PredictSource, datamodule_of, expect
-from earshot.atomic import write_text
+from earshot.atomic import atomic_path, write_text
 from earshot.provenance import provenance
-from evaluation.captions_file import FILE_NAME, Clip, clips_of, rows_of, write_captions
+from evaluation.captions_file import clips_of
+
+Row = dict[str, Any]  # a cell for each column; clip_id is the first
 
 
-class CaptionTable(L.Callback):
-    """Write exports/<run_name>/captions.csv: the caption, references and labels of each clip in the predict split.
+class PredictTable(L.Callback):
+    """Write what a stage predicts of each clip in the predict split to a CSV in exports/<run_name>/.
+
+    The stage's `predict_step` returns `CaptionRows`, whose caption, references and labels become columns, or a list of
+    NamedTuples that begin with the clip_id, whose fields do. Lists are written as JSON.
 
     Each rank appends one line per clip to its own file in exports/<run_name>/parts-<digest>/, and syncs it to disk
     before the next batch begins. The same command skips the clips that are there already. The digest covers everything
-    that decides the captions (weights, prefix, question, decoding, split): when any of it changes, captioning starts
-    from the beginning. The table itself is written once all clips are captioned, sorted by clip id.
+    that decides the rows (weights, prefix, question, decoding, split): when any of it changes, prediction starts from
+    the beginning. The table itself is written once all clips are there, sorted by clip id.
+
+    Args:
+        file_name: of the table.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file_name: str = "captions.csv") -> None:
+        self.file_name = file_name
         self.folder = Path()
         self.parts = Path()
         self.file: TextIO | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Before any clip is read, find those that have a caption and have the datamodule leave them out."""
+        """Before any clip is read, find those that have a row and have the datamodule leave them out."""
         if stage != "predict":
             return
         export = next(callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export))
@@ -44,7 +54,7 @@ class CaptionTable(L.Callback):
         done = read_parts(self.parts)
         datamodule_of(trainer, PredictSource).leave_out(done.keys())
         if done:
-            rank_zero_info(f"{self.parts}/ has the captions of {len(done)} clips already")
+            rank_zero_info(f"{self.parts}/ has {len(done)} clips already")
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the file of this rank, and cut off a line that a killed run left unfinished."""
@@ -56,8 +66,8 @@ class CaptionTable(L.Callback):
 
     def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: object, *args: Any) -> None:
         """Append the batch."""
-        assert self.file is not None and are_captions(outputs), "CaptionTable is for stages that return CaptionRows"
-        self.file.writelines(json.dumps(clip, ensure_ascii=False) + "\n" for clip in clips_of(outputs))
+        assert self.file is not None
+        self.file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(outputs))
         self.file.flush()
         os.fsync(self.file.fileno())
 
@@ -66,24 +76,24 @@ class CaptionTable(L.Callback):
         self._close()
         data = datamodule_of(trainer, PredictSource)
         broken = int(trainer.strategy.reduce(torch.tensor(float(data.num_broken_clips())), reduce_op="sum"))
-        trainer.strategy.barrier("captions")
+        trainer.strategy.barrier("predicted")
         if not trainer.is_global_zero:
             return
         found = read_parts(self.parts)
         clips = data.num_predict_clips() - broken
         if len(found) < clips:  # a limit was set
-            rank_zero_info(f"{self.parts}/ has the captions of {len(found)} of {clips} clips; the table waits for all")
+            rank_zero_info(f"{self.parts}/ has {len(found)} of {clips} clips; the table waits for all")
             return
-        write_captions(self.folder / FILE_NAME, rows_of([found[clip_id] for clip_id in sorted(found)]))
+        write_rows(self.folder / self.file_name, [found[clip_id] for clip_id in sorted(found)])
         origin = {"made_by": self.made_by, "run_folder": trainer.default_root_dir, **provenance()}
         write_text(self.folder / PROVENANCE, json.dumps(origin, indent=2) + "\n")
         for other in self.folder.glob("parts-*"):
             if other != self.parts:  # of an earlier table
                 shutil.rmtree(other)
-        rank_zero_info(f"{self.folder / FILE_NAME} has the captions of {clips} clips")
+        rank_zero_info(f"{self.folder / self.file_name} has {clips} clips")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close the file; what was captioned is on disk."""
+        """Close the file; what was predicted is on disk."""
         self._close()
 
     def _close(self) -> None:
@@ -93,10 +103,10 @@ class CaptionTable(L.Callback):
 
 
 def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str:
-    """A short digest of everything that decides the captions, weights that are loaded later included.
+    """A short digest of everything that decides the rows, weights that are loaded later included.
 
     Raises:
-        InputError: the stage or the datamodule does not say what decides its captions.
+        InputError: the stage or the datamodule does not say what decides its rows.
     """
     loaded: list[Path] = []
     if trainer.ckpt_path:
@@ -105,7 +115,8 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str
         loaded = [path for path in sorted(export.source.rglob("*")) if path.is_file() and path.name not in NOTES]
     digest = hashlib.sha256()
     for part in (
-        expect(CaptioningStage, stage, "the stage whose captions callbacks.caption_table writes").captions_made_by(),
+        "rows as objects",  # the form of the lines: those of another form are not read
+        expect(CaptioningStage, stage, "the stage whose rows callbacks.predict_table writes").captions_made_by(),
         datamodule_of(trainer, PredictSource).predict_digest(),
     ):
         digest.update(json.dumps(part, sort_keys=True).encode())
@@ -120,8 +131,26 @@ def whole_lines(data: bytes) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def read_parts(folder: Path) -> dict[str, Clip]:
-    """The clips that all ranks have captioned, by id."""
+def read_parts(folder: Path) -> dict[str, Row]:
+    """The rows that all ranks have written, by clip id."""
     parts = [whole_lines(path.read_bytes()) for path in sorted(folder.glob("rank-*.jsonl"))]
-    clips = [Clip(*json.loads(line)) for part in parts for line in part.splitlines()]
-    return {clip.clip_id: clip for clip in clips}
+    rows = [json.loads(line) for part in parts for line in part.splitlines()]
+    return {row["clip_id"]: row for row in rows}
+
+
+def rows_of(outputs: Any) -> list[Row]:
+    """What a predict step returned, one by one."""
+    return [row._asdict() for row in (clips_of(outputs) if are_captions(outputs) else outputs)]
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write rows as a CSV, atomically; None is an empty cell."""
+    with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: cell_of(value) for name, value in row.items()} for row in rows)
+
+
+def cell_of(value: Any) -> Any:
+    """A list as JSON, anything else as it is."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value

@@ -1,0 +1,126 @@
+"""Training on a part of a packed split that a list of ids names, such as DALI's 500,000 clips of AudioSet."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from datamodules.caption_table import ENDING, read_captions
+from datamodules.shards import Shard, sample_ids
+from earshot.errors import InputError
+
+COLUMNS = {"clip_id", "id", "file_name", "youtube_id"}
+VIDEO = re.compile(r"Y?([\w-]{11})((?:_\d+(?:\.\d+)?){0,2})", re.ASCII)  # [Y]<id>[_<start>[_<end>]]
+
+
+def kept_shards(shards: list[Shard], table: Path) -> list[Shard]:
+    """The shards of a split with the clips that a file lists, and how many these are, which is printed.
+
+    The file is one of:
+
+    - a CSV with a column clip_id, id, file_name or youtube_id, as `earshot prepare nearest` writes it;
+    - a text file with an id, or the name of a media file, in each line; empty lines do not count;
+    - a JSON list of ids.
+
+    An id means the clip of exactly this id. Where there is none, the ending of a media file is left out, and two ids
+    of YouTube's form, 11 letters, digits, - or _, mean the same clip with and without a Y before them and _<start> or
+    _<start>_<end> after them: `--abcDEF-_0`, `Y--abcDEF-_0.wav` and `Y--abcDEF-_0_30.000`. Starts are seconds or
+    milliseconds; two different ones are two different clips. An id that would mean several clips means none.
+
+    Raises:
+        InputError: no such file, none of these forms, or no listed clip is in the split.
+    """
+    listed = read_ids(table)
+    ids = [sample_ids(shard) for shard in shards]
+    found = clips_meant(listed, (clip_id for some in ids for clip_id in some))
+    clips, total, folder = set(found.values()), sum(map(len, ids)), shards[0].path.parent
+    if absent := [name for name in listed if name not in found]:
+        rank_zero_info(f"{table}: {len(absent)} of {len(listed)} ids are not in {folder}, such as {absent[0]!r}")
+    if not clips:
+        raise InputError(
+            f"expected ids of clips in {folder}, such as {ids[0][0]!r}, found none among the {len(listed)} of {table}, "
+            f"such as {listed[0]!r}; correct data.ids, or name the split that has them"
+        )
+    rank_zero_info(f"{table}: training on {len(clips)} of {total} clips in {folder}")
+    places = [tuple(place for place, clip_id in enumerate(some) if clip_id in clips) for some in ids]
+    return [replace(shard, kept=kept) for shard, kept in zip(shards, places, strict=True) if kept]
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in a file (`kept_shards`), each once, in order.
+
+    Raises:
+        InputError: no such file, none of the forms, or no id.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace").strip()
+        listed = json.loads(text) if text.startswith("[") or path.suffix == ".json" else None
+    except (OSError, ValueError) as error:
+        found = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"expected a list of ids in {path}, found: {found}; correct the path") from None
+    if text.startswith("[") or path.suffix == ".json":
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise InputError(f'expected a JSON list of ids such as ["a", "b"] in {path}, found another; correct it')
+    else:
+        lines = text.splitlines() or [""]
+        cells = {cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", lines[0])}
+        if cells & COLUMNS:
+            listed = list(read_captions(path, required=False))
+        elif len(cells) > 1:
+            raise InputError(
+                f"expected a column {', '.join(sorted(COLUMNS))} in {path}, or one id in each line, found a first line "
+                f"{lines[0][:60]!r}; add a line with the columns' names"
+            )
+        else:
+            listed = [line.strip() for line in lines if line.strip()]
+    if not listed:
+        raise InputError(f"expected ids in {path}, found none; name another list")
+    return list(dict.fromkeys(listed))
+
+
+def clips_meant(listed: Iterable[str], clip_ids: Iterable[str]) -> dict[str, str]:
+    """The clip that each listed id means, for those that mean one (`kept_shards`)."""
+    known = set(clip_ids)
+    found: dict[str, str] = {}
+    others: dict[str, Video] = {}  # listed names of which there is no clip
+    for name in listed:
+        plain = ENDING.sub("", name)
+        if name in known or plain in known:
+            found[name] = name if name in known else plain
+        elif video := Video.of(plain):
+            others[name] = video
+    clips: dict[str, list[str]] = {video.id: [] for video in others.values()}  # of each video
+    if clips:
+        for clip_id in known:
+            if (match := VIDEO.fullmatch(clip_id)) and match[1] in clips:
+                clips[match[1]].append(clip_id)
+    for name, video in others.items():
+        meant = [clip_id for clip_id in clips[video.id] if video.may_be(Video.of(clip_id))]
+        if len(meant) == 1:
+            found[name] = meant[0]
+    return found
+
+
+@dataclass(frozen=True)
+class Video:
+    """A YouTube id, and where in the video a clip starts, in seconds or milliseconds, where that is said."""
+
+    id: str
+    start: float | None
+
+    @classmethod
+    def of(cls, name: str) -> "Video | None":
+        """What a name of this form says; None for another name."""
+        if not (match := VIDEO.fullmatch(name)):
+            return None
+        start = match[2].strip("_").partition("_")[0]
+        return cls(match[1], float(start) if start else None)
+
+    def may_be(self, other: "Video | None") -> bool:
+        """Whether two names of one video can mean the same clip."""
+        if other is None or self.start is None or other.start is None:
+            return True
+        return self.start in (other.start, other.start * 1000) or other.start == self.start * 1000
