@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
             if caption.error:
                 failed[caption.file] = caption.error
             else:
-                tqdm.write(shown(caption), file=sys.stdout)
+                tqdm.write(shown(caption, options.window is not None), file=sys.stdout)
                 sys.stdout.flush()
             bar.update(caption.file not in done)
             done.add(caption.file)
@@ -102,12 +102,12 @@ def run(options: argparse.Namespace) -> int:
     return len(failed)
 
 
-def shown(caption: "Caption") -> str:
+def shown(caption: "Caption", in_windows: bool) -> str:
     """The line, or lines, of the terminal."""
     part = ""
     if caption.cut:
         part = f" [first {caption.end:.1f} s]"
-    elif caption.start:
+    elif in_windows:
         part = f" [{caption.start:.1f}-{caption.end:.1f} s]"
     lines = [f"{caption.file}{part}\t{caption.caption}"]
     if caption.candidates:
