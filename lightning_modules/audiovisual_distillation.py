@@ -51,6 +51,7 @@ class AudiovisualDistillation(L.LightningModule):
                 f"{captioner.audio_projector or 'no audio encoder'}; correct model.captioner"
             )
         self.captioner = Frozen(captioner)
+        self.candidates, self.embed = captioner.candidates, captioner.audio_tokens  # see datamodules.contracts
         self.optimizer = optimizer
         self.warmup = warmup
         self.audio_projector: nn.Module | None = None
@@ -95,14 +96,6 @@ class AudiovisualDistillation(L.LightningModule):
         return batch.rows(self.captioner.network.caption(batch))
 
     predict_step = test_step
-
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """See `datamodules.contracts.RankingStage`."""
-        return self.captioner.network.candidates(batch, number)
-
-    def embed(self, batch: ClipBatch) -> Tensor:
-        """Audio tokens (B, N, D)."""
-        return self.captioner.network.audio_tokens(batch)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

@@ -50,6 +50,7 @@ class LlavaPrefixTuning(L.LightningModule):
                 f"expected a captioner without a prefix, found {captioner.prefix!r}; set model.captioner.prefix to null"
             )
         self.captioner = Frozen(captioner)
+        self.candidates = captioner.candidates  # datamodules.contracts.RankingStage
         self.num_tokens = num_tokens
         self.optimizer = optimizer
         self.warmup = warmup
@@ -103,10 +104,6 @@ class LlavaPrefixTuning(L.LightningModule):
         return batch.rows(self.captioner.network.caption(batch))
 
     predict_step = test_step
-
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """See `datamodules.contracts.RankingStage`."""
-        return self.captioner.network.candidates(batch, number)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

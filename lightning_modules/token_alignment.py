@@ -47,6 +47,7 @@ class TokenAlignment(L.LightningModule):
         if captioner.audio_encoder is None:
             raise InputError("expected a captioner with an audio encoder to align, found none; set its audio_encoder")
         self.captioner = Frozen(captioner)
+        self.candidates, self.embed = captioner.candidates, captioner.audio_tokens  # see datamodules.contracts
         self.audio_encoder = captioner.audio_encoder.requires_grad_().train()
         self.criterion = criterion
         self.optimizer = optimizer
@@ -97,14 +98,6 @@ class TokenAlignment(L.LightningModule):
         return batch.rows(self.captioner.network.caption(batch))
 
     predict_step = test_step
-
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """See `datamodules.contracts.RankingStage`."""
-        return self.captioner.network.candidates(batch, number)
-
-    def embed(self, batch: ClipBatch) -> Tensor:
-        """Audio tokens (B, N, D)."""
-        return self.captioner.network.audio_tokens(batch)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
