@@ -20,6 +20,8 @@ help:  ## this list
 	@echo "  earshot prepare      corpora and folders to shards"
 	@echo "  earshot score        scores of a captions file"
 	@echo "  earshot report       tables and figures of several runs"
+	@echo "  earshot caption      captions of any audio and video files"
+	@echo "  earshot push         an export to the Hugging Face hub"
 	@echo "  earshot miniature    the world that ships: its splits, its small models"
 
 install: .venv/installed  ## the private environment with everything pinned (once; the others do it too)
