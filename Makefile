@@ -12,8 +12,8 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "The experiments take SEEDS=3 (training runs of each), JOBS=2 (jobs at a time), RESULTS=docs/results (where reports"
-	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); dali also QUICK=1 (one criterion) and SIZE=paper (full"
-	@echo "size). See pipelines/README.md."
+	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); dali, wsac and audibility SIZE=paper (full size);"
+	@echo "dali QUICK=1 (one criterion). See pipelines/README.md."
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
