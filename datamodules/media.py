@@ -108,6 +108,14 @@ def audio_windows(path: Path, start: float = 0.0, seconds: float | None = None, 
             raise MediaError("too short", "the file has no samples")
 
 
+def duration(path: Path) -> float:
+    """How long a file is, in seconds, by its header; its audio is decoded where the header does not say."""
+    with _opened(path) as container:
+        if container.duration:
+            return float(container.duration / av.time_base)
+    return sum(audio.seconds for audio in audio_windows(path, seconds=60.0))
+
+
 def _decoded(container: Any, stream: Any, start: float, mono: Mono) -> Iterator[np.ndarray]:
     """The samples (T,) after `start`, some tens of frames at a time."""
     origin = (container.start_time or 0) / av.time_base

@@ -97,25 +97,41 @@ def write_shards(
     shards: list[Shard] = []
     seen: set[str] = set()
     iterator = iter(samples)
+
+    def unseen(clip_id: str) -> str:
+        if clip_id in seen:
+            raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
+        seen.add(clip_id)
+        return clip_id
+
     for first in iterator:
+        some = chain([first], islice(iterator, samples_per_shard - 1))
         path = folder / f"{len(shards):06d}.tar"
-        before = len(seen)
-        with atomic_path(path) as partial, tarfile.open(partial, "w") as tar:
-            for clip_id, media, record in chain([first], islice(iterator, samples_per_shard - 1)):
-                if clip_id in seen:
-                    raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
-                seen.add(clip_id)
-                _add_sample(tar, clip_id, media, record)
-        shards.append(Shard(path, len(seen) - before))
+        shards.append(write_shard(path, ((unseen(clip_id), *content) for clip_id, *content in some)))
     if not shards:
         raise InputError(f"expected at least one clip to pack into {folder}, found none; pack other files")
+    write_index(folder, shards)
+    return shards
+
+
+def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]]) -> Shard:
+    """Write one tar of samples as `write_shards` takes them; ids are not compared."""
+    count = 0
+    with atomic_path(path) as partial, tarfile.open(partial, "w") as tar:
+        for clip_id, media, record in samples:
+            _add_sample(tar, clip_id, media, record)
+            count += 1
+    return Shard(path, count)
+
+
+def write_index(folder: Path, shards: Iterable[Shard]) -> None:
+    """Write the index, with which `folder` becomes a split that can be read."""
     index = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,
         "shardlist": [{"url": shard.path.name, "nsamples": shard.num_samples} for shard in shards],
     }
     write_text(folder / INDEX, json.dumps(index, indent=1))
-    return shards
 
 
 def _add_sample(tar: tarfile.TarFile, clip_id: str, media: dict[str, bytes], record: dict[str, Any]) -> None:
