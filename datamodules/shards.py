@@ -107,7 +107,7 @@ def write_shards(
     for first in iterator:
         some = chain([first], islice(iterator, samples_per_shard - 1))
         path = folder / f"{len(shards):06d}.tar"
-        shards.append(write_shard(path, ((unseen(clip_id), *content) for clip_id, *content in some)))
+        shards.append(write_shard(path, ((unseen(clip_id), media, record) for clip_id, media, record in some)))
     if not shards:
         raise InputError(f"expected at least one clip to pack into {folder}, found none; pack other files")
     write_index(folder, shards)

@@ -27,8 +27,8 @@ CORPORA = {
     "audiocaps": (
         "pack AudioCaps, by its own tables or WavCaps' copies",
         "Pack the clips of AudioCaps' train.csv, val.csv or test.csv, with their captions. Files are called by the "
-        "YouTube id, alone or after a Y, and may go on with _START or _START_END. A file longer than ten seconds is cut "
-        "at the clip's start, which only AudioCaps' own tables have.",
+        "YouTube id, alone or after a Y, and may go on with _START or _START_END. A file longer than ten seconds is "
+        "cut at the clip's start, which only AudioCaps' own tables have.",
     ),
     "clotho": (
         "pack Clotho, by its tables of captions",
@@ -55,17 +55,19 @@ def main(args: Sequence[str] | None = None) -> None:
                 help="CSV of file_name (or clip_id, id, youtube_id) and caption, or caption_1, caption_2",
             )
         else:
-            corpus.add_argument("--table", type=Path, nargs="+", required=True, help="the corpus's own table, or several")
-        excluded = corpus
+            corpus.add_argument(
+                "--table", type=Path, nargs="+", required=True, help="the corpus's own table, or several"
+            )
         if name == "audioset":
             corpus.add_argument(
                 "--classes", type=Path, help="class_labels_indices.csv; default: the one beside the table"
             )
-            excluded = corpus.add_mutually_exclusive_group(required=True)
-            excluded.add_argument(
-                "--no-exclude", action="store_true", help="keep clips that AudioCaps may have in validation and test"
+            corpus.add_argument(
+                "--no-exclude",
+                action="store_true",
+                help="keep the clips that AudioCaps has in validation and test; without it, --exclude is required",
             )
-        excluded.add_argument(
+        corpus.add_argument(
             "--exclude",
             type=Path,
             nargs="+",
@@ -120,9 +122,7 @@ def add_packing_arguments(parser: argparse.ArgumentParser) -> None:
         help="scale images by the shorter side and crop them at the centre to squares of this many pixels; 0 keeps "
         "their sizes; default: %(default)s",
     )
-    parser.add_argument(
-        "--min-seconds", type=float, default=0.1, help="leave out shorter clips; default: %(default)s"
-    )
+    parser.add_argument("--min-seconds", type=float, default=0.1, help="leave out shorter clips; default: %(default)s")
     parser.add_argument("--max-seconds", type=float, help="cut longer clips to their beginning; default: keep them")
     parser.add_argument(
         "--require-images", action="store_true", help="leave out clips without an image; default: pack their audio"

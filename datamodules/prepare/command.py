@@ -19,7 +19,12 @@ NAMED = 20  # at most this many clips and files are named on the terminal
 
 def run(options: argparse.Namespace) -> None:
     """Pack a folder or a corpus, and print what was packed and what was not."""
-    ids, exclude = _ids(options.ids), _ids(options.exclude)
+    if options.command == "audioset" and options.exclude is None and not options.no_exclude:
+        raise InputError(
+            "expected AudioCaps' tables for validation and test, whose clips are AudioSet's and must not be trained "
+            "on, found no --exclude; give --exclude val.csv test.csv, or --no-exclude to keep them"
+        )
+    ids, exclude = _ids(options.ids and [options.ids]), _ids(options.exclude)
     if options.command == "folder":
         media = MediaFolder(options.input)
         clips, rows = folder_clips(media, read_captions(options.captions) if options.captions else {})
@@ -33,10 +38,12 @@ def run(options: argparse.Namespace) -> None:
         clips, more = match(segments, media)
         tables = ", ".join(path.name for path in options.table)
         counts = f"found {len(clips):,} of the {len(segments):,} clips in {tables}"
+        if exclude is not None:
+            counts += f", besides {sum(row.reason == 'excluded' for row in rows):,} left out by --exclude"
         _require_found(clips, segments, media, tables)
         used = {path for clip in clips for path in (clip.file, clip.image)} | {row.file for row in more}
         if others := [path for path in (*media.files, *media.unknown) if path not in used]:
-            counts += f"; {len(others):,} files belong to no clip of it, such as {others[0]}"
+            counts += f"; {len(others):,} other files are in the folder, such as {others[0]}"
     rows += more
     encoding = Encoding(
         options.format, options.sampling_rate, options.mono, options.image_size or None, options.min_seconds,
@@ -114,11 +121,14 @@ def _print(report: list[Row], plan: Plan, output: Path) -> None:
     with_captions = {clip.segment.clip_id for clip in plan.clips if clip.segment.captions}
     captions = sum(row.clip_id in with_captions for row in (*bare, *full))
     print(
-        f"packed {len(bare) + len(full):,} clips, {len(full):,} with images and {captions:,} with captions, into {output}"
+        f"packed {len(bare) + len(full):,} clips, {len(full):,} with images and {captions:,} with captions, into "
+        f"{output}"
     )
     counts = Counter({reason: len(rows) for reason, rows in rows_of.items()})
     if counts:
-        print(f"left out {counts.total():,}: {', '.join(f'{count:,} {reason}' for reason, count in counts.most_common())}")
+        print(
+            f"left out {counts.total():,}: {', '.join(f'{count:,} {reason}' for reason, count in counts.most_common())}"
+        )
     named = [row for reason, _ in counts.most_common() for row in rows_of[reason]]
     for row in named[:NAMED]:
         print("  " + ": ".join(filter(None, (row.file or row.clip_id, row.reason, row.detail))))

@@ -127,9 +127,7 @@ def _encoded_audio(audio: Audio, encoding: Encoding) -> bytes:
     return buffer.getvalue()
 
 
-def _images(
-    source: Source, start: float, seconds: float | None, encoding: Encoding
-) -> list[tuple[int, Image.Image]]:
+def _images(source: Source, start: float, seconds: float | None, encoding: Encoding) -> list[tuple[int, Image.Image]]:
     """The clip's frames by second.
 
     Raises:

@@ -40,10 +40,13 @@ def folder_clips(media: MediaFolder, captions: dict[str, list[str]]) -> tuple[li
         elif path not in used:
             rows.append(Row(clip_id, path, "same clip", f"same name as {files[clip_id][0]}"))
     rows += [Row("", path, "unknown kind", "neither audio nor video nor image by its ending") for path in media.unknown]
-    rows += [Row(clip_id, "", "missing", "captions that matched no file") for clip_id in captions if clip_id not in used]
+    rows += [
+        Row(clip_id, "", "missing", "captions that matched no file") for clip_id in captions if clip_id not in used
+    ]
     if captions and not any(clip.segment.captions for clip in clips):
         raise InputError(
             f"expected captions of the files in {media.folder}, found ids such as {next(iter(captions))!r} and files "
-            f"such as {clips[0].file!r}; correct the table, or pack a public corpus by its own command: earshot prepare -h"
+            f"such as {clips[0].file!r}; correct the table, or pack a public corpus by its own command: earshot "
+            "prepare --help"
         )
     return clips, rows

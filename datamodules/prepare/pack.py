@@ -144,8 +144,8 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
         if different := [name for name in settings if found.get(name) != settings[name]]:
             what = ", ".join(name.replace("_", "-") for name in different if name not in ("clips", "digest"))
             raise InputError(
-                f"expected {output} to be of the same {what or 'clips and files'} as this command, found others; delete "
-                "it or give another --output"
+                f"expected {output} to be of the same {what or 'clips and files'} as this command, found others; "
+                "delete it or give another --output"
             )
     elif output.exists() and any(output.iterdir()):
         raise InputError(f"expected {output} to be empty or missing, found files; delete it or give another --output")
@@ -173,8 +173,8 @@ def _finish(plan: Plan, output: Path) -> list[Row] | None:
     if not shards:
         row = rows[0]
         raise InputError(
-            f"expected at least one clip that can be packed, found none of {len(plan.clips)}: {row.file}: {row.reason}, "
-            f"{row.detail}; see {output / REPORT}"
+            f"expected at least one clip that can be packed, found none of {len(plan.clips)}: {row.file}: "
+            f"{row.reason}, {row.detail}; see {output / REPORT}"
         )
     write_index(output, shards)
     return rows

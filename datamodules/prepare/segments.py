@@ -85,7 +85,9 @@ class MediaFolder:
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
-            raise InputError(f"expected a folder of audio files or videos in {self.folder}, found none; correct --input")
+            raise InputError(
+                f"expected a folder of audio files or videos in {self.folder}, found none; correct --input"
+            )
         self.by_name: dict[str, list[str]] = defaultdict(list)
         self.by_timed_name: dict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
         self.images_by_name: dict[str, list[str]] = defaultdict(list)

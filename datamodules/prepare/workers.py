@@ -3,6 +3,7 @@
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
@@ -42,10 +43,8 @@ class _Worker(Generic[J]):
 
     def give(self, number: int, job: J) -> None:
         self.held.append((number, job))
-        try:
+        with suppress(OSError):  # it died; `receive` will say so
             self.pipe.send(job)
-        except OSError:  # it died; `receive` will say so
-            pass
 
     def receive(self) -> tuple[int, Any]:
         """The number and result of its oldest job."""
