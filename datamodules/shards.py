@@ -117,7 +117,7 @@ def write_shards(
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]]) -> Shard:
     """Write one tar of samples as `write_shards` takes them; ids are not compared."""
     count = 0
-    with atomic_path(path) as partial, tarfile.open(partial, "w") as tar:
+    with atomic_path(path) as partial, tarfile.TarFile(partial, "w", copybufsize=2**20) as tar:
         for clip_id, media, record in samples:
             _add_sample(tar, clip_id, media, record)
             count += 1

@@ -10,7 +10,18 @@ import soundfile
 import soxr
 from PIL import Image, ImageOps
 
-from datamodules.media import NUM_FRAMES, VIDEO, Audio, MediaError, Mono, duration, read_audio, read_frames
+from datamodules.media import (
+    NUM_FRAMES,
+    VIDEO,
+    Audio,
+    Media,
+    MediaError,
+    Mono,
+    duration,
+    opened,
+    read_audio,
+    read_frames,
+)
 
 JPEG_QUALITY = 95
 ALREADY_CUT = 1.0  # seconds that a file may be longer than its segment and still be the segment
@@ -77,19 +88,21 @@ class Encoded:
 def encode(source: Source, encoding: Encoding) -> Encoded:
     """Decode a clip and encode it as it is stored; a file that cannot be used becomes a reason, never an exception."""
     try:
-        start, seconds = _place(source), _shortest(source.seconds, encoding.max_seconds)
-        audio = read_audio(source.path, start, seconds, encoding.mono)
-        if audio.seconds < encoding.min_seconds:
-            raise MediaError("too short", f"{audio.seconds:.3g} s of audio")
-        audio.require_usable()
-        media = {encoding.format: _encoded_audio(audio, encoding)}
-        problem = ""
-        try:
-            media |= {f"{second}.jpg": _jpeg(image) for second, image in _images(source, start, seconds, encoding)}
-        except MediaError as error:
-            if encoding.require_images or error.reason != "no images":
-                raise
-            problem = str(error)
+        with opened(source.path) as file:
+            start, seconds = _place(source), _shortest(source.seconds, encoding.max_seconds)
+            audio = read_audio(file, start, seconds, encoding.mono)
+            if audio.seconds < encoding.min_seconds:
+                raise MediaError("too short", f"{audio.seconds:.3g} s of audio")
+            audio.require_usable()
+            media = {encoding.format: _encoded_audio(audio, encoding)}
+            problem = ""
+            try:
+                images = _images(source, file, start, seconds, encoding)
+                media |= {f"{second}.jpg": _jpeg(image) for second, image in images}
+            except MediaError as error:
+                if encoding.require_images or error.reason != "no images":
+                    raise
+                problem = str(error)
         return Encoded(media, "packed without images" if len(media) == 1 else "packed", problem)
     except MediaError as error:
         return Encoded(reason=error.reason, detail=" ".join(str(error).split()))
@@ -127,7 +140,9 @@ def _encoded_audio(audio: Audio, encoding: Encoding) -> bytes:
     return buffer.getvalue()
 
 
-def _images(source: Source, start: float, seconds: float | None, encoding: Encoding) -> list[tuple[int, Image.Image]]:
+def _images(
+    source: Source, file: Media, start: float, seconds: float | None, encoding: Encoding
+) -> list[tuple[int, Image.Image]]:
     """The clip's frames by second.
 
     Raises:
@@ -135,8 +150,8 @@ def _images(source: Source, start: float, seconds: float | None, encoding: Encod
     """
     if source.image is not None:
         try:
-            with Image.open(source.image) as file:
-                image = ImageOps.exif_transpose(file).convert("RGB")
+            with Image.open(source.image) as picture:
+                image = ImageOps.exif_transpose(picture).convert("RGB")
         except IMAGE_ERRORS as error:
             raise MediaError("no images", f"{source.image.name}: {error}") from None
         size = encoding.image_size
@@ -144,7 +159,7 @@ def _images(source: Source, start: float, seconds: float | None, encoding: Encod
     if source.path.suffix.lower() not in VIDEO:
         raise MediaError("no images", "an audio file without an image of the same name")
     count = NUM_FRAMES if seconds is None else min(NUM_FRAMES, math.ceil(seconds))
-    return list(read_frames(source.path, start, count, encoding.image_size, threads=1).items())
+    return list(read_frames(file, start, count, encoding.image_size, threads=1).items())
 
 
 def _jpeg(image: Image.Image) -> bytes:

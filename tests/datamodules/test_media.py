@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from datamodules.media import MediaError, audio_windows, duration, read_audio, read_frames
+from datamodules.media import MediaError, audio_windows, duration, opened, read_audio, read_frames
 from tests.datamodules.prepare.made_media import GREY, frequency_of, tone, write_audio, write_video
 
 EXACT = [("wav", "PCM_U8"), ("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "PCM_32"), ("wav", "FLOAT"),
@@ -136,8 +136,10 @@ def test_frames_are_the_first_of_each_second(
     write_video(path, samples, 48000, None, frames_per_second, video_codec=codec, audio_codec=audio)
     expected = first_frames(path, start, 10)
     assert set(expected) >= set(range(min(10, int(12 - start))))
-    for threads in (0, 1):
-        frames = read_frames(path, start, size=None, threads=threads)
+    with opened(path) as file:
+        read_audio(file, start, 2.0)
+        after_audio = read_frames(file, start, size=None, threads=1)
+    for frames in (after_audio, *(read_frames(path, start, size=None, threads=threads) for threads in (0, 1))):
         assert set(frames) == set(expected)
         for second, image in frames.items():
             np.testing.assert_array_equal(np.asarray(image), expected[second][1])
