@@ -24,6 +24,7 @@ from datamodules.media import (
 )
 
 JPEG_QUALITY = 95
+LOUDEST = 8.0  # times full scale; less is clipped, as codecs and mixes overshoot, more is another scale
 ALREADY_CUT = 1.0  # seconds that a file may be longer than its segment and still be the segment
 IMAGE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 
@@ -94,6 +95,8 @@ def encode(source: Source, encoding: Encoding) -> Encoded:
             if audio.seconds < encoding.min_seconds:
                 raise MediaError("too short", f"{audio.seconds:.3g} s of audio")
             audio.require_usable()
+            if (peak := float(np.abs(audio.waveform).max())) > LOUDEST:
+                raise MediaError("out of range", f"samples up to {peak:g}, where full scale is 1")
             media = {encoding.format: _encoded_audio(audio, encoding)}
             problem = ""
             try:

@@ -68,7 +68,7 @@ class Plan:
         """What decides the shards' bytes."""
         digest = hashlib.sha256()
         for clip in self.clips:
-            digest.update(json.dumps(asdict(clip)).encode())
+            digest.update(repr(clip).encode(errors="surrogateescape"))
         return asdict(self.encoding) | {
             "samples_per_shard": self.samples_per_shard, "clips": len(self.clips), "digest": digest.hexdigest()
         }  # fmt: skip

@@ -17,7 +17,7 @@ YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 TIMED = re.compile(r"(.+)_(\d+(?:\.\d+)?)")  # <stem>_<time>; applied twice it takes <stem>_<start>_<end> apart
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A clip as a table lists it.
 
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A segment and its file, by paths in the media folder; `cut` says that the file begins at the segment's start."""
 

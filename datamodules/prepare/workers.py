@@ -88,7 +88,8 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
                         else:
                             waiting[following[0]] = following[1]
                             worker.give(*following)
-            ready = wait([worker.pipe for worker in pool if worker.held])
+            busy = [worker.pipe for worker in pool if worker.held]
+            ready = wait(busy) if busy else []  # of none it would wait forever
             for place, worker in enumerate(pool):
                 if worker.pipe in ready:
                     number, result = worker.receive()

@@ -112,6 +112,7 @@ def test_odd_files_are_named_and_the_rest_is_packed(
     (folder / "cut.jpg").write_bytes((folder / "bell.1.JPG").read_bytes()[:300])
     soundfile.write(folder / "cut.wav", tone(1.0, rate=RATE), RATE)
     soundfile.write(folder / "nothing.wav", np.zeros(0), RATE)
+    soundfile.write(folder / "integers.wav", 20000 * tone(1.0), RATE, subtype="FLOAT")
     soundfile.write(folder / "siren.wav", tone(1.0, rate=RATE), RATE)
     soundfile.write(folder / "rain.wav", tone(1.0, rate=RATE), RATE)
     Image.new("RGB", (9, 9)).save(folder / "lonely.jpg")
@@ -124,7 +125,7 @@ def test_odd_files_are_named_and_the_rest_is_packed(
     assert set(clips) == {"bell.1", "deeper/drum", "rain", "siren", "cut", "short"}
     assert list(clips["cut"].media) == ["flac"]
     assert list(clips["short"].media) == ["flac", "0.jpg", "1.jpg", "2.jpg"]
-    assert "left out 8: " in out and "packed 6 clips, 4 with images" in out
+    assert "left out 9: " in out and "packed 6 clips, 4 with images" in out
     with (tmp_path / "out" / "report.csv").open(newline="") as file:
         rows = {row["file"]: (row["reason"], row["detail"]) for row in csv.DictReader(file)}
     for name, (reason, detail) in {
@@ -132,6 +133,7 @@ def test_odd_files_are_named_and_the_rest_is_packed(
         "broken.mp4": ("broken", "Invalid data"),
         "cut.wav": ("packed without images", "cut.jpg: "),
         "nothing.wav": ("too short", "no samples"),
+        "integers.wav": ("out of range", "samples up to 10000"),
         "siren.wav": ("same clip", "same name as siren.mp4"),
         "rain.wav": ("same clip", "same name as rain.mp3"),
         "lonely.jpg": ("image alone", "without audio"),
