@@ -39,7 +39,8 @@ def folder_clips(media: MediaFolder, captions: dict[str, list[str]]) -> tuple[li
             rows.append(Row("", path, "image alone", "an image without audio of the same name"))
         elif path not in used:
             rows.append(Row(clip_id, path, "same clip", f"same name as {files[clip_id][0]}"))
-    rows += [Row("", path, "unknown kind", "neither audio nor video nor image by its ending") for path in media.unknown]
+    why = "neither audio nor video nor image by its ending, or a name that is not in UTF-8"
+    rows += [Row("", path, "unknown kind", why) for path in media.unknown]
     rows += [
         Row(clip_id, "", "missing", "captions that matched no file") for clip_id in captions if clip_id not in used
     ]

@@ -68,7 +68,7 @@ class Plan:
         """What decides the shards' bytes."""
         digest = hashlib.sha256()
         for clip in self.clips:
-            digest.update(repr(clip).encode(errors="surrogateescape"))
+            digest.update(repr(clip).encode())
         return asdict(self.encoding) | {
             "samples_per_shard": self.samples_per_shard, "clips": len(self.clips), "digest": digest.hexdigest()
         }  # fmt: skip

@@ -93,6 +93,9 @@ class MediaFolder:
         self.images_by_name: dict[str, list[str]] = defaultdict(list)
         self.unknown_names: dict[str, str] = {}
         for path in sorted(_walk(self.folder)):
+            if (readable := path.encode(errors="replace").decode()) != path:  # a table could not be written
+                self.unknown.append(readable)
+                continue
             stem, ending = os.path.splitext(_composed(PurePosixPath(path).name))
             kind = ending.lower()
             if kind in AUDIO | VIDEO:

@@ -1,23 +1,17 @@
 """Corpora in their true layouts through the command: what is packed, what is not, and why."""
 
-import csv
 import io
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import REPOSITORY
 from PIL import Image
 
-from datamodules.prepare import pack
 from datamodules.prepare.__main__ import main
-from datamodules.shards import Sample, read_index, read_samples
+from datamodules.shards import Sample
+from tests.datamodules.prepare.commands import arguments, fails, packed, report
 from tests.datamodules.prepare.made_corpus import CLASSES, MAKERS, Corpus, make_audiocaps, make_audioset, youtube_id
 from tests.datamodules.prepare.made_media import GREY, RATE, frequency_of, tone, write_audio, write_video
 
@@ -27,47 +21,12 @@ SIZES = [
 ]
 
 
-def arguments(kind: str, corpus: Corpus, output: Path, *options: str) -> list[str]:
-    more = ["--no-exclude"] if kind == "audioset" and "--exclude" not in options else []
-    return [
-        kind, "--table", str(corpus.table), "--input", str(corpus.media), "--output", str(output), "--workers", "2",
-        "--image-size", "32", *more, *options,
-    ]  # fmt: skip
-
-
-def packed(output: Path) -> dict[str, Sample]:
-    samples = [
-        sample
-        for shard in read_index(output)
-        for sample in read_samples(shard, 0, shard.num_samples, lambda record: list(record["crc32"]))
-    ]
-    return {sample.record["id"]: sample for sample in samples}
-
-
-def report(output: Path) -> list[dict[str, str]]:
-    with (output / "report.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def audio_of(sample: Sample) -> tuple[np.ndarray, int]:
     return soundfile.read(io.BytesIO(sample.media["flac"]))
 
 
 def grey_of(sample: Sample, second: int) -> float:
     return float(np.asarray(Image.open(io.BytesIO(sample.media[f"{second}.jpg"]))).mean())
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def fails(capsys: pytest.CaptureFixture, *args: str) -> str:
-    """The one line of a command that ends with code 2."""
-    with pytest.raises(SystemExit) as stopped:
-        main(list(args))
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert stopped.value.code == 2 and len(lines) == 1
-    return lines[0]
 
 
 @pytest.mark.timeout(900)
@@ -234,69 +193,3 @@ def test_clips_without_images_are_packed_or_left_out(tmp_path: Path) -> None:
         assert len(packed(output)) == packs
         reason = "no images" if options else "packed without images"
         assert [row["reason"] for row in report(output)] == [reason, "packed", "packed"]
-
-
-KILLED = """
-import os, signal, sys
-from datamodules.prepare import pack
-from datamodules.prepare.__main__ import main
-write = pack.write_shard
-def killed(path, samples):
-    def some():
-        yield next(samples)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return write(path, some() if path.name == "000002.tar" else samples)
-pack.write_shard = killed
-main(sys.argv[1:])
-"""
-
-
-def test_a_killed_command_goes_on_with_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    corpus = make_audioset(tmp_path / "corpus", 24, 4, 8)
-    size = ("--samples-per-shard", "4")
-    main(arguments("audioset", corpus, tmp_path / "whole", *size))
-    command = [sys.executable, "-c", KILLED, *arguments("audioset", corpus, tmp_path / "killed", *size)]
-    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, check=False)
-    assert done.returncode == -signal.SIGKILL
-    left = files_of(tmp_path / "killed")
-    assert "000001.report.json" in left and "000002.tar" not in left and "index.json" not in left
-    assert "delete it" in fails(capsys, *arguments("audioset", corpus, tmp_path / "killed", *size, "--format", "wav"))
-    before = (tmp_path / "killed" / "000000.tar").stat().st_mtime_ns
-    main(arguments("audioset", corpus, tmp_path / "killed", *size))
-    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
-    assert (tmp_path / "killed" / "000000.tar").stat().st_mtime_ns == before  # not packed again
-    capsys.readouterr()
-    main(arguments("audioset", corpus, tmp_path / "killed", *size))
-    assert "packed 16 clips" in capsys.readouterr().out
-    # of files to leave out alone is the second shard, which the index does not name
-    assert len(read_index(tmp_path / "killed")) == 5 and "000001.tar" not in files_of(tmp_path / "killed")
-
-
-@pytest.mark.parametrize("parts", [3, 8])
-def test_parts_give_the_same_bytes_in_any_order(parts: int, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    corpus = make_audiocaps(tmp_path / "corpus", 20, 2, 3)
-    size = ("--samples-per-shard", "3")
-    main(arguments("audiocaps", corpus, tmp_path / "whole", *size))
-    for number in range(parts, 0, -1):
-        assert not (tmp_path / "parts" / "index.json").exists()
-        main(arguments("audiocaps", corpus, tmp_path / "parts", *size, "--part", f"{number}/{parts}"))
-    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
-    with pytest.raises(SystemExit):
-        main(arguments("audiocaps", corpus, tmp_path / "other", "--part", "9/8"))
-
-
-def crashing(job: tuple) -> object:
-    """In place of packing: a crash in native code at two of the clips."""
-    if job[0].path.stem in (f"Y{youtube_id(2)}", f"Y{youtube_id(3)}"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return pack.encode(*job)
-
-
-def test_a_decoder_that_crashes_costs_its_own_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = make_audiocaps(tmp_path / "corpus", 9, 0, 0)
-    monkeypatch.setattr(pack, "_encode", crashing)
-    main(arguments("audiocaps", corpus, tmp_path / "out"))
-    rows, bare = report(tmp_path / "out"), "packed without images"
-    assert [row["reason"] for row in rows] == [*[bare] * 2, "broken", "broken", *[bare] * 5]
-    assert rows[2]["detail"] == "the decoder crashed (SIGSEGV)"
-    assert len(packed(tmp_path / "out")) == 7

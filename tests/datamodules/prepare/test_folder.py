@@ -13,8 +13,9 @@ from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
 from datamodules.prepare.__main__ import main
-from datamodules.shards import read_index, read_samples
+from datamodules.shards import read_index
 from earshot.errors import InputError
+from tests.datamodules.prepare.commands import packed
 from tests.datamodules.prepare.made_media import GREY, tone, write_video
 
 RATE = 44100
@@ -31,15 +32,6 @@ def folder(tmp_path: Path) -> Path:
     soundfile.write(path / "rain.mp3", tone(1.0, rate=RATE), RATE, format="MP3")
     write_video(path / "siren.mp4", tone(12, rate=RATE), RATE)
     return path
-
-
-def packed(output: Path) -> dict:
-    samples = [
-        sample
-        for shard in read_index(output)
-        for sample in read_samples(shard, 0, shard.num_samples, lambda record: list(record["crc32"]))
-    ]
-    return {sample.record["id"]: sample for sample in samples}
 
 
 def prepare(folder: Path, output: Path, *options: str) -> None:

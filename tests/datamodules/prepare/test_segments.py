@@ -84,3 +84,10 @@ def test_a_folder_without_media_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="audio files or videos .*found none"):
         MediaFolder(tmp_path)
+
+
+def test_names_that_are_not_unicode_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "good.wav").touch()
+    Path(f"{tmp_path}/b\udce9.wav").touch()  # a byte of Latin-1
+    media = MediaFolder(tmp_path)
+    assert media.files == ["good.wav"] and media.unknown == ["b?.wav"]
