@@ -36,9 +36,8 @@ def main(args: Sequence[str] | None = None) -> None:
     add("--public", action="store_true", help="a new repository is for everybody to see; default: private")
     add("--dry-run", action="store_true", help="print the card and the files, and upload nothing")
     add_measurement(parser)
-    options = parser.parse_args(args)
     with one_line_errors():
-        push(options)
+        push(parser.parse_args(args))
 
 
 def push(options: argparse.Namespace) -> None:
