@@ -61,8 +61,9 @@ graph: $(ENVIRONMENT)  ## draw docs/images/pipeline_dali.svg (needs graphviz)
 	$(BIN)/python -m snakemake --snakefile pipelines/Snakefile dali --rulegraph --cores 1 --config quick=1 2>/dev/null \
 		| dot -Tsvg > docs/images/pipeline_dali.svg
 
+PROCESSES ?= 2
 test: $(ENVIRONMENT)  ## all tests but the slow ones and those that need a GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 slow: $(ENVIRONMENT)  ## the tests that take minutes: a chain killed in every kind of step, a wheel, threads
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu"
