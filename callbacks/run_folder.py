@@ -40,11 +40,12 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     Raises:
         InputError: the checkpoint is not there, or ranks were started from outside without a common folder.
     """
-    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run_name):
-        raise InputError(
-            f"expected a run_name of letters, digits, '.', '_' and '-', found {run_name!r}; "
-            "set it in the YAML or with --run_name"
-        )
+    for what, name in (("run_name", run_name), ("run_name with its run_suffix", run_name + run_suffix)):
+        if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
+            raise InputError(
+                f"expected a {what} of letters, digits, '.', '_' and '-', found {name!r}; "
+                "set it in the YAML or with --run_name"
+            )
     checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
     run_name += run_suffix if subcommand in ("test", "predict") else ""
     if subcommand == "fit" and ckpt_path == "last":

@@ -64,7 +64,7 @@ def int16_at(sampling_rate: int, samples: np.ndarray, found: int) -> np.ndarray:
 
 def decode_image(data: bytes, size: int) -> np.ndarray:
     """An image as (3, size, size) uint8; another size is scaled by the shorter side and cropped at the centre."""
-    with Image.open(io.BytesIO(data)) as file:
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as file:
         image = file.convert("RGB")
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

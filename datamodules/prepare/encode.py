@@ -153,7 +153,7 @@ def _images(
     """
     if source.image is not None:
         try:
-            with Image.open(source.image) as picture:
+            with Image.open(source.image, formats=("JPEG", "PNG")) as picture:
                 image = ImageOps.exif_transpose(picture).convert("RGB")
         except IMAGE_ERRORS as error:
             raise MediaError("no images", f"{source.image.name}: {error}") from None
