@@ -49,18 +49,29 @@ class LlavaLanguageModel(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, llava: str | Path, prefix: str | Path | None = None, audio_projector: str | Path | None = None
+        cls,
+        llava: str | Path,
+        prefix: str | Path | None = None,
+        audio_projector: str | Path | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Self:
         """Load LLaVA and, where given, a prefix (a peft adapter of trainable tokens) and a projector of audio tokens.
+
+        Args:
+            llava: folder or hub id.
+            prefix: folder of the adapter.
+            audio_projector: folder of the projector.
+            dtype: of all weights; None takes that of LLaVA's file, and of the projector's.
 
         Raises:
             InputError: when a folder is missing, or holds something else.
         """
         config = llava_config(llava)
         prefix_ids = [] if prefix is None else prefix_ids_of(prefix)
-        projector = None if audio_projector is None else load_audio_projector(audio_projector, config)
+        projector = None if audio_projector is None else load_audio_projector(audio_projector, config).to(dtype)
         with pretrained(llava, "a LLaVA checkpoint") as name:
-            model, processor = LlavaForConditionalGeneration.from_pretrained(name), AutoProcessor.from_pretrained(name)
+            model = LlavaForConditionalGeneration.from_pretrained(name, dtype=dtype or "auto")
+            processor = AutoProcessor.from_pretrained(name)
         if prefix is not None:
             model = with_prefix(model, prefix)
         return cls(model, processor, prefix_ids, projector)
