@@ -31,6 +31,8 @@ class LlavaCaptioner(nn.Module):
         inputs: what captions are made from.
         question: the text of the prompt, after the media and the prefix.
         generation: how captions are decoded.
+        gradient_checkpointing: compute the language model's layers again in backward instead of keeping what they
+            computed: much less memory for a third more time. The gradients are the same.
 
     Raises:
         InputError: inputs with audio, and no audio encoder.
@@ -45,6 +47,7 @@ class LlavaCaptioner(nn.Module):
         inputs: Inputs = "audio",
         question: str = QUESTION,
         generation: Generation = Generation(),  # noqa: B008 (frozen)
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if "audio" in inputs and audio_encoder is None:
@@ -59,6 +62,7 @@ class LlavaCaptioner(nn.Module):
         self.inputs = inputs
         self.question = question
         self.generation = generation
+        self.gradient_checkpointing = gradient_checkpointing
         self.image_encoder: ImageEncoder | None = None
         self.language_model: LlavaLanguageModel | None = None
 
@@ -88,6 +92,8 @@ class LlavaCaptioner(nn.Module):
         if self.language_model is None and language_model:
             model = LlavaLanguageModel.from_pretrained(self.llava, self.prefix, self.audio_projector, dtype)
             self.language_model = model.eval().requires_grad_(False)
+            if self.gradient_checkpointing:
+                self.language_model.checkpoint_gradients()
         for weight in self.audio_encoder.parameters() if self.audio_encoder else []:
             if not weight.requires_grad:
                 weight.data = weight.to(dtype)

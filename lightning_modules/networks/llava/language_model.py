@@ -1,6 +1,7 @@
 """LLaVA's language model over audio tokens, image tokens or both, with a tuned prefix (DALI, section 3.1)."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from earshot.errors import InputError
@@ -75,6 +77,15 @@ class LlavaLanguageModel(nn.Module):
         if prefix is not None:
             model = with_prefix(model, prefix)
         return cls(model, processor, prefix_ids, projector)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep of each layer its input alone, and compute the layer again in backward: a third more time, see `nll`.
+
+        transformers has this for layers in training mode only, where LLaMA's dropout would act.
+        """
+        layers: Any = self.llava.get_decoder().layers
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
 
     def _template(self, question: str, answer: str | None = None) -> str:
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
