@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from datamodules.contracts import training_texts
 from earshot.errors import InputError
 from lightning_modules.networks.digests import weights_digest
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.audio_projector import load_audio_projector, save_audio_projector
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -64,7 +64,7 @@ class AudiovisualDistillation(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Load the captioner and copy its projector; the vision tower only to caption images."""
         captioner = self.captioner.network
-        captioner.load("audio" if stage in ("fit", "validate") else None)
+        captioner.load("audio" if stage in ("fit", "validate") else None, dtype=frozen_dtype(self._trainer))
         if self.audio_projector is None:
             image_projector = captioner.loaded.llava.model.multi_modal_projector
             self.audio_projector = copy.deepcopy(image_projector).float().requires_grad_()

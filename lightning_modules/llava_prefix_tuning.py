@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from datamodules.contracts import training_texts
 from earshot.errors import InputError
 from lightning_modules.networks.digests import weights_digest
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.soft_prefix import load_prefix, save_prefix, soft_tokens, trainable_prefix
@@ -65,7 +65,7 @@ class LlavaPrefixTuning(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Load LLaVA and give it the soft tokens."""
         captioner = self.captioner.network
-        captioner.load("image" if stage in ("fit", "validate") else None)
+        captioner.load("image" if stage in ("fit", "validate") else None, dtype=frozen_dtype(self._trainer))
         if self.prefix is None:
             model = captioner.loaded
             self.adapted = (trainable_prefix(model.llava, model.processor.tokenizer, self.num_tokens),)

@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from earshot.errors import InputError
 from lightning_modules.contracts import Criterion, ScheduledCriterion
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 
 
@@ -66,7 +66,9 @@ class TokenAlignment(L.LightningModule):
         aligns = stage in ("fit", "validate")
         if aligns and self.criterion is None:
             raise InputError("expected a criterion to align with, found none; set model.criterion")
-        self.captioner.network.load("audio+image" if aligns else None, language_model=not aligns)
+        self.captioner.network.load(
+            "audio+image" if aligns else None, language_model=not aligns, dtype=frozen_dtype(self._trainer)
+        )
 
     def distance(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Any], tuple[Tensor, Tensor]]:
         """The criterion's value and measures for a batch, and the tokens (B, N, D) and (B, M, D)."""
