@@ -30,6 +30,10 @@ class LlavaCaptioner(nn.Module):
         inputs: what captions are made from.
         question: the text of the prompt, after the media and the prefix.
         generation: how captions are decoded.
+        image_first: whether image tokens come before audio tokens. The paper does not say; the authors' code: True.
+        pad_images: fill images up to a square, as the authors do, who keep to LLaVA's training; False crops them at
+            the centre, as LLaVA's processor in transformers. The paper does not say.
+        system: what the prompt begins with. The paper does not say; the authors' code: LLaVA's system prompt.
 
     Raises:
         InputError: inputs with audio, and no audio encoder.
@@ -44,6 +48,9 @@ class LlavaCaptioner(nn.Module):
         inputs: Inputs = "audio",
         question: str = QUESTION,
         generation: Generation = Generation(),  # noqa: B008 (frozen)
+        image_first: bool = False,
+        pad_images: bool = False,
+        system: str = "",
     ) -> None:
         super().__init__()
         if "audio" in inputs and audio_encoder is None:
@@ -58,6 +65,9 @@ class LlavaCaptioner(nn.Module):
         self.inputs = inputs
         self.question = question
         self.generation = generation
+        self.image_first = image_first
+        self.pad_images = pad_images
+        self.system = system
         self.image_encoder: ImageEncoder | None = None
         self.language_model: LlavaLanguageModel | None = None
 
@@ -69,6 +79,7 @@ class LlavaCaptioner(nn.Module):
             "sampling_rate": encoder.sampling_rate if encoder else None,
             "max_seconds": encoder.max_seconds if encoder else None,
             "image_size": ImageEncoder.image_size_of(self.llava) if "image" in wanted else None,
+            "pad_images": self.pad_images,
         }
 
     def load(self, inputs: Inputs | None = None, language_model: bool = True) -> None:
@@ -80,7 +91,9 @@ class LlavaCaptioner(nn.Module):
         if self.image_encoder is None and "image" in (inputs or self.inputs):
             self.image_encoder = ImageEncoder.from_pretrained(self.llava).eval().requires_grad_(False)
         if self.language_model is None and language_model:
-            model = LlavaLanguageModel.from_pretrained(self.llava, self.prefix, self.audio_projector)
+            model = LlavaLanguageModel.from_pretrained(
+                self.llava, self.prefix, self.audio_projector, self.image_first, self.system
+            )
             self.language_model = model.eval().requires_grad_(False)
 
     @property
@@ -135,4 +148,7 @@ class LlavaCaptioner(nn.Module):
             "inputs": self.inputs,
             "question": self.question,
             "generation": asdict(self.generation),
+            "image_first": self.image_first,
+            "pad_images": self.pad_images,
+            "system": self.system,
         }
