@@ -19,6 +19,7 @@ from datamodules.shards import Sample
 from earshot.errors import InputError
 
 MAX_IMAGES = 10  # of a clip: the first of each second of AudioSet's ten
+CLIP_MEAN = (122, 116, 104)  # the pixel that CLIP subtracts
 
 
 class BrokenClip(InputError):
@@ -62,12 +63,25 @@ def int16_at(sampling_rate: int, samples: np.ndarray, found: int) -> np.ndarray:
     return waveform
 
 
-def decode_image(data: bytes, size: int) -> np.ndarray:
-    """An image as (3, size, size) uint8; another size is scaled by the shorter side and cropped at the centre."""
+def decode_image(data: bytes, size: int, pad: bool = False) -> np.ndarray:
+    """An image as (3, size, size) uint8 (`square`)."""
     with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as file:
-        image = file.convert("RGB")
+        return square(file.convert("RGB"), size, pad)
+
+
+def square(image: Image.Image, size: int, pad: bool = False) -> np.ndarray:
+    """An RGB image as (3, size, size) uint8.
+
+    Args:
+        image: of any size.
+        size: in pixels.
+        pad: scale the longer side and fill up with CLIP's mean colour, as LLaVA's authors do; False scales the shorter
+            side and crops at the centre.
+    """
     if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        how = Image.Resampling.BICUBIC
+        fitted = ImageOps.pad(image, (size, size), how, CLIP_MEAN) if pad else ImageOps.fit(image, (size, size), how)
+        image = fitted
     return np.asarray(image).transpose(2, 0, 1)
 
 
@@ -121,7 +135,7 @@ class ClipReader:
         waveform, images = None, []
         for name in self.wanted(record):
             if name.endswith(".jpg"):
-                images.append(_decoded(sample, name, decode_image, wants.image_size))
+                images.append(_decoded(sample, name, decode_image, wants.image_size, wants.pad_images))
             else:
                 waveform = _decoded(sample, name, decode_audio, wants.sampling_rate, wants.max_seconds)
         image = images[0] if images else None

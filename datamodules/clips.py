@@ -23,12 +23,14 @@ class ClipFormat:
         sampling_rate: of the audio, in Hz; audio at another rate is resampled.
         max_seconds: longer audio is cut to its first `max_seconds`.
         image_size: height and width of the image in pixels; others are resized and centre-cropped.
+        pad_images: images that are not square are filled up instead of cropped.
         all_images: all images of the clip, ten at most, in place of one.
     """
 
     sampling_rate: int | None = None
     max_seconds: float | None = None
     image_size: int | None = None
+    pad_images: bool = False
     all_images: bool = False
 
 

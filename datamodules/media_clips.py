@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules.clip_reader import Clip, decode_image, int16_at
+from datamodules.clip_reader import Clip, decode_image, int16_at, square
 from datamodules.clips import ClipFormat
 from datamodules.media import AUDIO, NUM_FRAMES, VIDEO, Audio, MediaError, audio_windows, read_frames
 from earshot.errors import InputError
@@ -118,12 +118,12 @@ def _image(path: Path, start: float, count: int, clip_format: ClipFormat) -> np.
     size = clip_format.image_size
     assert size is not None
     if path.suffix.lower() in VIDEO:
-        frames = read_frames(path, start, count, size)
-        return np.asarray(list(frames.values())[len(frames) // 2]).transpose(2, 0, 1)
+        frames = read_frames(path, start, count, None if clip_format.pad_images else size)
+        return square(list(frames.values())[len(frames) // 2].convert("RGB"), size, clip_format.pad_images)
     for beside in (path, *(path.with_suffix(ending) for ending in sorted(IMAGES))):
         if beside.suffix.lower() in IMAGES and beside.is_file():
             try:
-                return decode_image(beside.read_bytes(), size)
+                return decode_image(beside.read_bytes(), size, clip_format.pad_images)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 raise MediaError("broken", f"{beside.name}: {error}") from error
     raise MediaError("no images", "neither a video nor an image of the same name")

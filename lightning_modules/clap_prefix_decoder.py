@@ -17,8 +17,8 @@ from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, 
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
+from lightning_modules.embeddings import trained_with
 from lightning_modules.embeddings.store import EmbeddingStore
-from lightning_modules.embeddings.trained_with import read_trained_with, require_agreement, write_trained_with
 from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
@@ -49,6 +49,7 @@ class ClapPrefixDecoder(L.LightningModule):
         num_heads: attention heads of the decoder.
         prefix_length: how many tokens the decoder's prefix has.
         dropout: in the decoder; the paper does not give it, this is GPT-2's.
+        mapping_layers: of the network that makes the prefix; the paper 2, the authors' code 1.
         max_caption_tokens: longer training captions are cut to so many tokens, the first and the last included.
         max_new_tokens: longest caption that is decoded.
         cache: folder of the cached embeddings.
@@ -71,6 +72,7 @@ class ClapPrefixDecoder(L.LightningModule):
         num_heads: int = 4,
         prefix_length: int = 1,
         dropout: float = 0.1,
+        mapping_layers: int = 2,
         max_caption_tokens: int = 22,
         max_new_tokens: int = 30,
         cache: str = "data/embeddings",
@@ -102,7 +104,7 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder = PrefixDecoder(
             clap.embedding_dim, len(self.tokenizer), self.tokenizer.cls_token_id, self.tokenizer.sep_token_id,
             self.tokenizer.pad_token_id, width, depth, num_heads, prefix_length,
-            max(max_new_tokens, max_caption_tokens), dropout,
+            max(max_new_tokens, max_caption_tokens), dropout, mapping_layers,
         )  # fmt: skip
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
         self.remembers = False  # whether the inference strategy has the training captions of an export
@@ -252,7 +254,7 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder.save_pretrained(folder)
         if not self.supervised:
             save_file({"embeddings": self.sources["train"][0].contiguous()}, folder / MEMORY)
-        write_trained_with(folder, self._trained_with())
+        trained_with.write(folder, self._trained_with())
         self.training_strategies.save(folder)
 
     def load_export(self, folder: Path) -> None:
@@ -261,7 +263,7 @@ class ClapPrefixDecoder(L.LightningModule):
         Raises:
             InputError: it was trained with another CLAP, other strategies or other embeddings; or no such folder.
         """
-        require_agreement(read_trained_with(folder), self._trained_with(), f"a decoder in {folder}")
+        trained_with.require_agreement(trained_with.read(folder), self._trained_with(), f"a decoder in {folder}")
         self.decoder = PrefixDecoder.from_pretrained(folder).to(self.device).eval()
         if self.max_new_tokens > self.decoder.max_tokens:
             raise InputError(
@@ -280,12 +282,8 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another training, or of another stage."""
-        if "trained_with" not in checkpoint:
-            raise InputError(
-                f"expected a checkpoint of {type(self).__name__}, found that of another stage; name one in "
-                "runs/<run_name>/fit-<n>/checkpoints/ of this stage"
-            )
-        require_agreement(checkpoint["trained_with"], self._trained_with(), "a checkpoint")
+        found = trained_with.of_checkpoint(checkpoint, type(self))
+        trained_with.require_agreement(found, self._trained_with(), "a checkpoint")
 
     def _trained_with(self) -> dict[str, Any]:
         return {

@@ -30,6 +30,8 @@ class LlavaPrefixTuning(L.LightningModule):
     Args:
         captioner: without a prefix; fit takes its images, test and predict its `inputs`.
         num_tokens: soft tokens.
+        initial_deviation: of the normal noise that the soft tokens begin as; None begins with the embeddings of random
+            words. The paper does not say; the authors' code: 1e-4.
         optimizer: of the paper's rate by default.
         warmup: share of the steps in which the rate rises; then it falls as a cosine to 0. The authors' value.
 
@@ -41,6 +43,7 @@ class LlavaPrefixTuning(L.LightningModule):
         self,
         captioner: LlavaCaptioner,
         num_tokens: int = 16,
+        initial_deviation: float | None = None,
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=2e-4, weight_decay=0.0),
         warmup: float = 0.03,
     ) -> None:
@@ -52,6 +55,7 @@ class LlavaPrefixTuning(L.LightningModule):
         self.captioner = Frozen(captioner)
         self.candidates = captioner.candidates  # datamodules.contracts.RankingStage
         self.num_tokens = num_tokens
+        self.initial_deviation = initial_deviation
         self.optimizer = optimizer
         self.warmup = warmup
         self.prefix: nn.Parameter | None = None
@@ -68,7 +72,8 @@ class LlavaPrefixTuning(L.LightningModule):
         captioner.load("image" if stage in ("fit", "validate") else None, dtype=frozen_dtype(self._trainer))
         if self.prefix is None:
             model = captioner.loaded
-            self.adapted = (trainable_prefix(model.llava, model.processor.tokenizer, self.num_tokens),)
+            words = model.processor.tokenizer
+            self.adapted = (trainable_prefix(model.llava, words, self.num_tokens, self.initial_deviation),)
             model.prefix_ids = self.adapted[0].peft_config["default"].token_indices
             self.prefix = soft_tokens(self.adapted[0])  # the adapter's own parameter, so that it trains there
 

@@ -44,7 +44,9 @@ def plain_step(
                 [torch.cosine_similarity(match([t])[0], audio, 0) + g.lambda_2 * audible([t])[0] for t in texts]
             )
             target = torch.softmax(score / g.temperature, 0)
-        fluency = (p * (p.log() - unguided.log())).sum()
+        fluency = -(p * unguided.log()).sum()
+        if g.fluency == "kl":
+            fluency = fluency + (p * p.log()).sum()
         loss = g.lambda_0 * fluency - g.lambda_1 * (target * p[likeliest].log()).sum()
         loss.backward()
         shifts = [

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -91,3 +92,36 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
         others = {"clap_prefix": "checkpoints/WavCaps-CNN14.pt", "audioset_filter": "Salesforce/blip2-opt-2.7b"}
         wanted = others.get(stage, "llava-hf/llava-1.5-7b-hf")
         assert wanted in shown and "assets/miniature/" not in shown
+
+
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "authors").glob("*.yaml")), ids=lambda path: path.stem)
+def test_authors_overlay_parses_and_changes_what_it_names(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first line is its command; without the overlay, every value that it sets is another, so none is idle."""
+    first, *_ = overlay.read_text().splitlines()
+    _, _, subcommand, *words = first.removeprefix("# ").split()
+    assert words[-1] == f"configs/authors/{overlay.name}"
+    words = [str(REPOSITORY / word) if word.startswith("configs/") else word for word in words]
+    found = []
+    for given in (words, words[:-2]):
+        with pytest.raises(SystemExit) as ended:
+            main([subcommand, *given, "--print_config"])
+        assert ended.value.code == 0
+        found.append(yaml.safe_load(capsys.readouterr().out))
+    wanted = yaml.safe_load(overlay.read_text())
+    assert not differing(wanted, found[0], "")
+    idle = leaves(wanted) - differing(wanted, found[1], "")
+    assert {name.rsplit(".", 1)[-1] for name in idle} <= {"class_path", "weight_decay", "max_new_tokens", "factor"}
+
+
+def leaves(wanted: Any, name: str = "") -> set[str]:
+    if not isinstance(wanted, dict):
+        return {name}
+    return set().union(*(leaves(value, f"{name}.{key}") for key, value in wanted.items()))
+
+
+def differing(wanted: Any, found: Any, name: str) -> set[str]:
+    """Names of the values in `wanted` that `found` has not."""
+    if not isinstance(wanted, dict):
+        return set() if found == wanted else {name}
+    inner = found if isinstance(found, dict) else {}
+    return set().union(*(differing(value, inner.get(key), f"{name}.{key}") for key, value in wanted.items()))

@@ -2,12 +2,12 @@
 
 Text is discrete, so Eq. 1 and 2 are realised as the authors do: the matcher and the classifier score each of the
 likeliest next tokens without gradient, the softmax of the scores is a target distribution, and the gradient of the
-cross-entropy to it changes the language model's keys and values. Both terms act through this one distribution, and the
-fluency term (Eq. 3) is KL(p || p_0), which differs from the paper's cross-entropy by the entropy of p.
+cross-entropy to it changes the language model's keys and values. Both terms act through this one distribution.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
 from lightning_modules.decoding.prompt import PROMPT
 
 FORBIDDEN = "0123456789,()!:\n"
+Fluency = Literal["cross_entropy", "kl"]
+Forbidden = Literal["alone", "within"]
 
 
 @dataclass
@@ -55,7 +57,12 @@ class AudibilityGuidance(nn.Module):
         lambda_1: weight of the cross-entropy to the target distribution.
         lambda_2: weight of the classifier's probability beside the cosine, in a candidate's score.
         fusion: exponent of the guided probability; the unguided probability has the exponent 1 - fusion.
-        forbidden_factor: makes tokens with a digit or one of , ( ) ! : or a line break less likely.
+        fluency: the term of Eq. 3 between the guided p and the unguided p_0: "cross_entropy" is the paper's,
+            -sum p log p_0; "kl" the authors' code's, KL(p || p_0), which is smaller by the entropy of p.
+        forbidden: which tokens `forbidden_factor` makes less likely: "alone", those that are a number or one of
+            , ( ) ! : and a line break and nothing else, without a space before: the authors' 917 of GPT-2's;
+            "within", all that have a digit or one of these signs somewhere, 1,980. The paper does not say.
+        forbidden_factor: makes these tokens less likely.
         first_end_factor: makes a full stop less likely as the first token.
         end_factor: makes a full stop likelier later. These three factors do not change which candidates are scored;
             1 turns one off.
@@ -76,6 +83,8 @@ class AudibilityGuidance(nn.Module):
     lambda_1: float = 1.0
     lambda_2: float = 0.015
     fusion: float = 0.99
+    fluency: Fluency = "cross_entropy"
+    forbidden: Forbidden = "alone"
     forbidden_factor: float = 20.0
     first_end_factor: float = 1.6
     end_factor: float = 1.01
@@ -89,6 +98,8 @@ class AudibilityGuidance(nn.Module):
         wrong = [f"{name} of at least 1" for name in at_least_1 if getattr(self, name) < 1]
         wrong += [f"{name} above 0" for name in above_0 if not getattr(self, name) > 0]
         wrong += [f"{name} of at least 0" for name in at_least_0 if not getattr(self, name) >= 0]
+        wrong += ["fluency of cross_entropy or kl"] * (self.fluency not in get_args(Fluency))
+        wrong += ["forbidden of alone or within"] * (self.forbidden not in get_args(Forbidden))
         wrong += ["fusion from 0 to 1"] * (not 0 <= self.fusion <= 1) + ["a prompt"] * (not self.prompt.strip())
         if wrong:
             raise InputError(f"expected {', '.join(wrong)} in guidance, found other values; correct them")
@@ -102,7 +113,8 @@ class AudibilityGuidance(nn.Module):
         """Caption B clips, each as if it were alone; see `contracts.Guidance`."""
         beginning = lm.encode(self.prompt)
         lm.check_room(len(beginning) + self.max_new_tokens)
-        forbidden, end = torch.tensor(lm.ids_with(FORBIDDEN), device=audio.device).long(), lm.token_id(".")
+        signs = lm.ids_of(FORBIDDEN) if self.forbidden == "alone" else lm.ids_with(FORBIDDEN)
+        forbidden, end = torch.tensor(signs, device=audio.device).long(), lm.token_id(".")
         number = len(audio)
         tokens = beginning.expand(number, -1)  # (B, L)
         each = torch.arange(number, device=audio.device)
@@ -159,7 +171,8 @@ class AudibilityGuidance(nn.Module):
                 log_p = logits.log_softmax(-1)  # (R, V)
                 candidates = log_p.detach().topk(min(self.num_candidates, log_p.shape[-1])).indices  # (R, K)
                 target = (scores(candidates) / self.temperature).softmax(-1)  # (R, K)
-                loss = self.lambda_0 * (log_p.exp() * (log_p - unguided)).sum()
+                own = log_p if self.fluency == "kl" else 0.0
+                loss = self.lambda_0 * (log_p.exp() * (own - unguided)).sum()
                 loss = loss - self.lambda_1 * (target * log_p.gather(1, candidates)).sum()
                 (gradient,) = torch.autograd.grad(loss, shift)
             # one norm for each layer, keys or values, and row: rows do not touch one another

@@ -60,6 +60,11 @@ class CausalLm:
         """All tokens whose text has one of the characters."""
         return [i for i, text in enumerate(self.token_texts) if any(character in text for character in characters)]
 
+    def ids_of(self, characters: str) -> list[int]:
+        """All tokens whose text is one of the characters, or a number below 100,000 where they have the digits."""
+        texts = set(characters) | ({str(number) for number in range(100_000)} if "0" in characters else set())
+        return [i for i, text in enumerate(self.token_texts) if text in texts]
+
     @cached_property
     def token_texts(self) -> list[str]:
         """The text of every token; a model may have more rows, or fewer, than its tokenizer has tokens."""

@@ -9,12 +9,12 @@ from earshot.errors import InputError
 NAME = "trained_with.json"
 
 
-def write_trained_with(folder: Path, settings: dict[str, Any]) -> None:
+def write(folder: Path, settings: dict[str, Any]) -> None:
     """Write the settings into an export."""
     (folder / NAME).write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def read_trained_with(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> dict[str, Any]:
     """The settings of an export.
 
     Raises:
@@ -42,3 +42,18 @@ def require_agreement(found: dict[str, Any], wanted: dict[str, Any], of: str) ->
             f"{'; '.join(f'{name} {found.get(name)}' for name in differing)}; give this command the overlays and "
             "the CLAP of fit, or name another export or checkpoint"
         )
+
+
+def of_checkpoint(checkpoint: dict[str, Any], stage: type) -> dict[str, Any]:
+    """What a checkpoint of `stage` was trained with.
+
+    Raises:
+        InputError: it is of another stage.
+    """
+    if "trained_with" not in checkpoint:
+        raise InputError(
+            f"expected a checkpoint of {stage.__name__}, found that of another stage; name one in "
+            "runs/<run_name>/fit-<n>/checkpoints/ of this stage"
+        )
+    found: dict[str, Any] = checkpoint["trained_with"]
+    return found

@@ -21,7 +21,8 @@ class AttentiveOptimalTransport(nn.Module):
     """OT(w_a, w_v) - epsilon (H(w_a) + H(w_v)), averaged over the clips; both weights from attention (Eq. 5).
 
     The attention trains beside the audio encoder and is not used afterwards. In validation its weights count from
-    the start and epsilon is the last one, so that one epoch's value compares with another's.
+    the start and epsilon is the last one, so that one epoch's value compares with another's. The encoder with the
+    lowest value is exported.
 
     Args:
         width: D of the tokens.
@@ -32,6 +33,8 @@ class AttentiveOptimalTransport(nn.Module):
         uniform_epochs: epochs at the start in which all weights are equal.
         uniform_mix: share of the uniform weights in the weights; the paper 0.0, the authors' code 0.5.
         solver: of the transport problem; None is exact (`EarthMover`).
+        uniform_validation: validate, and so choose the encoder, by the transport's cost with uniform weights alone.
+            The paper does not say; the authors' code: True.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class AttentiveOptimalTransport(nn.Module):
         uniform_epochs: int = 1,
         uniform_mix: float = 0.0,
         solver: Solver | None = None,
+        uniform_validation: bool = False,
     ) -> None:
         super().__init__()
         if not entropy_weights:
@@ -55,6 +59,7 @@ class AttentiveOptimalTransport(nn.Module):
         self.uniform_epochs = uniform_epochs
         self.uniform_mix = uniform_mix
         self.solver = solver or EarthMover()
+        self.uniform_validation = uniform_validation
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,6 +80,8 @@ class AttentiveOptimalTransport(nn.Module):
         cost, transport = transport_cost(audio_tokens, image_tokens, audio_weights, image_weights, self.solver)
         past_uniform = self.epoch - self.uniform_epochs if self.training else len(self.entropy_weights)
         epsilon = self.entropy_weights[max(0, min(past_uniform, len(self.entropy_weights) - 1))]
+        if self._validates_uniformly:
+            epsilon = 0.0
         measures = {"entropy_weight": epsilon, **transport.measures}
         total = cost.mean()
         for modality, weights in (("audio", audio_weights), ("image", image_weights)):
@@ -87,6 +94,10 @@ class AttentiveOptimalTransport(nn.Module):
             measures[f"{modality}_top10_mass"] = heaviest.sum(dim=1).mean()
         return total, measures
 
+    @property
+    def _validates_uniformly(self) -> bool:
+        return self.uniform_validation and not self.training
+
     def weights(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Weights of the audio tokens (B, N) and of the image tokens (B, M), Eq. 6 and 7; rows sum to 1.
 
@@ -97,7 +108,7 @@ class AttentiveOptimalTransport(nn.Module):
             raise InputError(
                 f"expected tokens of width {self.width}, found {found}; set the criterion's width to {found}"
             )
-        uniform = self.training and self.epoch < self.uniform_epochs
+        uniform = self._validates_uniformly or (self.training and self.epoch < self.uniform_epochs)
         # the attention is called all the same: DDP wants a gradient, be it zero, for every parameter
         mix = 1.0 if uniform else self.uniform_mix
 

@@ -16,7 +16,7 @@ WSAC's decoder, which captions CLAP embeddings: `lightning_modules.networks.pref
 
 
 class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
-    """A mapping network of two layers makes the prefix of a Transformer that is trained from scratch.
+    """A mapping network makes the prefix of a Transformer that is trained from scratch.
 
     The prefix predicts `bos`, and a caption ends with `eos`.
 
@@ -32,6 +32,7 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         prefix_length: tokens that the embedding becomes.
         max_tokens: longest caption, `bos` and `eos` included.
         dropout: in the Transformer.
+        mapping_layers: of the mapping network, 1 or 2; the paper 2, the authors' code 1.
 
     Raises:
         InputError: sizes that do not go together.
@@ -50,6 +51,7 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         prefix_length: int = 1,
         max_tokens: int = 30,
         dropout: float = 0.1,
+        mapping_layers: int = 2,
     ) -> None:
         super().__init__()
         if min(width, depth, num_heads, prefix_length) < 1 or width % num_heads or not 0 <= dropout < 1:
@@ -58,12 +60,11 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
                 f"dropout from 0 to below 1, found {depth}, {prefix_length}, {num_heads}, {width} and {dropout}; "
                 "correct them"
             )
+        if mapping_layers not in (1, 2):
+            raise InputError(f"expected mapping_layers of 1 or 2, found {mapping_layers}; correct it")
         self.prefix_length = prefix_length
         self.max_tokens = max_tokens
-        hidden = (embedding_dim + width * prefix_length) // 2
-        self.mapping = nn.Sequential(
-            nn.Linear(embedding_dim, hidden), nn.ReLU(), nn.Linear(hidden, width * prefix_length)
-        )
+        self.mapping = mapping_network(embedding_dim, width * prefix_length, mapping_layers)
         config = GPT2Config(
             vocab_size=vocab_size, n_positions=prefix_length + max_tokens, n_embd=width, n_layer=depth,
             n_head=num_heads, resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
@@ -126,3 +127,11 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             tokens = torch.cat((tokens, token[:, None]), 1)
             inputs, cache = model.transformer.wte(token[:, None]), out.past_key_values  # (B, 1, width)
         return tokens
+
+
+def mapping_network(embedding_dim: int, output_dim: int, layers: int) -> nn.Sequential:
+    """(B, embedding_dim) to (B, output_dim), by one layer or two."""
+    if layers == 1:
+        return nn.Sequential(nn.Linear(embedding_dim, output_dim))
+    hidden = (embedding_dim + output_dim) // 2
+    return nn.Sequential(nn.Linear(embedding_dim, hidden), nn.ReLU(), nn.Linear(hidden, output_dim))

@@ -90,6 +90,15 @@ def test_the_crop_is_the_middle_square() -> None:
     assert decoded[:, :, 2:-2].min() > 240 and np.array_equal(decoded[0], decoded[2])
 
 
+def test_a_padded_image_is_whole_in_the_middle_of_clips_mean_colour() -> None:
+    decoded = decode_image(jpeg((200, 100, 50), (96, 32)), 24, pad=True).astype(int)  # 24 x 8 pixels of it
+    wanted = np.broadcast_to(np.array([122, 116, 104])[:, None, None], (3, 24, 24)).copy()
+    wanted[:, 8:16] = np.array([200, 100, 50])[:, None, None]
+    assert np.abs(decoded - wanted).max() <= 3
+    same = jpeg((200, 100, 50), (24, 24))
+    assert np.array_equal(decode_image(same, 24, pad=True), decode_image(same, 24))
+
+
 def test_evaluation_takes_frame_5_of_ten_and_else_the_middle_one() -> None:
     reader = ClipReader(dataclasses.replace(WANTED, sampling_rate=None))
     ten = [f"{frame}.jpg" for frame in range(10)]

@@ -68,6 +68,9 @@ def captioner_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[d
         {"generation": Generation(temperature=0.2)},
         {"generation": Generation(temperature=0.2, top_p=0.5)},
         {"generation": Generation(temperature=0.2, seed=1)},
+        {"image_first": True},
+        {"pad_images": True},
+        {"system": "a user"},
     ]
 
 
@@ -141,6 +144,7 @@ def test_guided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "prompt": "A sound of", "max_new_tokens": 9, "num_steps": 4, "step_size": 0.2, "norm_exponent": 0.8,
         "num_candidates": 9, "temperature": 0.02, "lambda_0": 0.1, "lambda_1": 0.9, "lambda_2": 0.1, "fusion": 0.9,
         "forbidden_factor": 2.0, "first_end_factor": 2.0, "end_factor": 2.0, "num_beams": 2,
+        "fluency": "kl", "forbidden": "within",
     }  # fmt: skip
     keywords = {
         "num_keywords": 3, "beginning": "Things: ", "between": ", ", "ending": ". It is ", "num_candidates": 4,
@@ -185,7 +189,8 @@ def test_clap_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     small: dict[str, Any] = {"width": 16, "depth": 1, "num_heads": 2}
     all_differ(
         make, small, {"seed": 1}, {"clap": moved(ClapEncoder.from_pretrained(MINIATURE / "clap"))}, {"width": 32},
-        {"depth": 2}, {"num_heads": 4}, {"prefix_length": 2}, {"max_new_tokens": 5}, {"caption_from": "reference"},
+        {"depth": 2}, {"num_heads": 4}, {"prefix_length": 2}, {"mapping_layers": 1},
+        {"max_new_tokens": 5}, {"caption_from": "reference"},
         {"training_strategies": [EmbeddingShift()]}, {"training_strategies": [EmbeddingShift(renormalise=True)]},
         {"training_strategies": [NoiseInjection()]}, {"training_strategies": [NoiseInjection(), EmbeddingShift()]},
         {"inference_strategy": NearestNeighbour()}, {"inference_strategy": Projection()},

@@ -128,6 +128,16 @@ def test_captions_from_sound_picture_or_both(inputs: Literal["audio", "image", "
     assert stage.predict_step(clips, 0)["captions"] == expected
 
 
+def test_soft_tokens_begin_as_words_or_as_noise() -> None:
+    words, noise = stage_of(), stage_of(initial_deviation=1e-4)
+    for stage in (words, noise):
+        stage.setup("fit")
+    table = LlavaForConditionalGeneration.from_pretrained(LLAVA).get_input_embeddings().weight
+    assert words.prefix is not None and noise.prefix is not None
+    assert all((table == token).all(1).any() for token in words.prefix)
+    assert 0.9e-4 < noise.prefix.std() < 1.1e-4 and noise.prefix.requires_grad
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(InputError, match="expected an audio_encoder for inputs 'audio'"):
         LlavaCaptioner(LLAVA, inputs="audio")

@@ -4,6 +4,7 @@ The weights are licensed CC BY-NC-SA 4.0. The vision trunk is not needed and not
 """
 
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +163,21 @@ class ImageBind(nn.Module):
         num_clips: windows of two seconds, spread from the beginning of the audio to its end, that are encoded.
         last_clip_at_end: False spaces them as pytorchvideo did before April 2022: of 10 seconds from 0, 8/3 and 16/3,
             not from 0, 4 and 8.
+        truncate_starts: compute the windows' beginnings as the authors do, in floating-point seconds that are cut to
+            whole samples: of 7.3 s the second begins at sample 42,399 and not at 42,400. The paper does not say.
     """
 
     sampling_rate = 16000
     max_seconds = None  # the clips are spread over any length
 
     def __init__(
-        self, audio: AudioTower, text: TextTower, tokenizer: Any, num_clips: int = 3, last_clip_at_end: bool = True
+        self,
+        audio: AudioTower,
+        text: TextTower,
+        tokenizer: Any,
+        num_clips: int = 3,
+        last_clip_at_end: bool = True,
+        truncate_starts: bool = False,
     ) -> None:
         super().__init__()
         self.audio = audio
@@ -176,12 +185,20 @@ class ImageBind(nn.Module):
         self.tokenizer = tokenizer
         self.num_clips = num_clips
         self.last_clip_at_end = last_clip_at_end
+        self.truncate_starts = truncate_starts
         self.filterbank = KaldiFilterbank(num_mel_bins=128, sampling_rate=self.sampling_rate)
 
     def clip_starts(self, num_samples: Tensor) -> Tensor:
         """The first sample of each window of audio with (B,) samples: (B, num_clips) int64."""
-        room = (num_samples - int(CLIP_SECONDS * self.sampling_rate)).clamp(min=0)
         steps = self.num_clips - 1 if self.last_clip_at_end else self.num_clips
+        if self.truncate_starts:
+            seconds = [max(0.0, samples / self.sampling_rate - CLIP_SECONDS) for samples in num_samples.tolist()]
+            starts = [
+                [int(Fraction(each) / max(1, steps) * clip * self.sampling_rate) for clip in range(self.num_clips)]
+                for each in seconds
+            ]
+            return torch.tensor(starts, device=num_samples.device)
+        room = (num_samples - int(CLIP_SECONDS * self.sampling_rate)).clamp(min=0)
         return room[:, None] * torch.arange(self.num_clips, device=num_samples.device) // max(1, steps)
 
     def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
@@ -223,7 +240,11 @@ class ImageBind(nn.Module):
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, tokenizer: str = "openai/clip-vit-large-patch14", last_clip_at_end: bool = True
+        cls,
+        path: str | Path,
+        tokenizer: str = "openai/clip-vit-large-patch14",
+        last_clip_at_end: bool = True,
+        truncate_starts: bool = False,
     ) -> "ImageBind":
         """Load the authors' file, `imagebind_huge.pth`; the licence of its weights is printed.
 
@@ -231,6 +252,7 @@ class ImageBind(nn.Module):
             path: the file.
             tokenizer: folder or hub id of CLIP's.
             last_clip_at_end: as for the class.
+            truncate_starts: likewise.
 
         Raises:
             InputError: no such file, another kind of file, or a name missing, left over or of the wrong shape.
@@ -239,7 +261,8 @@ class ImageBind(nn.Module):
         with torch.device("meta"):  # no memory, and no random numbers, for what is overwritten
             audio, text = AudioTower(**sizes["audio"]), TextTower(**sizes["text"])
         with pretrained(tokenizer, "CLIP's tokenizer") as name:
-            encoder = cls(audio, text, AutoTokenizer.from_pretrained(name), last_clip_at_end=last_clip_at_end)
+            words = AutoTokenizer.from_pretrained(name)
+        encoder = cls(audio, text, words, last_clip_at_end=last_clip_at_end, truncate_starts=truncate_starts)
         check_tensors(state, encoder.state_dict(), path, WHAT)
         encoder.load_state_dict(state, assign=True)
         print(LICENCE, flush=True)

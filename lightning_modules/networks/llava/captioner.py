@@ -33,6 +33,10 @@ class LlavaCaptioner(nn.Module):
         generation: how captions are decoded.
         gradient_checkpointing: compute the language model's layers again in backward instead of keeping what they
             computed: much less memory for a third more time. The gradients are the same.
+        image_first: whether image tokens come before audio tokens. The paper does not say; the authors' code: True.
+        pad_images: fill images up to a square, as the authors do, who keep to LLaVA's training; False crops them at
+            the centre, as LLaVA's processor in transformers. The paper does not say.
+        system: what the prompt begins with. The paper does not say; the authors' code: LLaVA's system prompt.
 
     Raises:
         InputError: inputs with audio, and no audio encoder.
@@ -48,6 +52,9 @@ class LlavaCaptioner(nn.Module):
         question: str = QUESTION,
         generation: Generation = Generation(),  # noqa: B008 (frozen)
         gradient_checkpointing: bool = False,
+        image_first: bool = False,
+        pad_images: bool = False,
+        system: str = "",
     ) -> None:
         super().__init__()
         if "audio" in inputs and audio_encoder is None:
@@ -63,6 +70,9 @@ class LlavaCaptioner(nn.Module):
         self.question = question
         self.generation = generation
         self.gradient_checkpointing = gradient_checkpointing
+        self.image_first = image_first
+        self.pad_images = pad_images
+        self.system = system
         self.image_encoder: ImageEncoder | None = None
         self.language_model: LlavaLanguageModel | None = None
 
@@ -74,6 +84,7 @@ class LlavaCaptioner(nn.Module):
             "sampling_rate": encoder.sampling_rate if encoder else None,
             "max_seconds": encoder.max_seconds if encoder else None,
             "image_size": ImageEncoder.image_size_of(self.llava) if "image" in wanted else None,
+            "pad_images": self.pad_images,
         }
 
     def load(self, inputs: Inputs | None = None, language_model: bool = True, dtype: torch.dtype | None = None) -> None:
@@ -90,7 +101,9 @@ class LlavaCaptioner(nn.Module):
         if self.image_encoder is None and "image" in (inputs or self.inputs):
             self.image_encoder = ImageEncoder.from_pretrained(self.llava, dtype).eval().requires_grad_(False)
         if self.language_model is None and language_model:
-            model = LlavaLanguageModel.from_pretrained(self.llava, self.prefix, self.audio_projector, dtype)
+            model = LlavaLanguageModel.from_pretrained(
+                self.llava, self.prefix, self.audio_projector, dtype, self.image_first, self.system
+            )
             self.language_model = model.eval().requires_grad_(False)
             if self.gradient_checkpointing:
                 self.language_model.checkpoint_gradients()
@@ -163,4 +176,7 @@ class LlavaCaptioner(nn.Module):
             "inputs": self.inputs,
             "question": self.question,
             "generation": asdict(self.generation),
+            "image_first": self.image_first,
+            "pad_images": self.pad_images,
+            "system": self.system,
         }

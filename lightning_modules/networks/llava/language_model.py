@@ -24,7 +24,7 @@ IGNORED = -100  # the label of padding
 
 
 class LlavaLanguageModel(nn.Module):
-    """Captions from media tokens, which take the place of LLaVA's image token; audio tokens come before image tokens.
+    """Captions from media tokens, which take the place of LLaVA's image token.
 
     The vision tower is not here: image tokens come from `ImageEncoder`, audio tokens from an aligned encoder.
 
@@ -33,6 +33,8 @@ class LlavaLanguageModel(nn.Module):
         processor: its tokenizer and chat template.
         prefix_ids: ids of the soft tokens, written right after the media; empty for none.
         audio_projector: maps audio tokens to the language model; None takes the one that image tokens go through.
+        image_first: whether image tokens come before audio tokens, where there are both.
+        system: what the prompt begins with, before the chat template's first turn; LLaVA's template has nothing there.
     """
 
     def __init__(
@@ -41,12 +43,16 @@ class LlavaLanguageModel(nn.Module):
         processor: Any,
         prefix_ids: list[int],
         audio_projector: nn.Module | None = None,
+        image_first: bool = False,
+        system: str = "",
     ) -> None:
         super().__init__()
         self.llava = llava
         self.processor = processor
         self.prefix_ids = prefix_ids
         self.audio_projector = audio_projector
+        self.image_first = image_first
+        self.system = system
         del self.llava.model.vision_tower
 
     @classmethod
@@ -56,6 +62,8 @@ class LlavaLanguageModel(nn.Module):
         prefix: str | Path | None = None,
         audio_projector: str | Path | None = None,
         dtype: torch.dtype | None = None,
+        image_first: bool = False,
+        system: str = "",
     ) -> Self:
         """Load LLaVA and, where given, a prefix (a peft adapter of trainable tokens) and a projector of audio tokens.
 
@@ -76,7 +84,7 @@ class LlavaLanguageModel(nn.Module):
             processor = AutoProcessor.from_pretrained(name)
         if prefix is not None:
             model = with_prefix(model, prefix)
-        return cls(model, processor, prefix_ids, projector)
+        return cls(model, processor, prefix_ids, projector, image_first, system)
 
     def checkpoint_gradients(self) -> None:
         """Keep of each layer its input alone, and compute the layer again in backward: a third more time, see `nll`.
@@ -91,7 +99,8 @@ class LlavaLanguageModel(nn.Module):
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
         if answer is not None:
             turns.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        return self.processor.apply_chat_template(turns, add_generation_prompt=answer is None)
+        text: str = self.processor.apply_chat_template(turns, add_generation_prompt=answer is None)
+        return f"{self.system} {text}" if self.system else text
 
     def prompt_ids(self, question: str) -> tuple[list[int], list[int]]:
         """Token ids before the media tokens and after them, by the processor's chat template."""
@@ -116,10 +125,11 @@ class LlavaLanguageModel(nn.Module):
         return ids[len(prompt) :]
 
     def media(self, audio_tokens: Tensor | None, image_tokens: Tensor | None) -> Tensor:
-        """Audio tokens (B, N, D), image tokens (B, M, D) or both, in this order, to (B, N + M, width)."""
+        """Audio tokens (B, N, D), image tokens (B, M, D) or both to (B, N + M, width)."""
         projector = self.llava.model.multi_modal_projector
         embedded = []
-        for tokens, project in ((audio_tokens, self.audio_projector or projector), (image_tokens, projector)):
+        parts = [(audio_tokens, self.audio_projector or projector), (image_tokens, projector)]
+        for tokens, project in reversed(parts) if self.image_first else parts:
             if tokens is not None:
                 embedded.append(project(tokens.to(next(project.parameters()).dtype)).to(self.llava.dtype))
         return torch.cat(embedded, 1)

@@ -15,12 +15,14 @@ from lightning_modules.networks.pretrained import pretrained
 WHAT = "a tuned prefix (a peft adapter of trainable tokens)"
 
 
-def trainable_prefix(llava: LlavaForConditionalGeneration, tokenizer: Any, num_tokens: int) -> PeftModel:
+def trainable_prefix(
+    llava: LlavaForConditionalGeneration, tokenizer: Any, num_tokens: int, initial_deviation: float | None = None
+) -> PeftModel:
     """Give LLaVA, in place, `num_tokens` soft tokens that train; all the rest is frozen.
 
     Their ids follow the tokenizer's last token: 62 rows of LLaVA-1.5's table belong to no token. They are initialised
-    with the embeddings of random tokens, which Lester et al. (2021, section 3.2) found better than noise. The paper
-    does not say; the authors initialise with noise of standard deviation 1e-4.
+    with the embeddings of random tokens, which Lester et al. (2021, section 3.2) found better than noise, or, given an
+    `initial_deviation`, with normal noise of that standard deviation.
 
     Raises:
         InputError: the table has too few free rows.
@@ -35,6 +37,10 @@ def trainable_prefix(llava: LlavaForConditionalGeneration, tokenizer: Any, num_t
     ids = list(range(len(tokenizer), len(tokenizer) + num_tokens))
     model = get_peft_model(llava, TrainableTokensConfig(token_indices=ids, target_modules=["embed_tokens"]))
     ordinary = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
+    with torch.no_grad():
+        if initial_deviation is not None:
+            soft_tokens(model).normal_(std=initial_deviation)
+            return model
     drawn = ordinary[torch.randint(len(ordinary), (num_tokens,))]
     with torch.no_grad():
         soft_tokens(model).copy_(table[drawn.to(table.device)])

@@ -63,8 +63,9 @@ def rows_of(lm: CausalLm, tokens: torch.Tensor) -> _Rows:
     return _Rows(tokens, lm.prefill(tokens[:, :-1]), clips, number, number, torch.zeros(len(tokens)).bool())
 
 
-def test_one_token_as_written_out_slowly(lm: CausalLm) -> None:
-    g, audio = guidance(**OFF), sounds(3)
+@pytest.mark.parametrize("fluency", ["cross_entropy", "kl"])
+def test_one_token_as_written_out_slowly(lm: CausalLm, fluency: str) -> None:
+    g, audio = guidance(**OFF, fluency=fluency), sounds(3)
     prompt = lm.encode(PROMPT)
     tokens = torch.stack([torch.cat((prompt, torch.tensor(lm.tokenizer(text)["input_ids"]))) for text in
                           ("bell rings", "dog and", "red bell")])  # fmt: skip
@@ -73,7 +74,7 @@ def test_one_token_as_written_out_slowly(lm: CausalLm) -> None:
         expected = plain_step(lm.model, lm.tokenizer, g, tokens[row], match, audible, audio[row])
         torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(kv_cache, lm.prefill(tokens))  # unshifted
-    biased, _ = guidance()._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0)
+    biased, _ = guidance(fluency=fluency)._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0)
     for row in range(3):
         factors = {5: 20.0, 4: 1.6}
         expected = plain_step(lm.model, lm.tokenizer, g, tokens[row], match, audible, audio[row], factors)
@@ -112,6 +113,15 @@ def test_biases_damp_whatever_the_sign(lm: CausalLm) -> None:
     assert first.tolist() == pytest.approx([0.1, -40.0, 1.0, -1.6, 0.5])
     assert later.tolist() == pytest.approx([0.1, -40.0, 1.0, -1 / 1.01, 0.5])
     assert {WORDS[i] for i in lm.ids_with("0123456789,()!:\n")} == {",", "1", "("}
+
+
+def test_which_tokens_are_forbidden(lm: CausalLm, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["7", " 7", "07", "1984", "200000", "(", "),", "a", "\n", "\n\n", ""]
+    monkeypatch.setitem(lm.__dict__, "token_texts", texts)
+    assert [texts[i] for i in lm.ids_of("0123456789,()!:\n")] == ["7", "1984", "(", "\n"]
+    assert [texts[i] for i in lm.ids_with("0123456789,()!:\n")] == [
+        "7", " 7", "07", "1984", "200000", "(", "),", "\n", "\n\n",
+    ]  # fmt: skip
 
 
 def test_where_the_prompt_goes(lm: CausalLm) -> None:
@@ -160,12 +170,12 @@ def test_probabilities_of_zero_do_no_harm(lm: CausalLm) -> None:
             lm.model.transformer.ln_f.weight.div_(200.0)
 
 
-def test_class_defaults_are_the_authors() -> None:
+def test_class_defaults_are_the_papers_and_else_the_authors() -> None:
     g = AudibilityGuidance()
     assert (g.num_steps, g.step_size, g.norm_exponent, g.num_candidates, g.max_new_tokens) == (3, 0.3, 0.9, 512, 8)
     assert (g.lambda_0, g.lambda_1, g.lambda_2, g.temperature, g.fusion) == (0.2, 1.0, 0.015, 0.01, 0.99)
     assert (g.end_factor, g.first_end_factor, g.forbidden_factor, g.num_beams) == (1.01, 1.6, 20.0, 1)
-    assert g.prompt == "Audio of a"
+    assert (g.prompt, g.fluency, g.forbidden) == ("Audio of a", "cross_entropy", "alone")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +184,7 @@ def test_class_defaults_are_the_authors() -> None:
         {"temperature": 0.0}, {"temperature": -1.0}, {"num_candidates": 0}, {"num_beams": 0}, {"max_new_tokens": 0},
         {"num_steps": -1}, {"step_size": -0.1}, {"lambda_2": -0.1}, {"lambda_0": float("nan")}, {"fusion": 2.0},
         {"end_factor": 0.0}, {"forbidden_factor": -1.0}, {"norm_exponent": -1.0}, {"prompt": " "},
+        {"fluency": "ce"}, {"forbidden": "all"},
     ],
     ids=str,
 )  # fmt: skip

@@ -61,6 +61,17 @@ def test_in_the_first_epoch_it_is_optimal_transport_and_the_attention_holds_stil
     torch.testing.assert_close(audio.grad, expected)
 
 
+def test_uniform_validation_is_optimal_transport_and_training_is_not(criterion: AttentiveOptimalTransport) -> None:
+    criterion.uniform_validation = True
+    criterion.set_epoch(3)
+    truth, _ = OptimalTransport()(AUDIO, IMAGE)
+    trained = criterion(AUDIO, IMAGE)[0]
+    criterion.eval()
+    torch.testing.assert_close(criterion(AUDIO, IMAGE)[0], truth)
+    criterion.uniform_validation = False
+    assert abs(criterion(AUDIO, IMAGE)[0] - truth) > 1e-3 and abs(trained - truth) > 1e-3
+
+
 def test_validation_compares_across_epochs(criterion: AttentiveOptimalTransport) -> None:
     """The attention's weights and the last epsilon, whatever the epoch."""
     criterion.eval()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from earshot.errors import InputError
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 
 BOS, EOS, PAD = 2, 3, 0
@@ -67,3 +68,12 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     embeddings = torch.randn(3, 8)
     assert torch.equal(network.generate(embeddings), again.generate(embeddings))
     assert "WSAC's decoder" in (tmp_path / "README.md").read_text()
+
+
+def test_the_authors_mapping_is_one_layer() -> None:
+    network, embeddings = decoder(mapping_layers=1), torch.randn(4, 8)
+    (layer,) = network.mapping
+    torch.testing.assert_close(network.prefix(embeddings)[:, 0], embeddings @ layer.weight.T + layer.bias)
+    assert [type(layer).__name__ for layer in decoder().mapping] == ["Linear", "ReLU", "Linear"]
+    with pytest.raises(InputError, match="mapping_layers of 1 or 2, found 3"):
+        decoder(mapping_layers=3)

@@ -159,6 +159,19 @@ def test_documented_starts(encoder: ImageBind, state: dict) -> None:
     assert seconds(encoder.clip_starts(torch.tensor([16000]))) == [0, 0, 0]
 
 
+def test_starts_in_the_authors_floating_point(encoder: ImageBind) -> None:
+    """7.3 s is a little less in binary: the second window begins a sample earlier."""
+    samples = torch.tensor([116800, 160000, 16000])
+    exact = encoder.clip_starts(samples)
+    encoder.truncate_starts = True
+    try:
+        found = encoder.clip_starts(samples)
+    finally:
+        encoder.truncate_starts = False
+    assert exact.tolist() == [[0, 42400, 84800], [0, 64000, 128000], [0, 0, 0]]
+    assert found.tolist() == [[0, 42399, 84799], [0, 64000, 128000], [0, 0, 0]]
+
+
 @torch.no_grad()
 def test_three_clips_of_a_sound(encoder: ImageBind, state: dict) -> None:
     waveform = torch.randn(160000) * 0.1 + 0.05

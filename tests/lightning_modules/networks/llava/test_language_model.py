@@ -76,6 +76,21 @@ def test_audio_tokens_come_before_image_tokens(image_tokens: torch.Tensor) -> No
     before = len(captioner.prompt_ids(QUESTION)[0])
     torch.testing.assert_close(both[:, before : before + 128], audio[:, before : before + 128])
     torch.testing.assert_close(both[:, before + 128 :], image[:, before:])
+    captioner.image_first = True
+    media = image_tokens.shape[1]
+    swapped = captioner(audio_tokens, image_tokens, QUESTION)
+    torch.testing.assert_close(swapped[:, : before + media], image[:, : before + media])
+    torch.testing.assert_close(swapped[:, before + media :], audio[:, before:])
+
+
+def test_a_system_prompt_begins_the_prompt_and_nothing_else_changes() -> None:
+    plain = LlavaLanguageModel.from_pretrained(LLAVA)
+    told = LlavaLanguageModel.from_pretrained(LLAVA, system="the user can be heard .")
+    (before, after), (longer, same) = plain.prompt_ids(QUESTION), told.prompt_ids(QUESTION)
+    said = plain.processor.tokenizer("the user can be heard .", add_special_tokens=False)["input_ids"]
+    begin = len(before) - len(plain.processor.tokenizer("USER:", add_special_tokens=False)["input_ids"])
+    assert longer == [*before[:begin], *said, *before[begin:]] and same == after
+    assert told.answer_ids(QUESTION, "a bell rings") == plain.answer_ids(QUESTION, "a bell rings")
 
 
 def test_batched_and_cached_equals_one_by_one_and_uncached(image_tokens: torch.Tensor) -> None:
