@@ -226,6 +226,14 @@ def test_the_captions_are_those_of_predict(exports: Path, tmp_path: Path, monkey
         assert sorted(found) == ["0.flac", "1.flac", "2.flac"] and rows == found
 
 
+def test_a_files_name_does_not_steer_the_terminal(in_tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    soundfile.write("\x1b[31mred\x07.wav", tone(1, 16000), 16000)
+    Path("\x1b[2Jbad.wav").touch()
+    code, out, err = caption(capfd, "\x1b[31mred\x07.wav", "\x1b[2Jbad.wav", "--with", "keywords")
+    assert code == 1 and out.startswith("�[31mred�.wav\t") and "  �[2Jbad.wav: broken" in err
+    assert not {"\x1b", "\x07"} & set(out + err)
+
+
 def test_help_needs_no_torch() -> None:
     code = "import sys; from earshot.__main__ import main\ntry: main(['caption', '--help'])\nexcept SystemExit: pass\n"
     done = subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], cwd=REPOSITORY)
