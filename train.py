@@ -130,7 +130,11 @@ def helps(program: str) -> tuple[argparse.ArgumentParser, dict[str, argparse.Arg
         add("--print_config", action="store_true", help="print the whole configuration that results, and run nothing")
         add("--config", metavar="CONFIG", help="a YAML, or its name in configs/; later ones override")
         add("--run_name", metavar="NAME", help="names the folders in runs/ and exports/")
-        add("--ckpt_path", metavar="PATH", help="checkpoint to start from: a file, last, or best")
+        add(
+            "--ckpt_path",
+            metavar="PATH",
+            help="checkpoint to start from: a file, last, or best; resume: last where there is one",
+        )
         add("--seed_everything", metavar="SEED", help="seed of all random numbers (default: 42)")
     return parser, commands.choices
 

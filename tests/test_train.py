@@ -211,3 +211,13 @@ def test_a_run_suffix_stays_in_runs(capsys: pytest.CaptureFixture[str]) -> None:
         run("test --run_suffix /../../x")
     assert ended.value.code == 2
     assert "expected a run_name with its run_suffix of letters, digits" in capsys.readouterr().err
+
+
+def test_one_command_starts_a_run_and_resumes_it() -> None:
+    command = "fit --ckpt_path resume"
+    killed = start(command, EARSHOT_TEST_KILL_AT="train 13")
+    assert killed.returncode == -signal.SIGKILL
+    run(command)
+    assert [path.name for path in Path("runs/toy").iterdir()] == ["fit-1"]
+    steps = [int(row["step"]) for row in metrics("toy/fit-1") if row["train/loss"]]
+    assert steps == list(range(24))
