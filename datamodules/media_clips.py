@@ -15,6 +15,7 @@ from datamodules.clips import ClipFormat
 from datamodules.media import AUDIO, NUM_FRAMES, VIDEO, Audio, MediaError, audio_windows, read_frames
 from earshot.errors import InputError
 
+LONGEST = 60.0  # seconds of a file that an encoder of any length gets, as an hour would fill the memory
 IMAGES = {".jpg", ".jpeg", ".png"}
 
 
@@ -77,7 +78,7 @@ def read_parts(name: str, path: Path, clip_format: ClipFormat, window: float | N
         name: the id of the clips.
         path: a media file; an image where only images are wanted. Beside an audio file, the image of the same name is
             its image.
-        clip_format: what is wanted. Without a window a file is cut to its first `max_seconds`.
+        clip_format: what is wanted. Without a window a file is cut to its first `max_seconds`, or to its first minute.
         window: length of the parts in seconds, which together cover the file, but for a rest that is shorter than a
             tenth of a window, as codecs add at the end; None reads one part.
 
@@ -87,11 +88,10 @@ def read_parts(name: str, path: Path, clip_format: ClipFormat, window: float | N
     if clip_format.sampling_rate is None:
         yield Part(Clip(name, None, _image(path, 0.0, NUM_FRAMES, clip_format), [], []), 0.0, 0.0)
         return
-    longest = window or clip_format.max_seconds
-    seconds = None if longest is None else longest if window else longest + 0.01  # to see that it goes on
-    for audio in audio_windows(path, 0.0, seconds):
+    longest = window or clip_format.max_seconds or LONGEST
+    for audio in audio_windows(path, 0.0, longest if window else longest + 0.01):  # to see that it goes on
         cut = False
-        if longest is not None and not window and audio.seconds > longest:
+        if not window and audio.seconds > longest:
             samples = math.ceil(longest * audio.sampling_rate)
             audio, cut = replace(audio, waveform=audio.waveform[:samples]), True
         if window and audio.start and audio.seconds < window / 10:
