@@ -12,14 +12,16 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "The experiments take SEEDS=3 (training runs of each), JOBS=2 (jobs at a time), RESULTS=docs/results (where reports"
-	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); dali also QUICK=1 (one criterion) and SIZE=paper (full"
-	@echo "size). See pipelines/README.md."
+	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); dali, wsac and audibility SIZE=paper (full size);"
+	@echo "dali QUICK=1 (one criterion). See pipelines/README.md."
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
 	@echo "  earshot prepare      corpora and folders to shards"
 	@echo "  earshot score        scores of a captions file"
 	@echo "  earshot report       tables and figures of several runs"
+	@echo "  earshot caption      captions of any audio and video files"
+	@echo "  earshot push         an export to the Hugging Face hub"
 	@echo "  earshot miniature    the world that ships: its splits, its small models"
 
 install: .venv/installed  ## the private environment with everything pinned (once; the others do it too)
@@ -59,8 +61,9 @@ graph: $(ENVIRONMENT)  ## draw docs/images/pipeline_dali.svg (needs graphviz)
 	$(BIN)/python -m snakemake --snakefile pipelines/Snakefile dali --rulegraph --cores 1 --config quick=1 2>/dev/null \
 		| dot -Tsvg > docs/images/pipeline_dali.svg
 
+PROCESSES ?= 2
 test: $(ENVIRONMENT)  ## all tests but the slow ones and those that need a GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 slow: $(ENVIRONMENT)  ## the tests that take minutes: a chain killed in every kind of step, a wheel, threads
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not gpu"

@@ -2,9 +2,11 @@
 
 import argparse
 import logging
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from earshot.errors import one_line_errors
@@ -56,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> None:
         name: {"default_config_files": defaults, "description": help.description, "usage": help.usage}
         for name, help in commands.items()
     }
-    with one_line_errors(), hand_over():
+    with one_line_errors(), hand_over(), ended_by_sigterm():
         TrainCLI(
             LightningModule,
             LightningDataModule,
@@ -70,6 +72,18 @@ def main(args: Sequence[str] | None = None) -> None:
             args=["--help" if arg == "--help_all" else arg for arg in args if arg not in ("-h", "--help")],
             options=options,
         )
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Exit as a program does that SIGTERM ends; for Lightning this is a success."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    try:
+        yield
+    except SIGTERMException:
+        print("ended by SIGTERM; fit resumes with the same command and --ckpt_path last", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def with_config_files(args: Sequence[str]) -> list[str]:
@@ -116,7 +130,11 @@ def helps(program: str) -> tuple[argparse.ArgumentParser, dict[str, argparse.Arg
         add("--print_config", action="store_true", help="print the whole configuration that results, and run nothing")
         add("--config", metavar="CONFIG", help="a YAML, or its name in configs/; later ones override")
         add("--run_name", metavar="NAME", help="names the folders in runs/ and exports/")
-        add("--ckpt_path", metavar="PATH", help="checkpoint to start from: a file, last, or best")
+        add(
+            "--ckpt_path",
+            metavar="PATH",
+            help="checkpoint to start from: a file, last, or best; resume: last where there is one",
+        )
         add("--seed_everything", metavar="SEED", help="seed of all random numbers (default: 42)")
     return parser, commands.choices
 

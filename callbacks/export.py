@@ -60,6 +60,21 @@ class Export(L.Callback):
             pl_module.load_export(self.source)
             rank_zero_info(f"Weights of {self.source}/")
 
+    def _require_trained(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the export that is there alone where there is nothing better.
+
+        Raises:
+            InputError: no step was made, or a weight is not finite.
+        """
+        if not trainer.global_step:
+            raise InputError(f"expected a trained stage to export to {self.folder}/, found no step; raise max_steps")
+        for name, value in pl_module.state_dict().items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and not value.isfinite().all():
+                raise InputError(
+                    f"expected finite weights to export to {self.folder}/, found others in {name}; lower the learning "
+                    "rate, and train again"
+                )
+
     # not in `setup`: the stage's own `setup`, which may build what is loaded, runs after it, and the trainer does not
     # know ckpt_path yet
     on_validation_start = on_test_start = on_predict_start = _load
@@ -67,20 +82,29 @@ class Export(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the folder on rank 0, after the strategy has handed the module back."""
         if isinstance(pl_module, ExportingStage) and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set at run time
+            wrong = None
             if trainer.is_global_zero:
-                origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **provenance()}
-                with atomic_folder(self.folder) as folder:
-                    pl_module.export(folder)
-                    (folder / PROVENANCE).write_text(json.dumps(origin, indent=2) + "\n")
-                    settings = settings_of(Path(origin["run_folder"]))
-                    if isinstance(pl_module, CaptioningStage) and "model" in settings:  # for `earshot.Captioner`
-                        stage = yaml.safe_dump({"model": settings["model"]}, sort_keys=False)
-                        stage = stage.replace(f"{shipped('assets')}/", "assets/")  # wherever the project is installed
-                        (folder / STAGE).write_text(stage, encoding="utf-8")
-                    card = model_card(self.folder.name, type(pl_module), origin, settings, folder)
-                    (folder / CARD).write_text(card, encoding="utf-8")
-                rank_zero_info(f"Exported to {self.folder}/")
-            trainer.strategy.barrier("export")
+                try:
+                    self._write(trainer, pl_module)
+                except InputError as error:
+                    wrong = str(error)
+            if wrong := trainer.strategy.broadcast(wrong):
+                raise InputError(wrong)  # on all ranks: the others wait for the first
+
+    def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
+        origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **provenance()}
+        self._require_trained(trainer, pl_module)
+        with atomic_folder(self.folder) as folder:
+            pl_module.export(folder)
+            (folder / PROVENANCE).write_text(json.dumps(origin, indent=2) + "\n")
+            settings = settings_of(Path(origin["run_folder"]))
+            if isinstance(pl_module, CaptioningStage) and "model" in settings:  # for `earshot.Captioner`
+                stage = yaml.safe_dump({"model": settings["model"]}, sort_keys=False)
+                stage = stage.replace(f"{shipped('assets')}/", "assets/")  # wherever the project is installed
+                (folder / STAGE).write_text(stage, encoding="utf-8")
+            card = model_card(self.folder.name, type(pl_module), origin, settings, folder)
+            (folder / CARD).write_text(card, encoding="utf-8")
+        rank_zero_info(f"Exported to {self.folder}/")
 
 
 def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

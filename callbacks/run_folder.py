@@ -34,17 +34,21 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     `run_suffix` is added to the names of the folders of test and predict, not to those of fit.
 
     `last` and `best` are those of the newest fit run of this name; `fit` resumes from `last` in the folder of that
-    run. Every rank gets the same folder: rank 0 tells the ranks that it starts; under SLURM the folder is named by the
-    job id, which a requeued job keeps.
+    run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none; a SLURM job that was
+    requeued takes its own. Every rank gets the same folder: rank 0 tells the ranks that it starts; under SLURM the
+    folder is named by the job id, which a requeued job keeps.
 
     Raises:
         InputError: the checkpoint is not there, or ranks were started from outside without a common folder.
     """
-    if not re.fullmatch(r"[\w.-]*\w[\w.-]*", run_name):
-        raise InputError(
-            f"expected a run_name of letters, digits, '.', '_' and '-', found {run_name!r}; "
-            "set it in the YAML or with --run_name"
-        )
+    for what, name in (("run_name", run_name), ("run_name with its run_suffix", run_name + run_suffix)):
+        if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
+            raise InputError(
+                f"expected a {what} of letters, digits, '.', '_' and '-', found {name!r}; "
+                "set it in the YAML or with --run_name"
+            )
+    if ckpt_path == "resume" and subcommand == "fit":
+        ckpt_path = "last" if last_checkpoints(run_name) else None
     checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
     run_name += run_suffix if subcommand in ("test", "predict") else ""
     if subcommand == "fit" and ckpt_path == "last":
@@ -79,10 +83,21 @@ def new_folder(parent: Path, subcommand: str) -> Path:
             n += 1
 
 
+def checkpoints(run_name: str, name: str, run: str = "fit-*") -> list[Path]:
+    """The checkpoints of a name in the fit runs of a run name."""
+    return list((ROOT / run_name).glob(f"{run}/checkpoints/{name}.ckpt"))
+
+
+def last_checkpoints(run_name: str) -> list[Path]:
+    """Those to resume from: a SLURM job's own where it has one, else those of all runs of this name."""
+    own = f"fit-slurm{os.environ['SLURM_JOB_ID']}" if SLURMEnvironment.detect() else ""
+    return (checkpoints(run_name, "last", own) if own else []) or checkpoints(run_name, "last")
+
+
 def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
     """The file that `ckpt_path` means: a path, or `last` or `best` of the newest fit run of this name."""
     if ckpt_path in ("last", "best"):
-        found = list((ROOT / run_name).glob(f"fit-*/checkpoints/{ckpt_path}.ckpt"))
+        found = last_checkpoints(run_name) if ckpt_path == "last" else checkpoints(run_name, ckpt_path)
         if not found:
             raise InputError(
                 f"expected {ROOT / run_name}/fit-<n>/checkpoints/{ckpt_path}.ckpt, found none; "

@@ -65,7 +65,7 @@ def int16_at(sampling_rate: int, samples: np.ndarray, found: int) -> np.ndarray:
 
 def decode_image(data: bytes, size: int, pad: bool = False) -> np.ndarray:
     """An image as (3, size, size) uint8 (`square`)."""
-    with Image.open(io.BytesIO(data)) as file:
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as file:
         return square(file.convert("RGB"), size, pad)
 
 

@@ -1,6 +1,5 @@
 """Training on a part of a packed split that a list of ids names, such as DALI's 500,000 clips of AudioSet."""
 
-import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -8,22 +7,16 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.caption_table import ENDING, read_captions
+from datamodules.caption_table import ENDING
+from datamodules.id_list import read_ids
 from datamodules.shards import Shard, sample_ids
 from earshot.errors import InputError
 
-COLUMNS = {"clip_id", "id", "file_name", "youtube_id"}
 VIDEO = re.compile(r"Y?([\w-]{11})((?:_\d+(?:\.\d+)?){0,2})", re.ASCII)  # [Y]<id>[_<start>[_<end>]]
 
 
 def kept_shards(shards: list[Shard], table: Path) -> list[Shard]:
-    """The shards of a split with the clips that a file lists, and how many these are, which is printed.
-
-    The file is one of:
-
-    - a CSV with a column clip_id, id, file_name or youtube_id, as `earshot prepare nearest` writes it;
-    - a text file with an id, or the name of a media file, in each line; empty lines do not count;
-    - a JSON list of ids.
+    """The shards of a split with the clips that a file lists (`datamodules.id_list`); how many these are is printed.
 
     An id means the clip of exactly this id. Where there is none, the ending of a media file is left out, and two ids
     of YouTube's form, 11 letters, digits, - or _, mean the same clip with and without a Y before them and _<start> or
@@ -60,38 +53,6 @@ def by_clip(captions: dict[str, list[str]], shards: list[Shard], table: Path) ->
         return captions
     meant = clips_meant(captions, (clip_id for shard in shards for clip_id in sample_ids(shard)))
     return {meant.get(name, name): found for name, found in captions.items()}
-
-
-def read_ids(path: Path) -> list[str]:
-    """The ids in a file (`kept_shards`), each once, in order.
-
-    Raises:
-        InputError: no such file, none of the forms, or no id.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace").strip()
-        listed = json.loads(text) if text.startswith("[") or path.suffix == ".json" else None
-    except (OSError, ValueError) as error:
-        found = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"expected a list of ids in {path}, found: {found}; correct the path") from None
-    if text.startswith("[") or path.suffix == ".json":
-        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-            raise InputError(f'expected a JSON list of ids such as ["a", "b"] in {path}, found another; correct it')
-    else:
-        lines = text.splitlines() or [""]
-        cells = {cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", lines[0])}
-        if cells & COLUMNS:
-            listed = list(read_captions(path, required=False))
-        elif len(cells) > 1:
-            raise InputError(
-                f"expected a column {', '.join(sorted(COLUMNS))} in {path}, or one id in each line, found a first line "
-                f"{lines[0][:60]!r}; add a line with the columns' names"
-            )
-        else:
-            listed = [line.strip() for line in lines if line.strip()]
-    if not listed:
-        raise InputError(f"expected ids in {path}, found none; name another list")
-    return list(dict.fromkeys(listed))
 
 
 def clips_meant(listed: Iterable[str], clip_ids: Iterable[str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".m4a", ".aac"}
@@ -20,7 +22,10 @@ EXACT_SEEK = {"wav", "flac", "ogg", "aiff", "mov,mp4,m4a,3gp,3g2,mj2", "matroska
 ESTIMATED = {"mp3", "aac"}  # whose duration may be a guess from the bit rate
 LEEWAY = 0.5  # seconds that a file may end before its header says
 
+SCHEME = "file:"
+
 Mono = Literal["mean", "first"]
+Media = Path | InputContainer  # a file, or one that is `opened`
 
 
 class MediaError(Exception):
@@ -66,11 +71,11 @@ class Audio:
             raise MediaError("silent", "no sample is above -80 dB of full scale")
 
 
-def read_audio(path: Path, start: float = 0.0, seconds: float | None = None, mono: Mono = "mean") -> Audio:
+def read_audio(path: Media, start: float = 0.0, seconds: float | None = None, mono: Mono = "mean") -> Audio:
     """The audio from `start` on, at most `seconds` long, as one channel.
 
     Args:
-        path: of an audio or video file.
+        path: of an audio or video file, or what is `opened`; likewise below.
         start: in seconds from the file's beginning.
         seconds: length; None reads to the end.
         mono: "mean" of the channels, or the "first" of them, which the authors of CAV-MAE take.
@@ -84,9 +89,11 @@ def read_audio(path: Path, start: float = 0.0, seconds: float | None = None, mon
     return audio
 
 
-def audio_windows(path: Path, start: float = 0.0, seconds: float | None = None, mono: Mono = "mean") -> Iterator[Audio]:
+def audio_windows(
+    path: Media, start: float = 0.0, seconds: float | None = None, mono: Mono = "mean"
+) -> Iterator[Audio]:
     """The audio from `start` on in parts of `seconds`, the last of which may be shorter; see `read_audio`."""
-    with _opened(path) as container:
+    with opened(path) as container:
         if not container.streams.audio:
             raise MediaError("no audio", "the file has no audio stream")
         stream = container.streams.audio[0]
@@ -102,10 +109,18 @@ def audio_windows(path: Path, start: float = 0.0, seconds: float | None = None, 
                 yield Audio(whole[:size], rate, start + given / rate)
                 parts, held, given = [whole[size:]], held - size, given + size
         if held:
-            _require_whole(path, container, stream, start + (given + held) / rate)
+            _require_whole(container, stream, start + (given + held) / rate)
             yield Audio(np.concatenate(parts), rate, start + given / rate)
         elif not given and not start:
             raise MediaError("too short", "the file has no samples")
+
+
+def duration(path: Path) -> float:
+    """How long a file is, in seconds, by its header; its audio is decoded where the header does not say."""
+    with opened(path) as container:
+        if container.duration:
+            return float(container.duration / av.time_base)
+    return sum(audio.seconds for audio in audio_windows(path, seconds=60.0))
 
 
 def _decoded(container: Any, stream: Any, start: float, mono: Mono) -> Iterator[np.ndarray]:
@@ -147,7 +162,7 @@ def _one_channel(frames: list[np.ndarray], mono: Mono) -> np.ndarray:
     return waveform
 
 
-def _require_whole(path: Path, container: Any, stream: Any, end: float) -> None:
+def _require_whole(container: Any, stream: Any, end: float) -> None:
     """Refuse a file whose audio ends, at `end` seconds, before its header says."""
     promised = 0.0
     if stream.duration is not None:
@@ -156,6 +171,7 @@ def _require_whole(path: Path, container: Any, stream: Any, end: float) -> None:
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         promised = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     if container.format.name == "wav":
+        path = Path(container.name.removeprefix(SCHEME))
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8)[4:], "little") + 8
         found = path.stat().st_size
@@ -167,7 +183,7 @@ def _require_whole(path: Path, container: Any, stream: Any, end: float) -> None:
 
 
 def read_frames(
-    path: Path, start: float = 0.0, count: int = NUM_FRAMES, size: int | None = 336, threads: int = 0
+    path: Media, start: float = 0.0, count: int = NUM_FRAMES, size: int | None = 336, threads: int = 0
 ) -> dict[int, Image.Image]:
     """The first frame of each of `count` seconds from `start` on, by second; fewer where the video ends.
 
@@ -182,44 +198,85 @@ def read_frames(
         MediaError: it cannot be decoded, or has no frame there.
     """
     frames: dict[int, Image.Image] = {}
-    with _opened(path) as container:
+    with opened(path) as container:
         if not container.streams.video:
             raise MediaError("no images", "the file has no video stream")
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
-        origin = (container.start_time or 0) / av.time_base
-        if start:
-            container.seek(int((start + origin) * av.time_base))  # to the key frame before
-        for frame in container.decode(stream):
-            second = -1 if frame.time is None else math.floor(frame.time - origin - start + 1e-6)
-            if second >= count:
-                break
-            if second >= 0 and second not in frames:
-                frames[second] = _image(frame, size)
+        begin = (container.start_time or 0) / av.time_base + start
+        if start or container is path:  # which was read already
+            container.seek(int(begin * av.time_base))  # to the key frame before
+        reformatter = VideoReformatter()
+        for second, frame in _first_frames(container, stream, begin, count):
+            frames[second] = _image(frame, size, reformatter)
     if not frames:
         raise MediaError("no images", f"no frame after {start:g} s")
     return frames
 
 
-def _image(frame: Any, size: int | None) -> Image.Image:
+def _first_frames(container: Any, stream: Any, begin: float, count: int) -> Iterator[tuple[int, Any]]:
+    """The first frame of each of `count` seconds from `begin` on, with its second.
+
+    The packets say beforehand which frames these are. Of the others the decoder skips those that no other frame refers
+    to, half of them in most files; this changes no pixel of the rest.
+    """
+    packets: list[Any] = []
+    firsts: dict[int, int] = {}  # by second, the time of its first frame
+    for packet in container.demux(stream):
+        packets.append(packet)
+        if packet.dts is not None and packet.dts * stream.time_base > begin + count + 1:
+            break
+    times = [packet.pts for packet in packets if packet.size]
+    for time in sorted(time for time in times if time is not None):
+        firsts.setdefault(_second(time * stream.time_base, begin), time)
+    wanted = {time for second, time in firsts.items() if 0 <= second < count}
+    missing = {second for second in firsts if 0 <= second < count}
+    flush = av.Packet()
+    flush.stream, flush.time_base = stream, stream.time_base
+    for packet in [*packets, *([flush] if packets[-1].size else [])]:
+        if None not in times:
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        for frame in packet.decode():
+            second = -1 if frame.time is None else _second(frame.time, begin)
+            if second in missing:
+                missing.remove(second)
+                yield second, frame
+        if not missing:
+            return
+
+
+def _second(time: float, begin: float) -> int:
+    return math.floor(float(time) - begin + 1e-6)
+
+
+def _image(frame: Any, size: int | None, reformatter: VideoReformatter) -> Image.Image:
     if size is None:
         image: Image.Image = frame.to_image()
     else:
         scale = size / min(frame.width, frame.height)
         width, height = (max(size, round(scale * side)) for side in (frame.width, frame.height))
-        image = frame.to_image(width=width, height=height, interpolation="BICUBIC")
+        scaled: Any = reformatter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC")
+        image = scaled.to_image()
         left, top = (width - size) // 2, (height - size) // 2
         image = image.crop((left, top, left + size, top + size))
     return image.rotate(frame.rotation, expand=True) if frame.rotation else image  # a phone held upright
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A container that opens no other file, whatever it names; errors of FFmpeg become a MediaError."""
-    if not path.stat().st_size:
-        raise MediaError("broken", "the file is empty")
+def opened(path: Media) -> Iterator[Any]:
+    """A container that opens no other file, whatever it names; errors of FFmpeg become a MediaError.
+
+    The functions above take it in place of a path, so that a file of audio and video is opened once. Audio is to be
+    read first, and once.
+    """
     try:
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
-            yield container
+        if isinstance(path, InputContainer):
+            yield path
+        elif not path.stat().st_size:
+            raise MediaError("broken", "the file is empty")
+        else:
+            options = {"protocol_whitelist": "file"}
+            with av.open(f"{SCHEME}{path}", options=options, metadata_errors="replace") as container:
+                yield container
     except (av.FFmpegError, UnicodeDecodeError, EOFError) as error:
         raise MediaError("broken", getattr(error, "strerror", None) or str(error)) from error

@@ -110,27 +110,42 @@ def write_shards(
     shards: list[Shard] = []
     seen: set[str] = set()
     iterator = iter(samples)
+
+    def unseen(clip_id: str) -> str:
+        if clip_id in seen:
+            raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
+        seen.add(clip_id)
+        return clip_id
+
     for first in iterator:
+        some = chain([first], islice(iterator, samples_per_shard - 1))
         path = folder / f"{len(shards):06d}.tar"
-        ids: list[str] = []
-        with atomic_path(path) as partial, tarfile.open(partial, "w") as tar:
-            for clip_id, media, record in chain([first], islice(iterator, samples_per_shard - 1)):
-                if clip_id in seen:
-                    raise InputError(f"expected every clip once, found the id {clip_id!r} twice; rename one of them")
-                seen.add(clip_id)
-                ids.append(clip_id)
-                _add_sample(tar, clip_id, media, record)
-        write_text(path.with_suffix(IDS), json.dumps(ids, ensure_ascii=False))
-        shards.append(Shard(path, len(ids)))
+        shards.append(write_shard(path, ((unseen(clip_id), media, record) for clip_id, media, record in some)))
     if not shards:
         raise InputError(f"expected at least one clip to pack into {folder}, found none; pack other files")
+    write_index(folder, shards)
+    return shards
+
+
+def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]]) -> Shard:
+    """Write one tar of samples as `write_shards` takes them, and their ids beside it; ids are not compared."""
+    ids: list[str] = []
+    with atomic_path(path) as partial, tarfile.TarFile(partial, "w", copybufsize=2**20) as tar:
+        for clip_id, media, record in samples:
+            _add_sample(tar, clip_id, media, record)
+            ids.append(clip_id)
+    write_text(path.with_suffix(IDS), json.dumps(ids, ensure_ascii=False))
+    return Shard(path, len(ids))
+
+
+def write_index(folder: Path, shards: Iterable[Shard]) -> None:
+    """Write the index, with which `folder` becomes a split that can be read."""
     index = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,
         "shardlist": [{"url": shard.path.name, "nsamples": shard.num_samples} for shard in shards],
     }
     write_text(folder / INDEX, json.dumps(index, indent=1))
-    return shards
 
 
 def _add_sample(tar: tarfile.TarFile, clip_id: str, media: dict[str, bytes], record: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ VERBS = {
     "prepare": ("datamodules.prepare.__main__", "Pack a folder or a corpus into shards."),
     "score": ("evaluation.__main__", "Score a file of captions."),
     "report": ("reports.__main__", "Compare runs in tables and figures."),
+    "push": ("reports.push", "Upload an export to the Hugging Face hub, with a model card."),
     "miniature": ("miniature.__main__", "Write the small synthetic corpus that ships with the project."),
 }
 

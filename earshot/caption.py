@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from earshot.errors import InputError, one_line_errors
+from earshot.terminal import printable
 
 if TYPE_CHECKING:  # --help needs no torch
     from earshot.captioner import Caption
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
             if caption.error:
                 failed[caption.file] = caption.error
             else:
-                tqdm.write(shown(caption), file=sys.stdout)
+                tqdm.write(shown(caption, options.window is not None), file=sys.stdout)
                 sys.stdout.flush()
             bar.update(caption.file not in done)
             done.add(caption.file)
@@ -96,23 +97,22 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         print(f"{len(failed)} of {len(files)} files could not be captioned, or only in part:", file=sys.stderr)
         for name, reason in list(failed.items())[:NAMED]:
-            print(f"  {name}: {reason}", file=sys.stderr)
+            print(f"  {printable(name)}: {printable(reason)}", file=sys.stderr)
         if len(failed) > NAMED:
             print(f"  ... and {len(failed) - NAMED} more; --output names them all", file=sys.stderr)
     return len(failed)
 
 
-def shown(caption: "Caption") -> str:
+def shown(caption: "Caption", in_windows: bool) -> str:
     """The line, or lines, of the terminal."""
     part = ""
     if caption.cut:
         part = f" [first {caption.end:.1f} s]"
-    elif caption.start:
+    elif in_windows:
         part = f" [{caption.start:.1f}-{caption.end:.1f} s]"
-    lines = [f"{caption.file}{part}\t{caption.caption}"]
-    if caption.candidates:
-        lines = [f"{caption.file}{part}\t{score:.2f}\t{text}" for text, score in caption.candidates]
-    return "\n".join(lines)
+    name = f"{printable(caption.file)}{part}"
+    lines = [f"{name}\t{score:.2f}\t{printable(text)}" for text, score in caption.candidates]
+    return "\n".join(lines or [f"{name}\t{printable(caption.caption)}"])
 
 
 class Writer:

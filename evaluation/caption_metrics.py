@@ -13,6 +13,7 @@ from evaluation.cider import CiderD
 from evaluation.java_metrics import NotComputed
 from evaluation.metric import Metric, mean
 from evaluation.overlap import bleu_score, bleu_statistics, rouge_l
+from evaluation.spice import spice
 from evaluation.tokens import MAX_ORDER, tokenize
 
 
@@ -64,7 +65,7 @@ def measure(
         except NotComputed as reason:
             not_computed["meteor"] = str(reason)
         try:
-            metrics["spice"] = mean(java_metrics.spice(texts, groups, work_folder).reshape(shape))
+            metrics["spice"] = mean(spice(texts, groups, work_folder).reshape(shape))
         except NotComputed as reason:
             not_computed["spice"] = str(reason)
     else:

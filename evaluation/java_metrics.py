@@ -1,20 +1,18 @@
-"""METEOR, SPICE and the PTB tokenizer, each one run of a Java program (Java 8 or newer, tested with 17).
+"""METEOR and the PTB tokenizer, each one run of a Java program (Java 8 or newer, tested with 17).
 
 Nothing here stops an evaluation: every failure is a `NotComputed` with the reason in a few words.
 """
 
-import json
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from evaluation.java_files import FETCH_COMMAND, METEOR_FILES, SPICE_FILES, TOKENIZER_FILES, cache_folder, missing
+from evaluation.java_files import FETCH_COMMAND, METEOR_FILES, TOKENIZER_FILES, cache_folder, missing
 
 # The tokens that caption metrics drop. Brackets stay, as -lrb- and -rrb-, because published scores keep them: the
 # list in general use has them in capitals and the tokens are lower-cased.
@@ -39,14 +37,14 @@ def _heap() -> str:
     return f"-Xmx{min(max(memory // 2**21, 1024), 8192)}m"
 
 
-def _complaint(result: subprocess.CompletedProcess[str]) -> str:
+def complaint(result: subprocess.CompletedProcess[str]) -> str:
     """The last line of a failed program's output that looks like a reason."""
     lines = [line.strip() for line in result.stderr.splitlines() if "Picked up" not in line]
     reasons = [line for line in lines if "Exception" in line or "Error" in line]
     return f"Java failed: {(reasons or lines or [f'code {result.returncode}'])[-1][:150]}"
 
 
-def _java(
+def run_java(
     files: dict[str, str], arguments: list[str], timeout: float, text: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run Java with `text` as its input."""
@@ -75,7 +73,7 @@ def _java(
     except OSError as error:
         raise NotComputed(f"Java did not start: {error.strerror}") from None
     if result.returncode:
-        raise NotComputed(_complaint(result))
+        raise NotComputed(complaint(result))
     return result
 
 
@@ -91,7 +89,7 @@ def tokenize(sentences: Sequence[str]) -> list[list[str]]:
         path.write_text("".join(f"{sentence}\n" for sentence in distinct), encoding="utf-8")
         jar = str(cache_folder() / "stanford_nlp/stanford-corenlp-3.4.1.jar")
         command = ["-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase", str(path)]
-        lines = _java(TOKENIZER_FILES, command, timeout=600).stdout.split("\n")
+        lines = run_java(TOKENIZER_FILES, command, timeout=600).stdout.split("\n")
     if len(lines) != len(distinct) + 1:  # the last line ends too
         raise NotComputed(f"the tokenizer returned {len(lines) - 1} lines for {len(distinct)} sentences")
     tokens = [[token for token in line.split() if token not in PUNCTUATION] for line in lines]
@@ -115,10 +113,10 @@ def meteor_statistics(captions: Sequence[str], references: Sequence[Sequence[str
         for caption, clip_references in zip(captions, references)
     ]
     command = ["-jar", str(cache_folder() / "meteor/meteor-1.5.jar"), "-", "-", "-stdio", "-l", "en", "-norm"]
-    result = _java(METEOR_FILES, command, timeout=300 + 0.2 * len(lines), text="".join(lines))
+    result = run_java(METEOR_FILES, command, timeout=300 + 0.2 * len(lines), text="".join(lines))
     statistics = [line.split() for line in result.stdout.splitlines()]
     if len(statistics) != len(captions) or any(len(line) != METEOR_STATISTICS for line in statistics):
-        raise NotComputed(_complaint(result))
+        raise NotComputed(complaint(result))
     counts = np.array(statistics, dtype=np.float64)  # (N, 23)
     # A caption that matches completely and in one piece is not fragmented: METEOR then counts no chunk.
     whole = (counts[:, 20] == 1) & (counts[:, 21:] == counts[:, :2]).all(1)
@@ -149,46 +147,3 @@ def meteor_score(statistics: np.ndarray) -> np.ndarray:
     fragmentation = np.divide(chunks, matches, out=np.zeros_like(matches), where=matches > 0)
     scores: np.ndarray = f_mean * (1 - gamma * fragmentation**beta)
     return scores
-
-
-def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_folder: Path) -> np.ndarray:
-    """SPICE (Anderson et al. 2016) of each caption: (N,), 0 where neither side has anything to compare.
-
-    Args:
-        captions: N tokenized sentences.
-        references: N lists of tokenized sentences.
-        work_folder: holds a temporary folder of SPICE's parses while it runs.
-
-    Raises:
-        NotComputed: no Java, no files, or Java failed.
-    """
-    pairs = list(zip(captions, references))
-    # SPICE parses every occurrence of a sentence anew unless an earlier run left its parse in the cache. A first run
-    # over the distinct sentences, each once, makes 24 systems on the same clips as cheap as one.
-    distinct = list(dict.fromkeys(sentence for caption, group in pairs for sentence in (caption, *group)))
-    groups = [(distinct[start], distinct[start + 1 : start + 6]) for start in range(0, len(distinct), 6)]
-    with tempfile.TemporaryDirectory(dir=work_folder, prefix="spice-") as temporary:
-        (Path(temporary) / "cache").mkdir()
-        _run_spice(groups, Path(temporary))
-        found = _run_spice(pairs, Path(temporary))
-    scores = np.zeros(len(pairs))
-    for item in found:
-        scores[item["image_id"]] = item["scores"]["All"]["f"] or 0.0
-    return scores  # (N,)
-
-
-def _run_spice(pairs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> list[dict[str, Any]]:
-    """SPICE's output, a record for each caption with its references; parses are cached in folder/cache."""
-    source, target = folder / "in.json", folder / "out.json"
-    target.unlink(missing_ok=True)
-    source.write_text(
-        json.dumps([{"image_id": index, "test": test, "refs": list(refs)} for index, (test, refs) in enumerate(pairs)])
-    )
-    programs = cache_folder() / "spice"
-    command = ["-cp", f"{programs / 'spice-1.0.jar'}{os.pathsep}{programs / 'lib' / '*'}"]
-    command += ["edu.anu.spice.SpiceScorer", str(source), "-cache", str(folder / "cache"), "-out", str(target)]
-    result = _java(SPICE_FILES, command, timeout=600 + 2.0 * len(pairs))
-    written: list[dict[str, Any]] = json.loads(target.read_text()) if target.is_file() else []
-    if len(written) != len(pairs):  # SPICE ends with code 0 even when it fails
-        raise NotComputed(_complaint(result))
-    return written

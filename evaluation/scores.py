@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from datamodules.clips import CaptionRows
 from earshot.atomic import write_text
 from earshot.errors import InputError
+from earshot.terminal import printable
 from evaluation.caption_metrics import measure
 from evaluation.captions_file import clips_of
 from evaluation.references import with_references
@@ -94,7 +95,8 @@ def captions_table(rows: CaptionRows, number: int, cider_d: Sequence[float | Non
     for index, clip in enumerate(clips_of(rows)[:number]):
         score = None if cider_d is None else cider_d[index]
         shown = "" if score is None else f"{score:.2f}"
-        table.add_row(*map(escape, (clip.clip_id, clip.caption, (clip.references or [""])[0], shown)))
+        cells = (clip.clip_id, clip.caption, (clip.references or [""])[0], shown)
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     return table
 
 

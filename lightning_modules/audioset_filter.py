@@ -11,7 +11,7 @@ from datamodules.clips import ClipBatch, ClipFormat, LabelDistance
 from lightning_modules.contracts import ImageCaptioner
 from lightning_modules.decoding.text_memo import TextMemo
 from lightning_modules.networks.digests import files_digest
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.mean_hidden_state import MeanHiddenState
 
 DECIMALS = 7  # of a distance; float32 has no more
@@ -48,7 +48,7 @@ class AudioSetFilter(L.LightningModule):
         Raises:
             InputError: there is none of that name.
         """
-        self.captioner.network.load()
+        self.captioner.network.load(frozen_dtype(self._trainer))
         if self.embed is None:
             network = MeanHiddenState.from_pretrained(self.language_model)
             self.frozen.append(Frozen(network))

@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from datamodules.contracts import training_texts
 from earshot.errors import InputError
 from lightning_modules.networks.digests import weights_digest
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.audio_projector import load_audio_projector, save_audio_projector
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -51,6 +51,7 @@ class AudiovisualDistillation(L.LightningModule):
                 f"{captioner.audio_projector or 'no audio encoder'}; correct model.captioner"
             )
         self.captioner = Frozen(captioner)
+        self.candidates, self.embed = captioner.candidates, captioner.audio_tokens  # see datamodules.contracts
         self.optimizer = optimizer
         self.warmup = warmup
         self.audio_projector: nn.Module | None = None
@@ -63,7 +64,7 @@ class AudiovisualDistillation(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Load the captioner and copy its projector; the vision tower only to caption images."""
         captioner = self.captioner.network
-        captioner.load("audio" if stage in ("fit", "validate") else None)
+        captioner.load("audio" if stage in ("fit", "validate") else None, dtype=frozen_dtype(self._trainer))
         if self.audio_projector is None:
             image_projector = captioner.loaded.llava.model.multi_modal_projector
             self.audio_projector = copy.deepcopy(image_projector).float().requires_grad_()
@@ -95,14 +96,6 @@ class AudiovisualDistillation(L.LightningModule):
         return batch.rows(self.captioner.network.caption(batch))
 
     predict_step = test_step
-
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """See `datamodules.contracts.RankingStage`."""
-        return self.captioner.network.candidates(batch, number)
-
-    def embed(self, batch: ClipBatch) -> Tensor:
-        """Audio tokens (B, N, D)."""
-        return self.captioner.network.audio_tokens(batch)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from lightning_modules.decoding.causal_lm import CausalLm
@@ -135,8 +136,8 @@ class ImageCaptioner(Module, Protocol):
     @property
     def image_size(self) -> int: ...
 
-    def load(self) -> None:
-        """Load the weights, frozen, where that has not been done."""
+    def load(self, dtype: torch.dtype | None = None) -> None:
+        """Load the weights, frozen, where that has not been done, in `dtype` or, with None, that of their file."""
 
     def caption_images(self, images: Tensor) -> list[str]:
         """Images (I, 3, H, W), uint8, to I captions; none depends on the others."""

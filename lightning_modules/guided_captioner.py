@@ -17,7 +17,7 @@ from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
 from lightning_modules.networks.digests import files_digest, module_digest
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
@@ -74,7 +74,7 @@ class GuidedCaptioner(L.LightningModule):
         """
         if self.lm is None:
             with pretrained(self.language_model, "a causal language model") as name:
-                model = AutoModelForCausalLM.from_pretrained(name)
+                model = AutoModelForCausalLM.from_pretrained(name, dtype=frozen_dtype(self._trainer) or "auto")
                 self.lm = CausalLm(model, AutoTokenizer.from_pretrained(name))
             self.frozen.append(Frozen(model))
         if self.audible is None and self.classifier is not None:

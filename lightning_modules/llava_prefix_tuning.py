@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from datamodules.contracts import training_texts
 from earshot.errors import InputError
 from lightning_modules.networks.digests import weights_digest
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.soft_prefix import load_prefix, save_prefix, soft_tokens, trainable_prefix
@@ -53,6 +53,7 @@ class LlavaPrefixTuning(L.LightningModule):
                 f"expected a captioner without a prefix, found {captioner.prefix!r}; set model.captioner.prefix to null"
             )
         self.captioner = Frozen(captioner)
+        self.candidates = captioner.candidates  # datamodules.contracts.RankingStage
         self.num_tokens = num_tokens
         self.initial_deviation = initial_deviation
         self.optimizer = optimizer
@@ -68,7 +69,7 @@ class LlavaPrefixTuning(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Load LLaVA and give it the soft tokens."""
         captioner = self.captioner.network
-        captioner.load("image" if stage in ("fit", "validate") else None)
+        captioner.load("image" if stage in ("fit", "validate") else None, dtype=frozen_dtype(self._trainer))
         if self.prefix is None:
             model = captioner.loaded
             words = model.processor.tokenizer
@@ -108,10 +109,6 @@ class LlavaPrefixTuning(L.LightningModule):
         return batch.rows(self.captioner.network.caption(batch))
 
     predict_step = test_step
-
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """See `datamodules.contracts.RankingStage`."""
-        return self.captioner.network.candidates(batch, number)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

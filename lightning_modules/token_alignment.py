@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from earshot.errors import InputError
 from lightning_modules.contracts import Criterion, ScheduledCriterion
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 
 
@@ -47,6 +47,7 @@ class TokenAlignment(L.LightningModule):
         if captioner.audio_encoder is None:
             raise InputError("expected a captioner with an audio encoder to align, found none; set its audio_encoder")
         self.captioner = Frozen(captioner)
+        self.candidates, self.embed = captioner.candidates, captioner.audio_tokens  # see datamodules.contracts
         self.audio_encoder = captioner.audio_encoder.requires_grad_().train()
         self.criterion = criterion
         self.optimizer = optimizer
@@ -65,7 +66,9 @@ class TokenAlignment(L.LightningModule):
         aligns = stage in ("fit", "validate")
         if aligns and self.criterion is None:
             raise InputError("expected a criterion to align with, found none; set model.criterion")
-        self.captioner.network.load("audio+image" if aligns else None, language_model=not aligns)
+        self.captioner.network.load(
+            "audio+image" if aligns else None, language_model=not aligns, dtype=frozen_dtype(self._trainer)
+        )
 
     def distance(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Any], tuple[Tensor, Tensor]]:
         """The criterion's value and measures for a batch, and the tokens (B, N, D) and (B, M, D)."""
@@ -97,14 +100,6 @@ class TokenAlignment(L.LightningModule):
         return batch.rows(self.captioner.network.caption(batch))
 
     predict_step = test_step
-
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """See `datamodules.contracts.RankingStage`."""
-        return self.captioner.network.candidates(batch, number)
-
-    def embed(self, batch: ClipBatch) -> Tensor:
-        """Audio tokens (B, N, D)."""
-        return self.captioner.network.audio_tokens(batch)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

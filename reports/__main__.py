@@ -28,8 +28,8 @@ def main(args: Sequence[str] | None = None) -> None:
             module = importlib.import_module(f"reports.{name}")
             module.add_arguments(verb)
             verb.set_defaults(run=module.run, command=["python", "-m", "reports", *args])
-    options = parser.parse_args(args)
     with one_line_errors():
+        options = parser.parse_args(args)
         options.run(options)
 
 

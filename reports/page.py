@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from earshot.atomic import atomic_path, write_text
+from earshot.errors import InputError
 from evaluation.bootstrap import Estimate
 from reports.origin import HEADING, origin
 from reports.table import Cell, Line, Spread
@@ -41,6 +42,8 @@ def write_page(
         measured: how the numbers were measured, beside the command, the versions and the date.
         figure: a picture beside the page, to be shown on it.
     """
+    if options.output.is_dir():
+        raise InputError(f"expected a file as --output, found the folder {options.output}; name a file in it")
     markdown, values = (options.output.with_suffix(suffix) for suffix in (".md", ".csv"))
     grid = [[headings.get(key, key) for key in lines[0]], *([str(cell) for cell in line.values()] for line in lines)]
     rows = [" | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) for row in grid]

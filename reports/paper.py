@@ -28,8 +28,9 @@ ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
     "contrastive": "contrastive",
     "contrastive_distilled": "contrastive, distilled",
 }
-OURS = ("cider_d", "spider", "verb_recall", "visual_share")
-THEIRS = {"cider": "CIDEr, paper", "spider": "SPIDEr, paper"}
+METRICS = ("bleu_4", "meteor", "rouge_l", "cider", "spice", "spider")  # of the paper's tables
+OURS = (*(metric.replace("cider", "cider_d") for metric in METRICS), "verb_recall", "visual_share")
+THEIRS = {metric: f"{TITLES.get(metric, 'CIDEr')}, paper" for metric in METRICS}
 PUBLISHED = Path(__file__).with_name("papers.csv")
 Scores = dict[str, dict[str, float]]  # by row, then by column
 
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> None:
     if not scores:
         raise InputError("expected a report's CSV, found none; give --audiocaps, --clotho or both")
     lines = [line for corpus, ours in scores.items() for line in lines_of(corpus, ours)]
+    empty = {key for key in lines[0] if all(line[key] == "-" for line in lines)}
+    lines = [{key: cell for key, cell in line.items() if key not in empty} for line in lines]
     measured = ["the paper's numbers: DALI, Tables 1 and 3 and appendix G"]
     for corpus in scores:
         measured += [f"{corpus}: {entry}" for entry in section_of(files[corpus].with_suffix(".md"))]

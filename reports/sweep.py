@@ -59,9 +59,9 @@ def the_papers(values: Sequence[float]) -> list[str]:
     """What the paper reports for these values of lambda_2."""
     rows = published("audibility_guidance", "audiocaps")
     known = [f"{value:g}" for value in values if f"{value:g}" in rows]
-    shown = {key: ", ".join(f"{rows[name][key]:.1%}" for name in known) for key in ("audibility", "cider")}
-    note = f"the paper on AudioCaps, lambda_2 = {', '.join(known)}: A {shown['audibility']}; CIDEr {shown['cider']}"
-    return [note] if known else []
+    metrics = {"audibility": "A", "bleu": "BLEU", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
+    shown = (f"{title} {', '.join(f'{rows[name][key]:.1%}' for name in known)}" for key, title in metrics.items())
+    return [f"the paper on AudioCaps, lambda_2 = {', '.join(known)}: {'; '.join(shown)}"] if known else []
 
 
 def read_values(names: Sequence[str]) -> list[float]:

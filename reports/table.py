@@ -1,7 +1,7 @@
 """The table of several systems on the same clips: scores with bootstrap intervals, differences and shares."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.clips import CaptionRows
+from earshot.errors import InputError
 from evaluation.bootstrap import Estimate, bootstrap_weights, estimate, training_draws
 from evaluation.caption_metrics import measure
 from evaluation.metric import Metric
@@ -51,9 +52,20 @@ def add_measurement(parser: argparse.ArgumentParser) -> None:
     """The options of a measurement."""
     add = parser.add_argument
     add("--vocabulary", type=Path, help="JSON file of event words and visual words; adds word scores")
-    add("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
-    add("--seed", type=int, default=0, help="seed of the bootstrap and of other random draws (%(default)s)")
+    add("--samples", type=at_least(1), default=2000, help="bootstrap samples (%(default)s)")
+    add("--seed", type=at_least(0), default=0, help="seed of the bootstrap and of other random draws (%(default)s)")
     add("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` on."""
+
+    def number(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            raise InputError(f"expected a whole number of at least {least}, found {text}; correct it")
+        return int(text)
+
+    return number
 
 
 def measure_rows(

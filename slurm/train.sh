@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One train.py command as a SLURM job: sbatch slurm/train.sh fit --config configs/dali_ot.yaml --config configs/paper/token_alignment.yaml
 # Whole chains: make dali SLURM=1. Partition, account, GPUs and time are the cluster's: give them to sbatch
-# (SBATCH_PARTITION ...) or change them here. --ckpt_path last goes on from a fit's last checkpoint.
+# (SBATCH_PARTITION ...) or change them here. --ckpt_path resume goes on from the last checkpoint, if any.
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4
 #SBATCH --gpus-per-node=4

@@ -25,6 +25,7 @@ MODULES = {
     "score": "evaluation",
     "report": "reports",
     "miniature": "miniature",
+    "push": "reports.push",
 }
 EXCEPTIONS = {  # commands that are not the project's own, so that no parser of it reads them, and why
     "source .venv/bin/activate": "of the shell, on an environment that `make install` makes",

@@ -51,7 +51,7 @@ def start(command: str, **environment: str) -> subprocess.CompletedProcess:
     name, *rest = command.split()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     line = [sys.executable, str(ROOT / "train.py"), name, "--config", "toy.yaml", *rest]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=250)
 
 
 def metrics(path: str) -> list[dict[str, str]]:
@@ -195,3 +195,29 @@ def test_defaults_are_found_from_anywhere(capsys: pytest.CaptureFixture) -> None
     with pytest.raises(SystemExit):
         main(["test", "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["use_distributed_sampler"] is False
+
+
+def test_sigterm_is_no_success_and_the_run_resumes() -> None:
+    done = start("fit", EARSHOT_TEST_KILL_AT="train 13", EARSHOT_TEST_SIGNAL="SIGTERM")
+    assert done.returncode == 143 and not Path("exports/toy").exists()
+    assert "ended by SIGTERM; fit resumes with the same command and --ckpt_path last" in done.stderr
+    run("fit --ckpt_path last")
+    assert Path("exports/toy/model.safetensors").is_file()
+
+
+def test_a_run_suffix_stays_in_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run("fit")
+    with pytest.raises(SystemExit) as ended:
+        run("test --run_suffix /../../x")
+    assert ended.value.code == 2
+    assert "expected a run_name with its run_suffix of letters, digits" in capsys.readouterr().err
+
+
+def test_one_command_starts_a_run_and_resumes_it() -> None:
+    command = "fit --ckpt_path resume"
+    killed = start(command, EARSHOT_TEST_KILL_AT="train 13")
+    assert killed.returncode == -signal.SIGKILL
+    run(command)
+    assert [path.name for path in Path("runs/toy").iterdir()] == ["fit-1"]
+    steps = [int(row["step"]) for row in metrics("toy/fit-1") if row["train/loss"]]
+    assert steps == list(range(24))

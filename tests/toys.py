@@ -16,7 +16,10 @@ STEPS = 8  # of an epoch
 
 
 class ToyStage(L.LightningModule):
-    """A line with dropout. EARSHOT_TEST_KILL_AT names the step where it dies: `train 13`, `validate 16`."""
+    """A line with dropout. EARSHOT_TEST_KILL_AT names the step where it dies: `train 13`, `validate 16`.
+
+    EARSHOT_TEST_SIGNAL names what it dies of, by default SIGKILL.
+    """
 
     def __init__(self, width: int = 3, scale: float = 1.0, fail: bool = False) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class ToyStage(L.LightningModule):
 
     def die_at(self, place: str) -> None:
         if place == os.environ.get("EARSHOT_TEST_KILL_AT"):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[os.environ.get("EARSHOT_TEST_SIGNAL", "SIGKILL")])
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.die_at(f"train {self.global_step}")

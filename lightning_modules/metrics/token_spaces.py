@@ -41,11 +41,12 @@ class RetrievalRecall(PooledTokens):
         self.k = k
 
     def compute(self) -> Tensor:
-        """A scalar in [0, 1]."""
+        """A scalar in [0, 1]; not a number where a token is none."""
         audio, image = (F.normalize(dim_zero_cat(side), dim=-1) for side in (self.audio, self.image))
         similarity = audio @ image.T  # (V, V) of V clips
         others_as_near = (similarity >= similarity.diagonal()[:, None]).sum(1) - 1  # itself left out
-        return (others_as_near < self.k).float().mean()
+        recall = (others_as_near < self.k).float().mean()
+        return torch.where(similarity.isfinite().all(), recall, torch.nan)
 
 
 class ModalityGap(PooledTokens):

@@ -49,15 +49,15 @@ class Blip2Captioner(nn.Module):
             raise InputError(f"expected a BLIP-2 checkpoint in {self.blip2}, found {config.model_type}; name another")
         return config.vision_config.image_size
 
-    def load(self) -> None:
-        """Load the model, its tokenizer and the mean and deviation of its pixels.
+    def load(self, dtype: torch.dtype | None = None) -> None:
+        """Load the model, in the dtype of its file unless given, its tokenizer, mean and deviation of its pixels.
 
         Raises:
             InputError: nothing there, or another model.
         """
         if self.model is None:
             with pretrained(self.blip2, "a BLIP-2 checkpoint") as name:
-                model = Blip2ForConditionalGeneration.from_pretrained(name)
+                model = Blip2ForConditionalGeneration.from_pretrained(name, dtype=dtype or "auto")
                 self.tokenizer = AutoTokenizer.from_pretrained(name)
                 pixels = AutoImageProcessor.from_pretrained(name)
             self.model = model.eval().requires_grad_(False)

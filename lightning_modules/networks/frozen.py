@@ -1,13 +1,32 @@
-"""A holder for a network that a stage uses and does not train."""
+"""A holder for a network that a stage uses and does not train, and the precision that such a network loads in."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from lightning_modules.contracts import Module
 
 T = TypeVar("T", bound=Module)
+DTYPES = {"16": torch.float16, "bf16": torch.bfloat16, "32": torch.float32, "64": torch.float64}
+
+
+class HasPrecision(Protocol):
+    """The part of Lightning's Trainer that tells the precision."""
+
+    @property
+    def precision(self) -> str:
+        """Such as `32-true` or `bf16-mixed`."""
+
+
+def frozen_dtype(trainer: HasPrecision | None) -> torch.dtype | None:
+    """The dtype to load frozen weights in: that of the trainer's products, so that autocast copies none at each step.
+
+    float32 for `32-true`, bfloat16 for `bf16-mixed` and `bf16-true`, float16 for `16-mixed` and `16-true`; None, for
+    the one that a file has, without a trainer or for a precision that is no number of bits.
+    """
+    return None if trainer is None else DTYPES.get(str(trainer.precision).partition("-")[0])
 
 
 class Frozen(nn.Module, Generic[T]):

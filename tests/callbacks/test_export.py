@@ -13,6 +13,8 @@ from torch import Tensor
 
 from callbacks.csv_logger import CSVLogger
 from callbacks.export import Export
+from callbacks.finite_loss import FiniteLoss
+from callbacks.resuming import LastCheckpoint
 from earshot.errors import InputError
 from tests.toys import ExportingStage, ToyData, ToyStage
 
@@ -181,3 +183,31 @@ def test_a_missing_export_says_which_command_makes_it(empty_folder: bool) -> Non
     with pytest.raises(InputError, match="expected exports/toy/, found nothing; run: python train.py fit --config"):
         trainer(Export("toy")).test(ExportingStage(), datamodule=ToyData())
     trainer(Export("toy")).test(ToyStage(), datamodule=ToyData())  # hands nothing over
+
+
+def test_what_is_not_trained_or_not_finite_replaces_nothing() -> None:
+    fit(ExportingStage(), best())
+    before = load_file("exports/toy/model.safetensors")["weight"]
+    with pytest.raises(InputError, match="found no step; raise max_steps"):
+        fit(ExportingStage(), max_steps=0)
+    broken = ExportingStage()
+    with torch.no_grad():
+        broken.layer.bias[1] = torch.nan
+    with pytest.raises(InputError, match=r"expected finite weights to export to exports/toy/, found others in layer\."):
+        fit(broken, limit_val_batches=0)
+    assert torch.equal(load_file("exports/toy/model.safetensors")["weight"], before)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_its_state_is_saved() -> None:
+    class Diverging(ExportingStage):
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) * (torch.nan if self.current_epoch == 1 else 1.0)
+
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.log("val/loss", self.layer.weight.sum() * 0 + 1)
+
+    with pytest.raises(InputError, match="expected a finite train/loss, found nan at the end of epoch 2"):
+        fit(Diverging(), FiniteLoss(), LastCheckpoint(every_n_train_steps=100))
+    last = torch.load("runs/toy/fit-1/checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 0 and last["state_dict"]["layer.weight"].isfinite().all()
+    assert not Path("exports/toy").exists()

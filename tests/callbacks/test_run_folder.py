@@ -71,3 +71,18 @@ def test_last_is_of_the_newest_run_with_a_checkpoint() -> None:
     os.environ.pop(HANDED_ON)
     folder, start = open_run("a", "test", "last")
     assert (folder.name, start) == ("test-1", newest)
+
+
+def test_resume_is_last_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one command starts a run and resumes it; a requeued SLURM job resumes its own, not the newest."""
+    assert open_run("a", "fit", "resume") == (Path("runs/a/fit-1"), None)
+    os.environ.pop(HANDED_ON)
+    newest = checkpoint("runs/a/fit-2/checkpoints/last.ckpt", age=5)
+    assert open_run("a", "fit", "resume") == (Path("runs/a/fit-2"), newest)
+    os.environ.pop(HANDED_ON)
+    with pytest.raises(InputError, match="expected a checkpoint, found no file resume"):
+        open_run("a", "test", "resume")
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "batch"}.items():
+        monkeypatch.setenv(name, value)
+    own = checkpoint("runs/a/fit-slurm7/checkpoints/last.ckpt", age=50)
+    assert open_run("a", "fit", "resume") == (Path("runs/a/fit-slurm7"), own)

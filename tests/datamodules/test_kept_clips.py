@@ -8,49 +8,12 @@ import pytest
 
 from datamodules.clips import ClipFormat
 from datamodules.few_shot import drawn_clips
-from datamodules.kept_clips import clips_meant, kept_shards, read_ids
+from datamodules.kept_clips import clips_meant, kept_shards
 from datamodules.shards import read_index
 from earshot.errors import InputError
 from tests.datamodules.made_clips import clip_media
 
 CLIPS = ["Y--PJHxphWEs_30.000", "-0SdAVK79lg", "Yb0RFKhbpFJA", "my clip", "abcdefghij_"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "ids"),
-    [
-        ("ids.txt", "a\n\n -b,c \na\n", ["a", "-b,c"]),
-        ("ids.txt", "a\n -b\n\na\n", ["a", "-b"]),
-        ("ids.csv", "clip_id,distance\nb,0.1\na,0.2\n", ["b", "a"]),
-        ("ids.csv", "\ufeffclip_id\nb\na\n", ["b", "a"]),
-        ("ids.csv", "audiocap_id,youtube_id,start_time,caption\n1,b,30,x\n2,a,0,y\n", ["Yb", "Ya"]),
-        ("ids.csv", 'file_name,caption\nb.wav,"x, y"\n', ["b"]),
-        ("ids.json", '["b", "a"]', ["b", "a"]),
-        ("ids", '["b", "a"]', ["b", "a"]),
-    ],
-)
-def test_forms(tmp_path: Path, name: str, content: str, ids: list[str]) -> None:
-    (tmp_path / name).write_text(content)
-    assert read_ids(tmp_path / name) == ids
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("none.txt", None, "expected a list of ids in .*none.txt, found: No such file"),
-        ("ids.csv", "x,0.1\n", "expected a column clip_id, file_name, id, youtube_id in .*, or one id in each line"),
-        ("ids.json", '{"a": 1}', "expected a JSON list of ids"),
-        ("ids.json", "[1, 2]", "expected a JSON list of ids"),
-        ("ids.json", "[", "expected a list of ids in .*, found: Expecting value"),
-        ("ids.txt", " \n\n", "expected ids in .*, found none"),
-        ("ids.json", "[]", "expected ids in .*, found none"),
-    ],
-)
-def test_other_files_are_refused(tmp_path: Path, name: str, content: str | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=message):
-        read_ids(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,9 @@ def test_windows_cover_the_file(exports: Path, tmp_path: Path, monkeypatch: pyte
         part = samples[int(row["start"] * 16000) : int(row["end"] * 16000), 0]
         soundfile.write(tmp_path / "part.wav", part, 16000, subtype="FLOAT")
         assert row["caption"] == captioner(tmp_path / "part.wav") == captioner(part, 16000)
-    assert "[2.0-4.0 s]" in out
+    assert [line.partition("]")[0] for line in out.splitlines()] == [
+        f"{tmp_path / 'long.wav'} [{times} s" for times in ("0.0-2.0", "2.0-4.0", "4.0-5.0")
+    ]
 
 
 @pytest.mark.parametrize("kind", ["dali_ot", "clap_prefix"])
@@ -222,6 +224,14 @@ def test_the_captions_are_those_of_predict(exports: Path, tmp_path: Path, monkey
         captioner = Captioner.from_pretrained(config, overlays, device="cpu")
         found = {each.file: each.caption for each in captioner.caption_files([folder]) if not each.error}
         assert sorted(found) == ["0.flac", "1.flac", "2.flac"] and rows == found
+
+
+def test_a_files_name_does_not_steer_the_terminal(in_tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    soundfile.write("\x1b[31mred\x07.wav", tone(1, 16000), 16000)
+    Path("\x1b[2Jbad.wav").touch()
+    code, out, err = caption(capfd, "\x1b[31mred\x07.wav", "\x1b[2Jbad.wav", "--with", "keywords")
+    assert code == 1 and out.startswith("�[31mred�.wav\t") and "  �[2Jbad.wav: broken" in err
+    assert not {"\x1b", "\x07"} & set(out + err)
 
 
 def test_help_needs_no_torch() -> None:

@@ -56,7 +56,10 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["trian"])
     assert ended.value.code == 2
-    assert "expected one of caption, train, prepare, score, report, miniature, found 'trian'" in capsys.readouterr().err
+    assert (
+        "expected one of caption, train, prepare, score, report, push, miniature, found 'trian'"
+        in capsys.readouterr().err
+    )
 
 
 def test_files_of_the_working_folder_replace_no_module(tmp_path: Path) -> None:

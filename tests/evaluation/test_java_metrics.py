@@ -11,7 +11,7 @@ import pytest
 
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
-from evaluation import java_files, java_metrics
+from evaluation import caption_metrics, java_files, java_metrics, spice
 from evaluation.caption_metrics import measure
 from evaluation.java_metrics import NotComputed
 from evaluation.scores import score_rows
@@ -100,7 +100,7 @@ def test_failing_java_is_no_crash(
 def test_java_that_hangs_is_stopped(path: Path, cache: Path) -> None:
     fake_program(path, "java", "exec /bin/sleep 30")
     with pytest.raises(NotComputed, match="not finished after 0 s"):
-        java_metrics._java({}, [], timeout=0.2)
+        java_metrics.run_java({}, [], timeout=0.2)
 
 
 def test_spider_is_not_computed_without_spice(
@@ -109,7 +109,7 @@ def test_spider_is_not_computed_without_spice(
     def fail(*args: object) -> np.ndarray:
         raise NotComputed("SPICE is on strike")
 
-    monkeypatch.setattr(java_metrics, "spice", fail)
+    monkeypatch.setattr(caption_metrics, "spice", fail)
     monkeypatch.setattr(java_metrics, "meteor_statistics", lambda captions, _: np.ones((len(captions), 23)))
     measured = measure([by_hand["captions"]], by_hand["references"], tmp_path)
     assert "meteor" in measured.metrics
@@ -214,3 +214,31 @@ def test_ptb_tokens() -> None:
     assert tokens[1] == ()
     assert tokens[2] == ("t-shirt", "5.5", "khz", "café")
     assert tokens[3] == tokens[0]
+
+
+@pytest.mark.java
+@needs_java
+def test_parses_are_kept_and_a_caption_that_loops_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], by_hand: CaptionRows
+) -> None:
+    """Scored again, with the same references, SPICE runs once and not twice, and says the same."""
+    for name in ("spice", "stanford_nlp", "meteor"):
+        (tmp_path / "aac-metrics").mkdir(exist_ok=True)
+        (tmp_path / "aac-metrics" / name).symlink_to(java_files.cache_folder() / name)
+    monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(tmp_path))
+    runs: list[int] = []
+    run = spice._run
+    monkeypatch.setattr(spice, "_run", lambda pairs, folder: runs.append(len(pairs)) or run(pairs, folder))
+    captions, references = list(by_hand["captions"]), by_hand["references"]
+    captions[0] = "a dog barks and " * 3000
+    first = spice.spice(captions, references, tmp_path)
+    assert len(runs) == 2 and "1 captions have more than 100 words" in capsys.readouterr().err
+    np.testing.assert_array_equal(spice.spice(captions, references, tmp_path), first)
+    assert runs[2:] == [len(captions)]
+    cut = [" ".join(caption.split()[:100]) for caption in captions]
+    np.testing.assert_array_equal(spice.spice(cut, references, tmp_path), first)
+    captions[1] = "something else hums"
+    spice.spice(captions, references, tmp_path)
+    assert runs[4:] == [1, len(captions)]  # the new caption alone is parsed
+    (next((tmp_path / "aac-metrics" / "parses").iterdir()) / "sentences.json").write_text("[")  # half a file
+    np.testing.assert_array_equal(spice.spice(cut, references, tmp_path), first)

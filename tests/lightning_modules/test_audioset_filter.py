@@ -38,7 +38,7 @@ class Greys(nn.Module):
 
     image_size = 8
 
-    def load(self) -> None:
+    def load(self, dtype: torch.dtype | None = None) -> None:
         self.calls: list[int] = []
 
     def caption_images(self, images: Tensor) -> list[str]:

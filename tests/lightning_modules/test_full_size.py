@@ -48,13 +48,13 @@ def processor() -> AutoProcessor:
 def full_size(processor: AutoProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the stages load is of full size and has no weights; other attentions look into the mask."""
 
-    def captioner(*_: object) -> LlavaLanguageModel:
+    def captioner(*_: object, **__: object) -> LlavaLanguageModel:
         with torch.device("meta"):
             return LlavaLanguageModel(
                 LlavaForConditionalGeneration._from_config(config(), attn_implementation="eager"), processor, []
             )
 
-    def tower(*_: object) -> ImageEncoder:
+    def tower(*_: object, **__: object) -> ImageEncoder:
         vision = config().vision_config
         vision.num_hidden_layers += 1 + config().vision_feature_layer
         with torch.device("meta"):

@@ -183,6 +183,28 @@ def test_make_says_how_to_get_snakemake(tmp_path: Path) -> None:
     assert done.returncode == 2 and done.stderr.startswith(f"error: expected Snakemake in {tmp_path}, found none; do ")
 
 
+def test_the_papers_tables_at_full_size_have_names_of_their_own(tmp_path: Path) -> None:
+    """Every command has its overlay in configs/paper, no run is called as one of the miniature, no split is its."""
+    for target, overlays, lambdas in (
+        ("wsac", {"clap_prefix"}, 0),
+        ("audibility", {"audibility_classifier", "guided_captioner", "keywords"}, 14),
+    ):
+        small, full = dry_run(tmp_path, target), dry_run(tmp_path, target, "--config", "size=paper")
+        outputs = [{path for job in jobs.values() for path in job["output"].split(", ")} for jobs in (small, full)]
+        assert not outputs[0] & outputs[1]
+        trained = {name: command_of(job) for name, job in full.items() if "train.py" in job["Shell command"]}
+        assert all(
+            any(f"configs/paper/{overlay}.yaml" in command for overlay in overlays) for command in trained.values()
+        )
+        assert not any("miniature" in job["Shell command"] for job in full.values())
+        assert len([name for name in trained if name.startswith("guided")]) == lambdas
+    table = full["audibility_sweep_paper.report"]["Shell command"]
+    assert '"0.45=runs/guided_paper_seed42_0.45"' in table
+    assert "--data.train clotho/train.csv" in command_of(
+        dry_run(tmp_path, "wsac", "--config", "size=paper")["wsac_clotho_paper_baseline_42.fit"]
+    )
+
+
 def test_make_passes_its_variables_on() -> None:
     command = [
         "make",

@@ -238,12 +238,12 @@ def test_constant_caption_from_a_split_folder(runs: Path) -> None:
 
 def test_spider_as_a_share_of_a_row(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SPICE made up: each caption's share of the first reference's words, so that SPIDEr is known by hand."""
-    from evaluation import java_metrics
+    from evaluation import caption_metrics
 
     def spice(captions: list[str], references: list[list[str]], work_folder: Path) -> np.ndarray:
         return np.array([float(caption == group[0]) for caption, group in zip(captions, references)])
 
-    monkeypatch.setattr(java_metrics, "spice", spice)
+    monkeypatch.setattr(caption_metrics, "spice", spice)
     monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(runs / "no Java files"))
     rows = [f"{name}={runs / name}" for name in ("good", "half", "bad")]
     main(["compare", *rows, "--of", "good", "--samples", "300", "--output", str(runs / "table.md")])
@@ -261,3 +261,20 @@ def test_spider_as_a_share_of_a_row(runs: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_share_of_spider_that_was_not_computed(runs: Path) -> None:
     assert "spider_share" not in run_report(runs, "--of", "good")["half"]
     assert "SPIDEr not computed" in (runs / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--samples", "-5"], "expected a whole number of at least 1, found -5"),
+        (["--seed", "-1"], "expected a whole number of at least 0, found -1"),
+        (["--output", "."], "expected a file as --output, found the folder ."),
+    ],
+)
+def test_options_that_cannot_be(
+    runs: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", f"good={runs / 'good'}", "--no-java", *arguments])
+    assert ended.value.code == 2 and message in capsys.readouterr().err

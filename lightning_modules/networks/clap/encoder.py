@@ -6,7 +6,6 @@ or hub id of transformers), and small ones with CNN14 (`from_pretrained`, a fold
 
 import hashlib
 import json
-import string
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from lightning_modules.networks.front_ends.log_mel import LogMel
 from lightning_modules.networks.pretrained import pretrained
 
 DECISIVE = ("num_attention_heads", "hidden_act", "layer_norm_eps")  # what the weights of a text tower do not tell
-NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+PUNCTUATION = '(,.!?;:|*")'  # what CLAP's training took out of captions: a quote, a hyphen and a slash stay
 
 
 class ClapEncoder(nn.Module):
@@ -37,7 +36,8 @@ class ClapEncoder(nn.Module):
         tokenizer: of the text model.
         embedding_dim: D.
         max_text_tokens: longer texts are cut.
-        clean_text: lower-case and without punctuation, as WavCaps' CLAP was trained; WSAC's code does not do it.
+        clean_text: lower-case, and each of `(,.!?;:|*")` a space, as in the training of WavCaps' CLAP; WSAC's code
+            does not do it.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class ClapEncoder(nn.Module):
         self.embedding_dim = embedding_dim
         self.max_text_tokens = max_text_tokens
         self.clean_text = clean_text
+        self.spaced = PUNCTUATION if clean_text else ""  # each of these characters becomes a space
         self.audio_proj = projection(audio_encoder.width, embedding_dim)
         self.text_proj = projection(text_encoder.config.hidden_size, embedding_dim)
 
@@ -77,10 +78,15 @@ class ClapEncoder(nn.Module):
         """The frames of `audio_encoder.features` to (B, D), of norm 1."""
         return F.normalize(self.audio_proj(self.audio_encoder(features, num_frames)), dim=-1)
 
+    def cleaned(self, text: str) -> str:
+        """The text as the tokenizer gets it."""
+        if not self.clean_text:
+            return text
+        return " ".join(text.lower().translate(dict.fromkeys(map(ord, self.spaced), " ")).split())
+
     def embed_text(self, texts: list[str]) -> Tensor:
         """B texts to (B, D), of norm 1."""
-        if self.clean_text:
-            texts = [" ".join(text.lower().translate(NO_PUNCTUATION).split()) for text in texts]
+        texts = [self.cleaned(text) for text in texts]
         tokens = self.tokenizer(
             texts, padding=True, truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
         ).to(self.text_proj[0].weight.device)
@@ -92,7 +98,7 @@ class ClapEncoder(nn.Module):
         """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
         digest = hashlib.sha256(f"{part} {self.max_text_tokens} {self.clean_text} {self.sampling_rate}".encode())
         if part == "text":
-            digest.update(tokenizer_json(self.tokenizer).encode())
+            digest.update(tokenizer_json(self.tokenizer).encode() + self.spaced.encode())
             digest.update(repr([getattr(self.text_encoder.config, name, None) for name in DECISIVE]).encode())
         else:
             log_mel = self.audio_encoder.log_mel

@@ -1,7 +1,8 @@
 """DALI's captioner, which the three training stages share: each trains one part of it (section 3)."""
 
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ class LlavaCaptioner(nn.Module):
         inputs: what captions are made from.
         question: the text of the prompt, after the media and the prefix.
         generation: how captions are decoded.
+        gradient_checkpointing: compute the language model's layers again in backward instead of keeping what they
+            computed: much less memory for a third more time. The gradients are the same.
         image_first: whether image tokens come before audio tokens. The paper does not say; the authors' code: True.
         pad_images: fill images up to a square, as the authors do, who keep to LLaVA's training; False crops them at
             the centre, as LLaVA's processor in transformers. The paper does not say.
@@ -49,6 +52,7 @@ class LlavaCaptioner(nn.Module):
         inputs: Inputs = "audio",
         question: str = QUESTION,
         generation: Generation = Generation(),  # noqa: B008 (frozen)
+        gradient_checkpointing: bool = False,
         image_first: bool = False,
         pad_images: bool = False,
         system: str = "",
@@ -66,6 +70,7 @@ class LlavaCaptioner(nn.Module):
         self.inputs = inputs
         self.question = question
         self.generation = generation
+        self.gradient_checkpointing = gradient_checkpointing
         self.image_first = image_first
         self.pad_images = pad_images
         self.system = system
@@ -83,19 +88,42 @@ class LlavaCaptioner(nn.Module):
             "pad_images": self.pad_images,
         }
 
-    def load(self, inputs: Inputs | None = None, language_model: bool = True) -> None:
+    def load(self, inputs: Inputs | None = None, language_model: bool = True, dtype: torch.dtype | None = None) -> None:
         """Load the frozen parts for `inputs`, or those that are captioned, that are not loaded yet.
+
+        Args:
+            inputs: what the stage reads.
+            language_model: whether it is needed.
+            dtype: of all frozen weights, the audio encoder's too unless it trains; None takes those of the files.
 
         Raises:
             InputError: a folder is missing, or holds something else.
         """
         if self.image_encoder is None and "image" in (inputs or self.inputs):
-            self.image_encoder = ImageEncoder.from_pretrained(self.llava).eval().requires_grad_(False)
+            self.image_encoder = ImageEncoder.from_pretrained(self.llava, dtype).eval().requires_grad_(False)
         if self.language_model is None and language_model:
             model = LlavaLanguageModel.from_pretrained(
-                self.llava, self.prefix, self.audio_projector, self.image_first, self.system
+                self.llava, self.prefix, self.audio_projector, dtype, self.image_first, self.system
             )
             self.language_model = model.eval().requires_grad_(False)
+            if self.gradient_checkpointing:
+                self.language_model.checkpoint_gradients()
+        for weight in self.audio_encoder.parameters() if self.audio_encoder else []:
+            if not weight.requires_grad:
+                weight.data = weight.to(dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Follow the stage to a device and not to a dtype, which `load` has set: a cast would round what stays float32.
+
+        In bfloat16 the frequencies of LLaMA's positions are wrong by up to 1 in 256, which is a turn after some hundred
+        tokens. A stage registers what it trains, so that a cast reaches it there.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            found = fn(tensor)
+            return found if found.dtype == tensor.dtype else tensor.to(found.device)
+
+        return super()._apply(moved, recurse)
 
     @property
     def loaded(self) -> LlavaLanguageModel:

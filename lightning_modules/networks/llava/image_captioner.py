@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -35,9 +36,9 @@ class LlavaImageCaptioner(nn.Module):
         """Height and width in pixels that its vision tower takes."""
         return ImageEncoder.image_size_of(self.captioner.llava)
 
-    def load(self) -> None:
+    def load(self, dtype: torch.dtype | None = None) -> None:
         """Load the vision tower and the language model."""
-        self.captioner.load()
+        self.captioner.load(dtype=dtype)
 
     def caption_images(self, images: Tensor) -> list[str]:
         """Images (I, 3, H, W) uint8 at `image_size` to I captions."""

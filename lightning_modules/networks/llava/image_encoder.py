@@ -48,11 +48,12 @@ class ImageEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(image_std).view(1, 3, 1, 1))
 
     @classmethod
-    def from_pretrained(cls, llava: str | Path) -> Self:
+    def from_pretrained(cls, llava: str | Path, dtype: torch.dtype | None = None) -> Self:
         """Read the vision tower out of a LLaVA checkpoint, and nothing else of it.
 
         Args:
             llava: folder or hub id of a `LlavaForConditionalGeneration`.
+            dtype: of the weights; None takes the file's.
 
         Raises:
             InputError: when the checkpoint lacks weights of the tower.
@@ -64,6 +65,7 @@ class ImageEncoder(nn.Module):
             tower, info = VisionTower.from_pretrained(
                 name,
                 config=vision,
+                dtype=dtype or "auto",
                 key_mapping={r"^(model\.)?vision_tower\.(vision_model\.)?": ""},
                 output_loading_info=True,
             )

@@ -1,6 +1,7 @@
 """LLaVA's language model over audio tokens, image tokens or both, with a tuned prefix (DALI, section 3.1)."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from earshot.errors import InputError
@@ -59,22 +61,39 @@ class LlavaLanguageModel(nn.Module):
         llava: str | Path,
         prefix: str | Path | None = None,
         audio_projector: str | Path | None = None,
+        dtype: torch.dtype | None = None,
         image_first: bool = False,
         system: str = "",
     ) -> Self:
         """Load LLaVA and, where given, a prefix and a projector of audio tokens: folders, or the authors' files.
 
+        Args:
+            llava: folder or hub id.
+            prefix: folder of a peft adapter of trainable tokens, or the authors' `prefix.bin`.
+            audio_projector: folder of the projector, or the authors' `prefixMLP.bin`.
+            dtype: of all weights; None takes that of LLaVA's file, and of the projector's.
+
         Raises:
             InputError: when a folder is missing, or holds something else.
         """
         config = llava_config(llava)
-        projector = None if audio_projector is None else load_audio_projector(audio_projector, config)
-        with pretrained(llava, "a LLaVA checkpoint") as name:
-            model, processor = LlavaForConditionalGeneration.from_pretrained(name), AutoProcessor.from_pretrained(name)
         prefix_ids: list[int] = []
+        projector = None if audio_projector is None else load_audio_projector(audio_projector, config).to(dtype)
+        with pretrained(llava, "a LLaVA checkpoint") as name:
+            model = LlavaForConditionalGeneration.from_pretrained(name, dtype=dtype or "auto")
+            processor = AutoProcessor.from_pretrained(name)
         if prefix is not None:
             model, prefix_ids = with_prefix(model, processor.tokenizer, prefix)
         return cls(model, processor, prefix_ids, projector, image_first, system)
+
+    def checkpoint_gradients(self) -> None:
+        """Keep of each layer its input alone, and compute the layer again in backward: a third more time, see `nll`.
+
+        transformers has this for layers in training mode only, where LLaMA's dropout would act.
+        """
+        layers: Any = self.llava.get_decoder().layers
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
 
     def _template(self, question: str, answer: str | None = None) -> str:
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]

@@ -1,8 +1,9 @@
 """A folder of the user's own files through the command, and through the loader that reads what it packed."""
 
+import csv
+import io
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import soundfile
@@ -12,55 +13,25 @@ from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
 from datamodules.prepare.__main__ import main
-from datamodules.shards import read_index, read_samples
+from datamodules.shards import read_index
 from earshot.errors import InputError
+from tests.datamodules.prepare.commands import packed
+from tests.datamodules.prepare.made_media import GREY, tone, write_video
 
 RATE = 44100
-
-
-def tone(seconds: float = 1.0, frequency: float = 440.0) -> np.ndarray:
-    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(RATE * seconds)) / RATE)
-
-
-def write_video(path: Path, seconds: int, sound: bool = True, frames_per_second: int = 4) -> None:
-    """Second k is grey 20 k, but for its later frames, which are white; the sound is a stereo tone."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("mpeg4", rate=frames_per_second)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        audio = container.add_stream("aac", rate=RATE) if sound else None
-        for number in range(seconds * frames_per_second):
-            second, later = divmod(number, frames_per_second)
-            picture = np.full((48, 64, 3), 255 if later else 20 * second, np.uint8)
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(video.encode())
-        if audio is not None:
-            stereo = np.stack([tone(seconds), np.zeros(seconds * RATE)]).astype(np.float32)
-            frame = av.AudioFrame.from_ndarray(stereo, format="fltp", layout="stereo")
-            frame.sample_rate = RATE
-            container.mux(audio.encode(frame))
-            container.mux(audio.encode())
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "own"
     (path / "deeper").mkdir(parents=True)
-    soundfile.write(path / "bell.1.wav", np.stack([tone(), -tone()], 1), RATE)
+    soundfile.write(path / "bell.1.wav", np.stack([tone(1.0, rate=RATE)] * 2, 1), RATE)
     Image.new("RGB", (90, 31), (200, 100, 50)).save(path / "bell.1.JPG")
-    soundfile.write(path / "deeper" / "drum.flac", tone(0.5), RATE)
+    soundfile.write(path / "deeper" / "drum.flac", tone(0.5, rate=RATE), RATE)
     Image.new("RGBA", (31, 90), (0, 0, 255, 255)).save(path / "deeper" / "drum.png")
-    soundfile.write(path / "rain.mp3", tone(), RATE, format="MP3")
-    write_video(path / "siren.mp4", 12)
+    soundfile.write(path / "rain.mp3", tone(1.0, rate=RATE), RATE, format="MP3")
+    write_video(path / "siren.mp4", tone(12, rate=RATE), RATE)
     return path
-
-
-def packed(output: Path) -> dict:
-    samples = [
-        sample
-        for shard in read_index(output)
-        for sample in read_samples(shard, 0, shard.num_samples, lambda record: list(record["crc32"]))
-    ]
-    return {sample.record["id"]: sample for sample in samples}
 
 
 def prepare(folder: Path, output: Path, *options: str) -> None:
@@ -73,12 +44,13 @@ def test_sounds_pictures_and_videos_become_clips(folder: Path, tmp_path: Path, c
     assert "packed 4 clips, 3 with images and 0 with captions" in capsys.readouterr().out
     clips = packed(output)
     assert {clip_id: list(sample.media) for clip_id, sample in clips.items()} == {
-        "bell.1": ["wav", "0.jpg"],
+        "bell.1": ["flac", "0.jpg"],
         "deeper/drum": ["flac", "0.jpg"],
         "rain": ["flac"],
         "siren": ["flac", *(f"{second}.jpg" for second in range(10))],
     }
-    assert clips["bell.1"].media["wav"] == (folder / "bell.1.wav").read_bytes()
+    stored, rate = soundfile.read(io.BytesIO(clips["bell.1"].media["flac"]), dtype="int16")
+    assert rate == RATE and np.array_equal(stored, soundfile.read(folder / "bell.1.wav", dtype="int16")[0][:, 0])
 
     shards = read_index(output)
     batches = list(EvalLoader(shards, ClipFormat(sampling_rate=16000, max_seconds=10.0), 2))
@@ -101,11 +73,11 @@ def test_the_first_frame_of_each_second_is_taken(folder: Path, tmp_path: Path) -
         (tmp_path / "frame.jpg").write_bytes(media[f"{second}.jpg"])
         with Image.open(tmp_path / "frame.jpg") as image:
             assert image.size == (16, 16)
-            assert abs(np.asarray(image).mean() - 20 * second) < 8, second
+            assert abs(np.asarray(image).mean() - GREY * second) < 8, second
 
 
-def test_image_size_crops_and_otherwise_sizes_are_kept(folder: Path, tmp_path: Path) -> None:
-    for options, size in ((["--image-size", "16"], (16, 16)), ([], (90, 31))):
+def test_images_are_cropped_unless_sizes_are_kept(folder: Path, tmp_path: Path) -> None:
+    for options, size in ((["--image-size", "16"], (16, 16)), ([], (336, 336)), (["--image-size", "0"], (90, 31))):
         output = tmp_path / "-".join(["out", *options])
         prepare(folder, output, *options)
         (tmp_path / "x.jpg").write_bytes(packed(output)["bell.1"].media["0.jpg"])
@@ -118,7 +90,7 @@ def test_a_photographed_picture_stands_upright(folder: Path, tmp_path: Path) -> 
     exif = image.getexif()
     exif[0x0112] = 6  # orientation: turned by a quarter
     image.save(folder / "rain.jpg", exif=exif)
-    prepare(folder, tmp_path / "out")
+    prepare(folder, tmp_path / "out", "--image-size", "0")
     (tmp_path / "x.jpg").write_bytes(packed(tmp_path / "out")["rain"].media["0.jpg"])
     with Image.open(tmp_path / "x.jpg") as upright:
         assert upright.size == (20, 40)
@@ -130,33 +102,37 @@ def test_odd_files_are_named_and_the_rest_is_packed(
     (folder / "noise.wav").write_text("not a sound")
     (folder / "broken.mp4").write_bytes(b"not a video")
     (folder / "cut.jpg").write_bytes((folder / "bell.1.JPG").read_bytes()[:300])
-    soundfile.write(folder / "cut.wav", tone(), RATE)
+    soundfile.write(folder / "cut.wav", tone(1.0, rate=RATE), RATE)
     soundfile.write(folder / "nothing.wav", np.zeros(0), RATE)
-    soundfile.write(folder / "siren.wav", tone(), RATE)
-    soundfile.write(folder / "rain.wav", tone(), RATE)
+    soundfile.write(folder / "integers.wav", 20000 * tone(1.0), RATE, subtype="FLOAT")
+    soundfile.write(folder / "siren.wav", tone(1.0, rate=RATE), RATE)
+    soundfile.write(folder / "rain.wav", tone(1.0, rate=RATE), RATE)
     Image.new("RGB", (9, 9)).save(folder / "lonely.jpg")
-    write_video(folder / "silent.mp4", 1, sound=False)
-    (folder / "notes.txt").write_text("not looked at")
-    write_video(folder / "short.mp4", 3)
+    write_video(folder / "mute.mp4", None, seconds=1)
+    (folder / "notes.txt").write_text("not looked into")
+    write_video(folder / "short.mp4", tone(3))
     prepare(folder, tmp_path / "out")
     out = capsys.readouterr().out
     clips = packed(tmp_path / "out")
     assert set(clips) == {"bell.1", "deeper/drum", "rain", "siren", "cut", "short"}
-    assert list(clips["cut"].media) == ["wav"]
+    assert list(clips["cut"].media) == ["flac"]
     assert list(clips["short"].media) == ["flac", "0.jpg", "1.jpg", "2.jpg"]
-    assert "left out 8 files" in out
-    for name, reason in {
-        "noise.wav": "Format not recognised",
-        "broken.mp4": "Invalid data",
-        "cut.jpg": "packed without it",
-        "nothing.wav": "without samples",
-        "siren.wav": "same name as siren.mp4",
-        "rain.wav": "same name as rain.mp3",
-        "lonely.jpg": "without audio",
-        "silent.mp4": "no audio",
+    assert "left out 9: " in out and "packed 6 clips, 4 with images" in out
+    with (tmp_path / "out" / "report.csv").open(newline="") as file:
+        rows = {row["file"]: (row["reason"], row["detail"]) for row in csv.DictReader(file)}
+    for name, (reason, detail) in {
+        "noise.wav": ("broken", "Invalid data"),
+        "broken.mp4": ("broken", "Invalid data"),
+        "cut.wav": ("packed without images", "cut.jpg: "),
+        "nothing.wav": ("too short", "no samples"),
+        "integers.wav": ("out of range", "samples up to 10000"),
+        "siren.wav": ("same clip", "same name as siren.mp4"),
+        "rain.wav": ("same clip", "same name as rain.mp3"),
+        "lonely.jpg": ("image alone", "without audio"),
+        "mute.mp4": ("no audio", "no audio stream"),
+        "notes.txt": ("unknown kind", "neither audio nor video"),
     }.items():
-        (line,) = [line for line in out.splitlines() if f"{name}: " in line]
-        assert reason in line
+        assert rows[name][0] == reason and detail in rows[name][1], name
 
 
 def test_captions_of_the_table_go_with_their_clips(folder: Path, tmp_path: Path) -> None:
@@ -220,4 +196,4 @@ def test_wrong_paths_end_with_one_line_and_code_2(
     errors = [line for line in captured.err.splitlines() if line and not line.startswith("packing")]
     assert stopped.value.code == 2
     assert len(errors) == 1 and errors[0].startswith("error: expected")
-    assert ("noise.wav" in captured.out) == (wrong == "nothing readable")
+    assert ("noise.wav: broken" in errors[0]) == (wrong == "nothing readable")

@@ -25,3 +25,10 @@ def test_counted_by_hand() -> None:
 def test_a_collapsed_encoder_finds_nothing() -> None:
     """Equal targets are ties, and a tie is no hit."""
     assert recall(torch.randn(5, 4), torch.ones(5, 4), 1) == 0
+
+
+def test_tokens_that_are_no_numbers_have_no_score() -> None:
+    """Every comparison with a NaN is false, which would count as a hit."""
+    queries = torch.randn(5, 4)
+    queries[2, 1] = torch.nan
+    assert recall(queries, torch.randn(5, 4), 1).isnan()

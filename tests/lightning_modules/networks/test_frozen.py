@@ -1,9 +1,11 @@
 """What is frozen stays out of parameters, checkpoints and training mode, and still moves with its owner."""
 
+import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
 
 
 class Owner(nn.Module):
@@ -33,3 +35,22 @@ def test_follows_its_owner() -> None:
     assert owner.used.network[0].weight.dtype == torch.float64
     owner.to("meta")
     assert owner.used.network[0].weight.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("32-true", torch.float32),
+        ("16-true", torch.float16),
+        ("bf16-mixed", torch.bfloat16),
+        ("bf16-true", torch.bfloat16),
+        ("64-true", torch.float64),
+    ],
+)
+def test_the_trainers_precision(precision: str, dtype: torch.dtype) -> None:
+    trainer = Trainer(precision=precision, accelerator="cpu", logger=False, enable_checkpointing=False)
+    assert frozen_dtype(trainer) == dtype
+
+
+def test_without_a_trainer_a_file_decides() -> None:
+    assert frozen_dtype(None) is None

@@ -1,5 +1,7 @@
 """WavCaps' CLAP at full size, on files of the authors' layout that are written here, and the other doors."""
 
+import hashlib
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from earshot.errors import InputError
 from lightning_modules.networks.clap.checkpoint import load_authors, report_training_data
-from lightning_modules.networks.clap.encoder import ClapEncoder
+from lightning_modules.networks.clap.encoder import DECISIVE, ClapEncoder
+from lightning_modules.networks.digests import module_digest, tokenizer_json
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,64 @@ def test_text_and_its_head(cnn14_file: tuple[Path, dict], cnn14_clap: ClapEncode
             state_of_cls = bert(input_ids=torch.tensor([words])).last_hidden_state[0, 0].double().numpy()
             np.testing.assert_allclose(embedding, head(heads, "text_proj", state_of_cls), rtol=0, atol=1e-5)
     assert found.norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+CLEANED = {  # by the authors' own `text_preprocess` of the WavCaps repository, with runs of spaces as one
+    "A dog barks.": "a dog barks",
+    "A man speaks, then a dog barks loudly!": "a man speaks then a dog barks loudly",
+    "clickety-clack of a train": "clickety-clack of a train",
+    "A 3.5 second beep": "a 3 5 second beep",
+    "louder,then quieter": "louder then quieter",
+    "A woman's voice": "a woman's voice",
+    "Wind/rain noise": "wind/rain noise",
+    "Birds (sparrows) chirp": "birds sparrows chirp",
+    'A man says "hello" twice': "a man says hello twice",
+    "An engine idles; a horn honks": "an engine idles a horn honks",
+    "Time: 10:30 a.m.": "time 10 30 a m",
+    "beep | beep|beep": "beep beep beep",
+    "*static* and music": "static and music",
+    "Rain ... thunder": "rain thunder",
+    "Is that a bell?": "is that a bell",
+    "Ding!Dong!": "ding dong",
+    "TV & radio at 50% volume": "tv & radio at 50% volume",
+    "a 'clank' of metal_plates": "a 'clank' of metal_plates",
+    "  A bell rings , softly .  ": "a bell rings softly",
+    "Tick-tock;tick-tock": "tick-tock tick-tock",
+}
+
+
+def test_texts_are_cleaned_as_in_claps_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text tower gets the authors' words; one of LAION's models gets the text as it is."""
+    clap = ClapEncoder.from_pretrained(MINIATURE / "clap")
+    given: list[str] = []
+    tokenize = clap.tokenizer
+    monkeypatch.setattr(
+        clap, "tokenizer", lambda texts, **arguments: given.extend(texts) or tokenize(texts, **arguments)
+    )
+    with torch.no_grad():
+        clap.embed_text(list(CLEANED))
+    assert given == list(CLEANED.values()) and len(given) == 20
+    raw = ClapEncoder(clap.audio_encoder, clap.text_encoder, tokenize, clap.embedding_dim, clean_text=False)
+    assert [raw.cleaned(text) for text in CLEANED] == list(CLEANED)
+
+
+def test_embeddings_of_another_cleaning_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and captions made under another rule have another digest; embeddings of audio are what they were."""
+    clap = ClapEncoder.from_pretrained(MINIATURE / "clap")
+    now, module = {part: clap.fingerprint(part) for part in ("text", "audio")}, module_digest(clap)
+    monkeypatch.setattr("lightning_modules.networks.clap.encoder.PUNCTUATION", string.punctuation)
+    other = ClapEncoder.from_pretrained(MINIATURE / "clap")
+    assert other.cleaned("clickety-clack") == "clickety clack"
+    assert other.fingerprint("text") != now["text"] and module_digest(other) != module
+    assert other.fingerprint("audio") == now["audio"]
+    before = hashlib.sha256(f"text {clap.max_text_tokens} True {clap.sampling_rate}".encode())  # version 0.2's
+    before.update(tokenizer_json(clap.tokenizer).encode())
+    before.update(repr([getattr(clap.text_encoder.config, name, None) for name in DECISIVE]).encode())
+    for name, value in sorted(clap.state_dict().items()):
+        if name.startswith("text"):
+            before.update(name.encode())
+            before.update(value.numpy().tobytes())
+    assert before.hexdigest() != now["text"]
 
 
 def test_training_data_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,81 @@
+"""Packing that is killed, shared among jobs, or meets a decoder that crashes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from datamodules.prepare import pack
+from datamodules.prepare.__main__ import main
+from datamodules.shards import read_index
+from tests.datamodules.prepare.commands import arguments, fails, files_of, packed, report
+from tests.datamodules.prepare.made_corpus import make_audiocaps, make_audioset, youtube_id
+
+KILLED = """
+import os, signal, sys
+from datamodules.prepare import pack
+from datamodules.prepare.__main__ import main
+write = pack.write_shard
+def killed(path, samples):
+    def some():
+        yield next(samples)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(path, some() if path.name == "000002.tar" else samples)
+pack.write_shard = killed
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_command_goes_on_with_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    corpus = make_audioset(tmp_path / "corpus", 24, 4, 8)
+    size = ("--samples-per-shard", "4")
+    main(arguments("audioset", corpus, tmp_path / "whole", *size))
+    command = [sys.executable, "-c", KILLED, *arguments("audioset", corpus, tmp_path / "killed", *size)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = files_of(tmp_path / "killed")
+    assert "000001.report.json" in left and "000002.tar" not in left and "index.json" not in left
+    assert "delete it" in fails(capsys, *arguments("audioset", corpus, tmp_path / "killed", *size, "--format", "wav"))
+    before = (tmp_path / "killed" / "000000.tar").stat().st_mtime_ns
+    main(arguments("audioset", corpus, tmp_path / "killed", *size))
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+    assert (tmp_path / "killed" / "000000.tar").stat().st_mtime_ns == before  # not packed again
+    capsys.readouterr()
+    main(arguments("audioset", corpus, tmp_path / "killed", *size))
+    assert "packed 16 clips" in capsys.readouterr().out
+    # of files to leave out alone is the second shard, which the index does not name
+    assert len(read_index(tmp_path / "killed")) == 5 and "000001.tar" not in files_of(tmp_path / "killed")
+
+
+@pytest.mark.parametrize("parts", [3, 8])
+def test_parts_give_the_same_bytes_in_any_order(parts: int, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    corpus = make_audiocaps(tmp_path / "corpus", 20, 2, 3)
+    size = ("--samples-per-shard", "3")
+    main(arguments("audiocaps", corpus, tmp_path / "whole", *size))
+    for number in range(parts, 0, -1):
+        assert not (tmp_path / "parts" / "index.json").exists()
+        main(arguments("audiocaps", corpus, tmp_path / "parts", *size, "--part", f"{number}/{parts}"))
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        main(arguments("audiocaps", corpus, tmp_path / "other", "--part", "9/8"))
+
+
+def crashing(job: tuple) -> object:
+    """In place of packing: a crash in native code at two of the clips."""
+    if job[0].path.stem in (f"Y{youtube_id(2)}", f"Y{youtube_id(3)}"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return pack.encode(*job)
+
+
+def test_a_decoder_that_crashes_costs_its_own_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = make_audiocaps(tmp_path / "corpus", 9, 0, 0)
+    monkeypatch.setattr(pack, "_encode", crashing)
+    main(arguments("audiocaps", corpus, tmp_path / "out"))
+    rows, bare = report(tmp_path / "out"), "packed without images"
+    assert [row["reason"] for row in rows] == [*[bare] * 2, "broken", "broken", *[bare] * 5]
+    assert rows[2]["detail"] == "the decoder crashed (SIGSEGV)"
+    assert len(packed(tmp_path / "out")) == 7

@@ -1,0 +1,49 @@
+"""Jobs in several processes: order, how far ahead they run, and processes that die."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from datamodules.prepare.workers import WINDOW, Died, in_order
+
+
+def square(number: int) -> int:
+    """The square; 13 crashes, 14 leaves, and the first job takes the longest."""
+    if number == 0:
+        time.sleep(0.3)
+    if number == 13:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if number == 14:
+        os._exit(3)
+    return number * number
+
+
+def test_results_come_in_order_and_a_death_costs_one_job() -> None:
+    results = list(in_order(square, range(30), 3))
+    assert [job for job, _ in results] == list(range(30))
+    died = {job: str(result) for job, result in results if isinstance(result, Died)}
+    assert died == {13: "the decoder crashed (SIGSEGV)", 14: "the decoder ended its process (exit code 3)"}
+    assert all(result == job * job for job, result in results if job not in died)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_jobs_are_not_taken_far_ahead(workers: int) -> None:
+    taken = 0
+
+    def jobs() -> Iterator[int]:
+        nonlocal taken
+        for number in range(15, 100):
+            taken += 1
+            yield number
+
+    for given, (job, result) in enumerate(in_order(square, jobs(), workers)):
+        assert result == job * job
+        assert taken - given <= WINDOW * workers
+    assert taken == 85
+
+
+def test_nothing_to_do_is_done() -> None:
+    assert list(in_order(square, [], 2)) == []
