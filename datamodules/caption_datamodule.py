@@ -1,6 +1,7 @@
 """Captions alone to train and validate on, audio to test on: what learning from text alone reads (WSAC)."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from datamodules.batch_order import BatchOrder
 from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import CaptionBatch, Captions
+from datamodules.kept_clips import shards_with
 from datamodules.packed_splits import PackedSplits
 from datamodules.settings import trainer_of
 from datamodules.shards import Shard, read_index, records
@@ -59,10 +61,13 @@ class CaptionDataModule(PackedSplits):
                 print(f"{split}: N = {len(texts)} captions of {len(table)} clips", flush=True)
         return self.read[split]
 
-    def clips_of(self, split: str) -> EvalLoader:
-        """All clips of a packed split, every one on every rank, as the stage's `clip_format("predict")` wants them."""
-        clip_format = self.clip_format("predict")
-        return EvalLoader(self._shards(split), clip_format, self.eval_batch_size, num_workers=self.num_workers)
+    def clips_of(self, split: str, clip_ids: Collection[str] | None = None) -> EvalLoader:
+        """All clips of a packed split, or those of these ids, every one on every rank, as the stage's
+        `clip_format("predict")` wants them."""
+        clip_format, shards = self.clip_format("predict"), self._shards(split)
+        if clip_ids is not None:
+            shards = shards_with(shards, clip_ids)
+        return EvalLoader(shards, clip_format, self.eval_batch_size, num_workers=self.num_workers)
 
     def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, by the CRC-32 in its records: no audio is read."""

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from datamodules.conversations import read_conversations
 from earshot.errors import InputError
 
 IDS = ("clip_id", "id")  # audiocap_id numbers captions, not clips
@@ -51,7 +52,7 @@ def read_captions(path: Path, remedy: str = "correct the path", required: bool =
 
     Args:
         path: of a table with one column of `IDS`, `FILES` or `YOUTUBE_IDS`, and captions in a column of `TEXTS`, or in
-            a series such as caption_1, caption_2 ...
+            a series such as caption_1, caption_2 ...; or of a JSON file of conversations (`read_conversations`).
         remedy: what to do where there is no such file.
         required: whether the table must have a column of captions; without one it lists each clip once.
 
@@ -59,6 +60,8 @@ def read_captions(path: Path, remedy: str = "correct the path", required: bool =
         InputError: by `read_rows`; a column is missing, or several may be meant; a cell holds a list of captions; a
             table without captions lists a clip twice.
     """
+    if path.suffix == ".json":
+        return read_conversations(path, remedy)
     rows = read_rows(path, "captions", remedy)
     columns = [column for column in rows[0] if column]
     key = the_column(columns, (*IDS, *FILES, *YOUTUBE_IDS), path, "the clip's name")

@@ -14,7 +14,7 @@ from datamodules.caption_table import read_captions
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clip_reader import Clip
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
-from datamodules.kept_clips import kept_shards
+from datamodules.kept_clips import by_clip, kept_shards
 from datamodules.packed_splits import PackedSplits
 from datamodules.settings import require_at_least, trainer_of
 from datamodules.shards import index_digest, records
@@ -33,8 +33,9 @@ class ClipDataModule(PackedSplits):
         shuffle_window: shards are shuffled, and clips among this many neighbours, which each worker holds undecoded.
         num_pairs: train on this number of clips only, drawn by the seed, with their middle frames.
         pairs: train only on the clips that this CSV lists in a column clip_id, id, file_name or youtube_id, with its
-            captions where it has any.
-        captions: CSV of captions by clip, as `predict` writes it, that replace those of the training clips.
+            captions where it has any, or that a JSON file of conversations has, such as DALI's `prefixDS.json`.
+        captions: CSV of captions by clip, as `predict` writes it, that replace those of the training clips, or such a
+            JSON file.
         ids: train only on the clips that this file lists, without packing again (`datamodules.kept_clips`).
         arguments: of `PackedSplits`.
     """
@@ -70,7 +71,8 @@ class ClipDataModule(PackedSplits):
             self.shards["train"] = kept_shards(self.shards["train"], Path(self.ids))
         if stage == "fit" and self.captions is not None:
             path = Path(self.captions)
-            self.table = read_captions(path, f"make it: {command_that_makes(path.parent)}")
+            table = read_captions(path, f"make it: {command_that_makes(path.parent)}")
+            self.table = by_clip(table, self.shards["train"], path)
 
     @cached_property
     def few_clips(self) -> list[Clip] | None:

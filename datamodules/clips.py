@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from earshot.errors import InputError
+
 if TYPE_CHECKING:  # commands that read captions alone start without torch
     from torch import Tensor
 
@@ -91,6 +93,19 @@ class ClipBatch:
         """The clips with the captions that a stage made of them; none of a filler batch."""
         return CaptionRows(clip_ids=self.clip_ids, captions=captions, references=self.captions, labels=self.labels)
 
+    def first_references(self) -> list[str]:
+        """The first reference of every clip.
+
+        Raises:
+            InputError: a clip has none.
+        """
+        if mute := [clip_id for clip_id, references in zip(self.clip_ids, self.captions) if not references]:
+            raise InputError(
+                f"expected a reference of every clip to decode in its place, found none of clip {mute[0]!r}; pack the "
+                "clips with captions, or leave strategy/reference.yaml out"
+            )
+        return [references[0] for references in self.captions]
+
 
 @dataclass
 class Captions:
@@ -103,6 +118,24 @@ class Captions:
     def digest(self) -> str:
         """A digest of all texts and ids, in order."""
         return hashlib.sha256("\0".join((*self.texts, *self.clip_ids)).encode()).hexdigest()
+
+    def drawn(self, num_clips: int | None) -> Captions:
+        """The captions of `num_clips` clips, the same ones always; all of them with None, or if there are no more.
+
+        The clips are those whose ids have the smallest digests: a sample that does not depend on how a corpus is
+        ordered.
+
+        Raises:
+            InputError: fewer than one clip is wanted.
+        """
+        if num_clips is None:
+            return self
+        if num_clips < 1:
+            raise InputError(f"expected num_clips of at least 1, found {num_clips}; correct it")
+        ids = sorted(set(self.clip_ids), key=lambda clip_id: hashlib.sha256(clip_id.encode()).digest())
+        kept = set(ids[:num_clips])
+        rows = [row for row, clip_id in enumerate(self.clip_ids) if clip_id in kept]
+        return Captions([self.texts[row] for row in rows], [self.clip_ids[row] for row in rows])
 
 
 @dataclass

@@ -86,8 +86,8 @@ class CaptionSource(Protocol):
     def captions_of(self, split: str) -> Captions:
         """All captions of a split or table, in order."""
 
-    def clips_of(self, split: str) -> Iterable[ClipBatch]:
-        """All clips of a packed split, on every rank."""
+    def clips_of(self, split: str, clip_ids: Collection[str] | None = None) -> Iterable[ClipBatch]:
+        """All clips of a packed split, or those of these ids, on every rank."""
 
     def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, without reading the audio."""

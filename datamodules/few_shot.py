@@ -10,6 +10,7 @@ from datamodules.batch_order import ALONE, BatchOrder, KeepsNoState
 from datamodules.caption_table import read_captions
 from datamodules.clip_reader import Clip, ClipReader, collate
 from datamodules.clips import ClipBatch, ClipFormat
+from datamodules.kept_clips import by_clip
 from datamodules.shards import Shard, read_samples
 from earshot.errors import InputError
 
@@ -35,12 +36,14 @@ def drawn_clips(shards: list[Shard], clip_format: ClipFormat, number: int, seed:
 
 
 def listed_clips(shards: list[Shard], clip_format: ClipFormat, table: Path) -> list[Clip]:
-    """The clips that a CSV lists (`datamodules.caption_table`), with its captions where it has any.
+    """The clips that a CSV or JSON lists (`datamodules.caption_table`), with its captions where it has any.
+
+    In a JSON file, YouTube ids mean clips as in a list of ids (`datamodules.kept_clips`).
 
     Raises:
         InputError: no such table, or an id that is not in the split.
     """
-    captions = read_captions(table, "correct data.pairs", required=False)
+    captions = by_clip(read_captions(table, "correct data.pairs", required=False), shards, table)
     reader = ClipReader(clip_format)
 
     def wanted(record: dict[str, Any]) -> list[str]:

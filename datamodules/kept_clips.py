@@ -1,7 +1,7 @@
 """Training on a part of a packed split that a list of ids names, such as DALI's 500,000 clips of AudioSet."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,8 +38,21 @@ def kept_shards(shards: list[Shard], table: Path) -> list[Shard]:
             f"such as {listed[0]!r}; correct data.ids, or name the split that has them"
         )
     rank_zero_info(f"{table}: training on {len(clips)} of {total} clips in {folder}")
-    places = [tuple(place for place, clip_id in enumerate(some) if clip_id in clips) for some in ids]
+    return shards_with(shards, clips)
+
+
+def shards_with(shards: list[Shard], clips: Collection[str]) -> list[Shard]:
+    """The shards, reduced to the clips of these ids; those without one are left out."""
+    places = [tuple(at for at, name in enumerate(sample_ids(shard)) if name in clips) for shard in shards]
     return [replace(shard, kept=kept) for shard, kept in zip(shards, places, strict=True) if kept]
+
+
+def by_clip(captions: dict[str, list[str]], shards: list[Shard], table: Path) -> dict[str, list[str]]:
+    """Captions of a JSON file by the ids of the clips that its YouTube ids mean; a CSV's stay as they are."""
+    if table.suffix != ".json":
+        return captions
+    meant = clips_meant(captions, (clip_id for shard in shards for clip_id in sample_ids(shard)))
+    return {meant.get(name, name): found for name, found in captions.items()}
 
 
 def clips_meant(listed: Iterable[str], clip_ids: Iterable[str]) -> dict[str, str]:

@@ -50,6 +50,8 @@ class ClapPrefixDecoder(L.LightningModule):
         prefix_length: how many tokens the decoder's prefix has.
         dropout: in the decoder; the paper does not give it, this is GPT-2's.
         mapping_layers: of the network that makes the prefix; the paper 2, the authors' code 1.
+        decoder_checkpoint: file of a decoder that the authors' code trained, which test and predict start from in the
+            place of an export, with `--export.load false`.
         max_caption_tokens: longer training captions are cut to so many tokens, the first and the last included.
         max_new_tokens: longest caption that is decoded.
         cache: folder of the cached embeddings.
@@ -73,6 +75,7 @@ class ClapPrefixDecoder(L.LightningModule):
         prefix_length: int = 1,
         dropout: float = 0.1,
         mapping_layers: int = 2,
+        decoder_checkpoint: str | None = None,
         max_caption_tokens: int = 22,
         max_new_tokens: int = 30,
         cache: str = "data/embeddings",
@@ -106,6 +109,7 @@ class ClapPrefixDecoder(L.LightningModule):
             self.tokenizer.pad_token_id, width, depth, num_heads, prefix_length,
             max(max_new_tokens, max_caption_tokens), dropout, mapping_layers,
         )  # fmt: skip
+        self.decoder_checkpoint = decoder_checkpoint
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
         self.remembers = False  # whether the inference strategy has the training captions of an export
         self.val_loss = MeanMetric()
@@ -139,6 +143,8 @@ class ClapPrefixDecoder(L.LightningModule):
                 self.sources[name] = self._store.of_captions(split, audio=self.supervised)
         if stage == "fit":
             self.training_strategies.prepare(self._store.captions, self._store.audio)
+        elif self.decoder_checkpoint is not None:
+            self.decoder.load_authors(self.decoder_checkpoint)
 
     def on_test_start(self) -> None:
         """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
@@ -197,13 +203,7 @@ class ClapPrefixDecoder(L.LightningModule):
             return batch.rows([])
         audio = self.embed(batch)
         if self.caption_from == "reference":
-            if mute := [clip_id for clip_id, references in zip(batch.clip_ids, batch.captions) if not references]:
-                raise InputError(
-                    f"expected a reference of every clip to decode in its place, found none of clip {mute[0]!r}; pack "
-                    "the clips with captions, or leave strategy/reference.yaml out"
-                )
-            texts = self.clap.network.embed_text([references[0] for references in batch.captions])
-            decoded = self.training_strategies(texts)
+            decoded = self.training_strategies(self.clap.network.embed_text(batch.first_references()))
         else:
             decoded = self._moved(audio)
         rows = batch.rows(self._texts(self.decoder.generate(decoded, self.max_new_tokens)))

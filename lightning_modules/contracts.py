@@ -216,8 +216,11 @@ class Embedded(NamedTuple):
     clip_ids: list[str]
 
 
-Embed = Callable[[str], Embedded]
-"""Called with the name of a split; returns the embeddings of its captions, or of its audio."""
+class Embed(Protocol):
+    """Returns the embeddings of a split's captions, or of its audio."""
+
+    def __call__(self, split: str, num_clips: int | None = None, /) -> Embedded:
+        """All of them, or those of `num_clips` clips, drawn by their ids."""
 
 
 class TrainingStrategy(Module, Protocol):

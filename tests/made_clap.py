@@ -1,4 +1,6 @@
-"""Files of WavCaps' CLAP in the authors' layout, with random weights."""
+"""Files of WavCaps' CLAP in the authors' layout, and small models of LAION's kind, with random weights."""
+
+from pathlib import Path
 
 import torch
 from plain_htsat import relative_positions
@@ -6,7 +8,13 @@ from torch import Tensor
 from transformers import (
     BertConfig,
     BertModel,
+    ClapAudioConfig,
+    ClapConfig,
+    ClapModel,
+    ClapTextConfig,
+    RobertaTokenizer,
 )
+from transformers.models.clap.feature_extraction_clap import ClapFeatureExtractor
 
 CHANNELS = (1, 64, 128, 256, 512, 1024, 2048)
 AUDIO, TEXT = "audio_encoder.audio_enc.", "text_encoder.text_encoder."
@@ -76,3 +84,21 @@ def file_of(audio: dict[str, Tensor], width: int, config: dict) -> dict:
     for side, size in (("audio_proj", width), ("text_proj", 768)):
         model |= linear(f"{side}.0", 1024, size) | linear(f"{side}.2", 1024, 1024)
     return {"model": model, "optimizer": {"state": {}, "param_groups": []}, "config": config, "epoch": 3}
+
+
+def laion(folder: Path, fusion: bool = False) -> tuple[ClapModel, ClapFeatureExtractor]:
+    """A small `ClapModel`, saved with its features and tokenizer as transformers saves LAION's."""
+    words = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "Ġdog": 5}
+    RobertaTokenizer(vocab=words, merges=[]).save_pretrained(folder)
+    text = ClapTextConfig(
+        vocab_size=6, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    audio = ClapAudioConfig(
+        patch_embeds_hidden_size=8, hidden_size=64, num_attention_heads=[2, 2, 4, 4], enable_fusion=fusion,
+        fusion_type="aff_2d" if fusion else None, spec_size=256, depths=[1, 1, 1, 1],
+    )  # fmt: skip
+    model = ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=48)).eval()
+    model.save_pretrained(folder)
+    extractor = ClapFeatureExtractor(frequency_min=50, truncation="fusion" if fusion else "rand_trunc")
+    extractor.save_pretrained(folder)
+    return model, extractor

@@ -3,12 +3,14 @@
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import REPOSITORY, arguments
+from conftest import MINIATURE, REPOSITORY, arguments
+from made_clap import laion
 
 from train import main
 
@@ -111,6 +113,26 @@ def test_authors_overlay_parses_and_changes_what_it_names(overlay: Path, capsys:
     assert not differing(wanted, found[0], "")
     idle = leaves(wanted) - differing(wanted, found[1], "")
     assert {name.rsplit(".", 1)[-1] for name in idle} <= {"class_path", "weight_decay", "max_new_tokens", "factor"}
+
+
+@pytest.mark.parametrize("config", sorted((CONFIGS / "real").glob("*.yaml")), ids=lambda path: path.stem)
+def test_real_config_captions_with_a_clap_of_laions_kind(config: Path, in_tmp_path: Path, world_root: Path) -> None:
+    """Every model is a hub id, which is not asked here: small ones of the same classes take their places."""
+    assert config.read_text().splitlines()[0] == f"# python train.py test --config configs/real/{config.name}"
+    named = re.findall(r"(?:path|model|bank): (\S+)", config.read_text())
+    assert not [name for name in named if name.startswith(("assets/", "exports/", "checkpoints/"))]
+    laion(in_tmp_path / "clap")
+    bank = ("--model.guidance.init_args.bank", str(MINIATURE / "keywords.txt")) if config.stem == "keywords" else ()
+    main(
+        [
+            "test", "--config", str(config), "--data.root", str(world_root / "first-40"), "--data.num_workers", "0",
+            "--trainer.accelerator", "cpu", "--trainer.limit_test_batches", "1", "--data.eval_batch_size", "3",
+            "--model.matcher.init_args.pretrained_model_name_or_path", str(in_tmp_path / "clap"),
+            "--model.language_model", str(MINIATURE / "gpt2"), *bank,
+        ]
+    )  # fmt: skip
+    (scores,) = in_tmp_path.glob("runs/*_real/test-1/scores.json")
+    assert json.loads(scores.read_text())["num_clips"] == 3
 
 
 def leaves(wanted: Any, name: str = "") -> set[str]:

@@ -8,9 +8,11 @@ import csv
 from collections import defaultdict
 from dataclasses import InitVar, dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import Tensor, nn
+from transformers import AutoConfig
 
 from earshot.errors import InputError
 from lightning_modules.contracts import TextFunction
@@ -24,8 +26,9 @@ class KeywordDecoding(nn.Module):
     """Captions clips by a language model whose prompt names the keywords that match the audio best.
 
     Args:
-        bank: text file of keywords, one a line, or AudioSet's table of classes (column display_name); commas also
-            separate keywords.
+        bank: text file of keywords, one a line, or AudioSet's table of classes (column display_name), or
+            `hf://owner/name`, the names of the classes of a classifier on the Hugging Face Hub; commas also separate
+            keywords.
         num_keywords: how many keywords go into the prompt, the best by cosine similarity.
         beginning: the prompt's text before the keywords.
         between: the prompt's text between two keywords.
@@ -60,7 +63,7 @@ class KeywordDecoding(nn.Module):
                 f"found {self.num_keywords}, {self.num_candidates}, {self.max_new_tokens}, {self.beta} and "
                 f"{self.scale}; correct them"
             )
-        self.keywords = read_bank(Path(bank))
+        self.keywords = read_bank(bank)
 
     def prompts(self, match: TextFunction, audio: Tensor) -> list[str]:
         """A prompt for each of B audio embeddings (B, D)."""
@@ -109,20 +112,25 @@ class KeywordDecoding(nn.Module):
         return captions
 
 
-def read_bank(path: Path) -> list[str]:
-    """The keywords of a file, each once.
+def read_bank(bank: str) -> list[str]:
+    """The keywords of a file, or of a classifier's classes, each once.
 
     Raises:
-        InputError: no such file, or no keyword in it.
+        InputError: no such file or classifier, or no keyword in it.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a file of keywords at {path}, found: {error}; correct guidance.bank") from None
-    lines = text.splitlines()
+        if bank.startswith("hf://"):
+            lines = list(AutoConfig.from_pretrained(bank.removeprefix("hf://")).id2label.values())
+        else:
+            lines = Path(bank).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"expected keywords in {bank}, found: {shorten(str(error), 200)}; correct guidance.bank, or get AudioSet's "
+            "class_labels_indices.csv from research.google.com/audioset"
+        ) from None
     if "display_name" in (lines or [""])[0]:
         lines = [row["display_name"] for row in csv.DictReader(lines)]
     keywords = list(dict.fromkeys(word.strip() for line in lines for word in line.split(",") if word.strip()))
     if not keywords:
-        raise InputError(f"expected keywords in {path}, found none; write one a line")
+        raise InputError(f"expected keywords in {bank}, found none; write one a line")
     return keywords

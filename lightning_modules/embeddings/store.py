@@ -41,9 +41,9 @@ class EmbeddingStore:
     writes: bool
     broadcast: Callable[[str | None], str | None]
 
-    def captions(self, split: str) -> Embedded:
-        """The text embeddings (N, D) of all captions of a split or table."""
-        captions = self.data.captions_of(split)
+    def captions(self, split: str, num_clips: int | None = None) -> Embedded:
+        """The text embeddings (N, D) of all captions of a split or table, or of those of `num_clips` clips."""
+        captions = self.data.captions_of(split).drawn(num_clips)
         texts = captions.texts
         order = torch.tensor(sorted(range(len(texts)), key=lambda row: len(texts[row])))  # less padding
 
@@ -54,16 +54,17 @@ class EmbeddingStore:
 
         return Embedded(self._cached("text", captions.digest, len(texts), pieces), captions.clip_ids)
 
-    def audio(self, split: str) -> Embedded:
-        """The audio embeddings (N, D) of all captioned clips of a packed split."""
-        captions = self.data.captions_of(split)
+    def audio(self, split: str, num_clips: int | None = None) -> Embedded:
+        """The audio embeddings (N, D) of all captioned clips of a packed split, or of `num_clips` of them."""
+        captions = self.data.captions_of(split).drawn(num_clips)
         clip_ids = list(dict.fromkeys(captions.clip_ids))
         row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
         device = next(self.model.parameters()).device
 
         def pieces() -> Iterator[tuple[Tensor, Tensor]]:
             print(f"embedding the audio of {len(clip_ids)} clips of {split}", flush=True)
-            for batch in tqdm(self.data.clips_of(split), desc="embedding", unit="batch", disable=None):
+            clips = self.data.clips_of(split, None if num_clips is None else set(clip_ids))
+            for batch in tqdm(clips, desc="embedding", unit="batch", disable=None):
                 rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them

@@ -1,6 +1,6 @@
 """Reads the files in which the authors of a network published its weights.
 
-How the names in such a file map to ours is written beside each network.
+How the names in such a file map to ours is written beside each network. `docs/full_size_files.md` has a row for each.
 """
 
 import pickle
@@ -16,12 +16,13 @@ from torch import Tensor
 from earshot.errors import InputError
 
 
-def read_checkpoint(path: str | Path, what: str) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, what: str, where: str) -> dict[str, Any]:
     """The dictionary in a file that `torch.save` wrote; only weights are unpickled.
 
     Args:
         path: of the file.
         what: the file is expected to hold, for the error.
+        where: to get it, likewise.
 
     Raises:
         InputError: no such file, or another kind of file.
@@ -31,11 +32,11 @@ def read_checkpoint(path: str | Path, what: str) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise TypeError(f"a {type(found).__name__}")
     except FileNotFoundError:
-        raise InputError(f"expected {what}, found no file {str(path)!r}; check the path") from None
+        raise InputError(f"expected {what}, found no file {str(path)!r}; get it from {where}") from None
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError, TypeError) as error:
         raise InputError(
-            f"expected {what} in {str(path)!r}, found something else ({shorten(str(error), 200)}); download the "
-            "authors' file again"
+            f"expected {what} in {str(path)!r}, found something else ({shorten(str(error), 200)}); get it "
+            f"again from {where}"
         ) from error
     return found
 

@@ -20,6 +20,9 @@ from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.vit import Block
 
+WHERE = "the table of models in github.com/YuanGongND/cav-mae: CAV-MAE-Scale++, audio_model.21.pth"
+WHERE_ALIGNED = "zenodo.org/records/14224316, which github.com/hugomalard/AnEyeForAnEar links: audio_backbone.pth"
+
 CARD = """---
 {{ card_data }}
 ---
@@ -131,27 +134,34 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         return self.projection(self.norm_a(tokens))
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, **arguments: Any) -> "CavMaeEncoder":
-        """Load the audio branch out of the authors' CAVMAE, CAVMAEFT or CAVMAEFTAudio file.
+    def from_checkpoint(cls, path: str | Path, aligned: bool = False, **arguments: Any) -> "CavMaeEncoder":
+        """Load the audio branch out of the authors' CAVMAE, CAVMAEFT or CAVMAEFTAudio file, or DALI's released encoder.
 
-        The image branch, the decoder and the heads are not read; `projection` stays as initialised.
+        The image branch, the decoder and the heads are not read. Without `aligned`, `projection` stays as initialised.
 
         Args:
             path: a file that `torch.save` wrote, keys with or without `module.`.
+            aligned: the file is DALI's `audio_backbone.pth`, whose `proj` is the projection.
             arguments: of the constructor, where the checkpoint is not of the paper's size.
 
         Raises:
-            InputError: no such file, not a checkpoint, or a key missing or of the wrong shape.
+            InputError: no such file, not a checkpoint, a key missing or of the wrong shape, or an aligned encoder where
+                none is expected.
         """
+        what = "DALI's aligned encoder" if aligned else "CAV-MAE's audio branch"
         encoder = cls(**arguments)
         # their shared block has the norms of both media together and of each alone: ours are those of audio, *_a
         expected = {
             re.sub(r"(blocks_u\.0\.norm[12])\.", r"\1_a.", key): value for key, value in encoder.state_dict().items()
         }
-        expected = {key: value for key, value in expected.items() if not key.startswith("projection.")}
-        tensors = tensors_in(read_checkpoint(path, "a CAV-MAE state dict"))
+        expected = {re.sub(r"^projection\.", "proj.", key): value for key, value in expected.items()}
+        if not aligned:
+            expected = {key: value for key, value in expected.items() if not key.startswith("proj.")}
+        tensors = tensors_in(read_checkpoint(path, what, WHERE_ALIGNED if aligned else WHERE))
+        if not aligned and "proj.weight" in tensors:
+            raise InputError(f"expected {what} in {str(path)!r}, found DALI's aligned encoder; set aligned to true")
         found = {key: value for key, value in tensors.items() if key in expected}
-        check_tensors(found, expected, path, "CAV-MAE's audio branch")
+        check_tensors(found, expected, path, what)
         with torch.no_grad():
             for key, value in expected.items():
                 value.copy_(found[key])  # the state dict's tensors share memory with the encoder's

@@ -17,8 +17,12 @@ LENGTH = 16  # hexadecimal digits
 
 
 def files_digest(folder: str | Path) -> str | None:
-    """A digest of the files in a folder, none for a hub id; where a run left them and what it logged do not count."""
+    """A digest of the files in a folder, or of a file, none for a hub id; where a run left them and what it logged do
+    not count."""
     digest = hashlib.sha256()
+    if Path(folder).is_file():
+        with open(folder, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
     if not Path(folder).is_dir():
         return None
     for path in sorted(Path(folder).iterdir()):

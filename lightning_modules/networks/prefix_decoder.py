@@ -1,5 +1,7 @@
 """WSAC's decoder: a caption from one embedding, by prefix language modelling (section 2, Eq. 1)."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from earshot.errors import InputError
+from lightning_modules.networks.wsac_checkpoint import read_decoder
 
 CARD = """---
 {{ card_data }}
@@ -90,6 +93,14 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         logits = self.language_model.lm_head(states[:, self.prefix_length - 1 :])  # (B, L, vocabulary)
         padding = self.language_model.config.pad_token_id
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
+
+    def load_authors(self, path: str | Path) -> None:
+        """Take the weights of a file that the code of WSAC's authors wrote (`wsac_checkpoint`).
+
+        Raises:
+            InputError: no such file, another kind of file, or one of other sizes; theirs have one mapping layer.
+        """
+        self.load_state_dict(read_decoder(path, self.state_dict()))
 
     @torch.inference_mode()
     def candidates(self, embeddings: Tensor, number: int, max_new_tokens: int) -> tuple[Tensor, Tensor]:

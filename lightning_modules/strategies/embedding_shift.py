@@ -17,15 +17,24 @@ class EmbeddingShift(nn.Module):
 
     Args:
         split: the corpus whose audio and captions the gap is computed from; by default not the target corpus.
+        num_clips: a sample of so many of its clips is enough; None takes all. The paper speaks of 50 pairs of WavCaps,
+            for the noise.
         path: a safetensors file with the gap, as exports have; nothing is computed then.
         renormalise: scale the result to norm 1, as the authors' code does.
     """
 
     gap: Tensor
 
-    def __init__(self, split: str = "wavcaps/train", path: str | None = None, renormalise: bool = False) -> None:
+    def __init__(
+        self,
+        split: str = "wavcaps/train",
+        num_clips: int | None = None,
+        path: str | None = None,
+        renormalise: bool = False,
+    ) -> None:
         super().__init__()
         self.split = split
+        self.num_clips = num_clips
         self.path = path
         self.renormalise = renormalise
         self.register_buffer("gap", torch.zeros(()))
@@ -49,8 +58,12 @@ class EmbeddingShift(nn.Module):
                     f"expected a gap in {self.path!r}, found {error}; name the embedding_shift.safetensors of an export"
                 ) from error
             return
-        self.gap = modality_gap(audio(self.split).embeddings, text(self.split).embeddings).to(self.gap.device)
-        print(f"embedding shift: a gap of norm {self.gap.norm():.3f}, from {self.split}", flush=True)
+        sounds, texts = (embed(self.split, self.num_clips).embeddings for embed in (audio, text))
+        self.gap = modality_gap(sounds, texts).to(self.gap.device)
+        print(
+            f"embedding shift: a gap of norm {self.gap.norm():.3f}, from {len(sounds)} clips of {self.split}",
+            flush=True,
+        )
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, D)."""

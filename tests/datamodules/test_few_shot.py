@@ -1,5 +1,6 @@
 """A few clips by seed or by list, and the batches of them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from datamodules.batch_order import BatchOrder
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipFormat
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
-from datamodules.shards import read_index
+from datamodules.shards import read_index, write_shards
 from earshot.errors import InputError
 from tests.datamodules.made_clips import jpeg
 
@@ -72,6 +73,33 @@ def test_audiocaps_own_tables_name_the_clips_of_its_copies(pack: Callable[..., P
     table.write_text("clip_id,caption\ntdWhHV3X25Q,x\n")
     with pytest.raises(InputError, match="not 'tdWhHV3X25Q'; correct the table .a youtube_id stands for the clip Y"):
         listed_clips(shards, ClipFormat(image_size=8), table)
+
+
+def test_the_pairs_of_dalis_authors(tmp_path: Path) -> None:
+    """As `prefixDS.json` has them: YouTube ids, which mean clips that are named with more."""
+    write_shards(
+        tmp_path / "split",
+        [
+            (clip_id, {"0.jpg": jpeg((0, 0, 0), (8, 8))}, {"captions": ["its own"]})
+            for clip_id in ("YAuMklNxE5cY", "-BZ6I5i_kW4_30.000", "Yanother_one")
+        ],
+    )
+    turns = [{"from": "human", "value": "<image>\nWhat ?"}, {"from": "gpt", "value": "An emergency vehicle"}]
+    entries = [{"id": "AuMklNxE5cY", "image": "/a.jpg", "sim": 0.77, "conversations": turns}]
+    entries += [{"id": "-BZ6I5i_kW4", "audio": "/b.wav", "conversations": [{"from": "gpt", "value": "A toilet "}]}]
+    table = tmp_path / "prefixDS.json"
+    table.write_text(json.dumps(entries))
+    clips = listed_clips(read_index(tmp_path / "split"), ClipFormat(image_size=8), table)
+    found = [(clip.clip_id, clip.captions) for clip in clips]
+    assert found == [("YAuMklNxE5cY", ["An emergency vehicle"]), ("-BZ6I5i_kW4_30.000", ["A toilet"])]
+    for wrong, message in (
+        ("[{}]", "in entry 0"), ('{"id": 1}', "in entry 0"), ("[", "expected a JSON list of conversations"),
+        (json.dumps([*entries, {"id": "x", "conversations": [turns[0]]}]), "in entry 2"),
+        (json.dumps([*entries, entries[0]]), "found 'AuMklNxE5cY' twice"),
+    ):  # fmt: skip
+        table.write_text(wrong)
+        with pytest.raises(InputError, match=message):
+            listed_clips(read_index(tmp_path / "split"), ClipFormat(image_size=8), table)
 
 
 def test_never_from_val_or_test() -> None:

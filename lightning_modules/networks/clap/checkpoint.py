@@ -12,6 +12,7 @@ from lightning_modules.networks.authors_checkpoint import check_tensors, read_ch
 from lightning_modules.networks.clap.htsat import Htsat, transformers_state
 
 WHAT = "WavCaps' CLAP"
+WHERE = "the folder of models that github.com/XinhaoMei/WavCaps links: HTSAT-BERT-PT.pt, or the one with CNN14"
 AUDIO = "audio_encoder.audio_enc."
 TEXT = "text_encoder.text_encoder."
 LEFT_OUT = ("temp", AUDIO + "audio_feats_extractor.", TEXT + "embeddings.position_ids")  # fixed, or not for embeddings
@@ -24,7 +25,7 @@ def read_authors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: no such file, or another kind of file.
     """
-    checkpoint = read_checkpoint(path, WHAT)
+    checkpoint = read_checkpoint(path, WHAT, WHERE)
     if not isinstance(state := checkpoint.get("model"), dict):
         raise InputError(f"expected {WHAT} in {str(path)!r}, found no `model`; download the authors' file again")
     report_training_data(checkpoint.get("config"), path)

@@ -7,6 +7,7 @@ from torch import Tensor
 from lightning_modules.networks.authors_checkpoint import check_tensors, read_checkpoint, tensors_in
 
 WHAT = "ImageBind's audio and text towers"
+WHERE = "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth (CC BY-NC-SA 4.0)"
 NAMES = {  # theirs: ours
     "modality_preprocessors.audio.cls_token": "audio.cls_token",
     "modality_preprocessors.audio.rgbt_stem.proj.weight": "audio.proj.weight",
@@ -39,7 +40,7 @@ def read_towers(path: str | Path) -> tuple[dict[str, dict[str, int]], dict[str, 
     Raises:
         InputError: no such file, another kind of file, or a tensor missing or left over.
     """
-    found = tensors_in(read_checkpoint(path, WHAT))
+    found = tensors_in(read_checkpoint(path, WHAT, WHERE))
     theirs = {name: value for name, value in found.items() if name.split(".")[1:2] in (["audio"], ["text"])}
     theirs = {name: value for name, value in theirs.items() if not name.startswith(LEFT_OUT)}
     depths = {

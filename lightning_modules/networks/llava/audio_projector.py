@@ -7,6 +7,7 @@ from torch import nn
 from transformers import LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
+from lightning_modules.networks.llava.authors_files import authors_projector, is_authors_file
 from lightning_modules.networks.pretrained import pretrained
 
 WEIGHTS = "model.safetensors"
@@ -19,12 +20,15 @@ def save_audio_projector(projector: nn.Module, config: LlavaConfig, folder: Path
 
 
 def load_audio_projector(folder: str | Path, config: LlavaConfig) -> LlavaMultiModalProjector:
-    """Read what `save_audio_projector` wrote.
+    """Read what `save_audio_projector` wrote, or the `prefixMLP.bin` of DALI's authors.
 
     Raises:
         InputError: nothing there, or of another LLaVA.
     """
     projector = LlavaMultiModalProjector(config)
+    if is_authors_file(folder):
+        projector.load_state_dict(authors_projector(folder, projector.state_dict()))
+        return projector
     with pretrained(folder, "an audio projector") as name:
         projector.load_state_dict(load_file(Path(name) / WEIGHTS))
     return projector

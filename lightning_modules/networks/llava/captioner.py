@@ -26,8 +26,9 @@ class LlavaCaptioner(nn.Module):
     Args:
         llava: folder or hub id of LLaVA.
         audio_encoder: encodes audio in the space of the image tokens; needed for `inputs` with audio.
-        prefix: folder of a tuned prefix; None captions without one.
-        audio_projector: folder of a distilled projector for audio tokens; None takes the image tokens' projector.
+        prefix: folder of a tuned prefix, or the authors' `prefix.bin`; None captions without one.
+        audio_projector: folder of a distilled projector for audio tokens, or the authors' `prefixMLP.bin`; None takes
+            the image tokens' projector.
         inputs: what captions are made from.
         question: the text of the prompt, after the media and the prefix.
         generation: how captions are decoded.

@@ -16,7 +16,7 @@ from earshot.errors import InputError
 from lightning_modules.networks.llava.audio_projector import load_audio_projector
 from lightning_modules.networks.llava.checkpoint import llava_config
 from lightning_modules.networks.llava.generation import Generation
-from lightning_modules.networks.llava.soft_prefix import prefix_ids_of, with_prefix
+from lightning_modules.networks.llava.soft_prefix import with_prefix
 from lightning_modules.networks.pretrained import pretrained
 
 QUESTION = "What sound can be heard in this scene ?"  # DALI, appendix E
@@ -65,25 +65,25 @@ class LlavaLanguageModel(nn.Module):
         image_first: bool = False,
         system: str = "",
     ) -> Self:
-        """Load LLaVA and, where given, a prefix (a peft adapter of trainable tokens) and a projector of audio tokens.
+        """Load LLaVA and, where given, a prefix and a projector of audio tokens: folders, or the authors' files.
 
         Args:
             llava: folder or hub id.
-            prefix: folder of the adapter.
-            audio_projector: folder of the projector.
+            prefix: folder of a peft adapter of trainable tokens, or the authors' `prefix.bin`.
+            audio_projector: folder of the projector, or the authors' `prefixMLP.bin`.
             dtype: of all weights; None takes that of LLaVA's file, and of the projector's.
 
         Raises:
             InputError: when a folder is missing, or holds something else.
         """
         config = llava_config(llava)
-        prefix_ids = [] if prefix is None else prefix_ids_of(prefix)
+        prefix_ids: list[int] = []
         projector = None if audio_projector is None else load_audio_projector(audio_projector, config).to(dtype)
         with pretrained(llava, "a LLaVA checkpoint") as name:
             model = LlavaForConditionalGeneration.from_pretrained(name, dtype=dtype or "auto")
             processor = AutoProcessor.from_pretrained(name)
         if prefix is not None:
-            model = with_prefix(model, prefix)
+            model, prefix_ids = with_prefix(model, processor.tokenizer, prefix)
         return cls(model, processor, prefix_ids, projector, image_first, system)
 
     def checkpoint_gradients(self) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import LlavaForConditionalGeneration
 
 from earshot.errors import InputError
+from lightning_modules.networks.llava.authors_files import authors_prefix, is_authors_file
 from lightning_modules.networks.pretrained import pretrained
 
 WHAT = "a tuned prefix (a peft adapter of trainable tokens)"
@@ -63,10 +64,34 @@ def prefix_ids_of(folder: str | Path) -> list[int]:
         return list(PeftConfig.from_pretrained(name).token_indices)
 
 
-def with_prefix(llava: LlavaForConditionalGeneration, folder: str | Path) -> LlavaForConditionalGeneration:
-    """LLaVA with the soft tokens of a tuned prefix in its embedding table; exact, as it sets rows of the table."""
-    with pretrained(folder, WHAT) as name:
-        return PeftModel.from_pretrained(llava, name).merge_and_unload()
+def with_prefix(
+    llava: LlavaForConditionalGeneration, tokenizer: Any, prefix: str | Path
+) -> tuple[LlavaForConditionalGeneration, list[int]]:
+    """LLaVA with the soft tokens of a tuned prefix in its embedding table, and their ids; exact, as it sets rows.
+
+    Args:
+        llava: the model.
+        tokenizer: of the model.
+        prefix: folder of a peft adapter, or the `prefix.bin` of DALI's authors.
+
+    Raises:
+        InputError: nothing there, another kind of file or folder, or tokens of another width.
+    """
+    if not is_authors_file(prefix):
+        ids = prefix_ids_of(prefix)
+        with pretrained(prefix, WHAT) as name:
+            return PeftModel.from_pretrained(llava, name).merge_and_unload(), ids
+    table = llava.get_input_embeddings().weight
+    tokens = authors_prefix(prefix, table.shape[1])
+    ids = list(range(len(tokenizer), len(tokenizer) + len(tokens)))
+    if ids[-1] >= len(table):
+        free = len(table) - len(tokenizer)
+        raise InputError(
+            f"expected at most {free} soft tokens, LLaVA's free rows, found {len(tokens)} in {prefix}; use LLaVA-1.5"
+        )
+    with torch.no_grad():
+        table[ids] = tokens.to(table)
+    return llava, ids
 
 
 def save_prefix(model: PeftModel, folder: Path) -> None:

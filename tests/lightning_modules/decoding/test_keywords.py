@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import DistilBertConfig, DynamicCache
 
 from earshot.errors import InputError
 from lightning_modules.decoding.causal_lm import CausalLm
@@ -78,12 +78,17 @@ def test_it_stops_and_clips_do_not_touch(decoding: KeywordDecoding) -> None:
 def test_banks(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text('index,mid,display_name\n0,/m/1,"Child speech, kid speaking"\n1,/m/2,Bell\n')
-    assert read_bank(table) == ["Child speech", "kid speaking", "Bell"]
+    assert read_bank(str(table)) == ["Child speech", "kid speaking", "Bell"]
     table.write_text(" \n,\n")
     with pytest.raises(InputError, match="expected keywords in"):
-        read_bank(table)
-    with pytest.raises(InputError, match="expected a file of keywords at"):
-        read_bank(tmp_path / "none")
+        read_bank(str(table))
+    with pytest.raises(InputError, match="expected keywords in .*none, found: .*class_labels_indices.csv"):
+        read_bank(str(tmp_path / "none"))
+    names = {0: "Child speech, kid speaking", 1: "Bell"}
+    DistilBertConfig(id2label=names, label2id={name: i for i, name in names.items()}).save_pretrained(
+        tmp_path / "kinds"
+    )
+    assert read_bank(f"hf://{tmp_path / 'kinds'}") == ["Child speech", "kid speaking", "Bell"]
 
 
 @pytest.mark.parametrize("wrong", [{"num_keywords": 0}, {"num_candidates": 0}, {"max_new_tokens": 0}, {"beta": -1.0}])

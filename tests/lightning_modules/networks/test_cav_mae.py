@@ -222,3 +222,27 @@ def test_folders_that_hold_something_else(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match="found none"):
         CavMaeEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_dalis_released_encoder_gives_the_written_forward_and_its_projection(prefix, tmp_path):
+    """Saved by DataParallel, with the vision tower and the attention of the criterion beside it."""
+    layout = {key: shape for key, shape in authors_layout("CAVMAE", 32, 3, 8).items() if "decoder" not in key}
+    weights = authors_weights(layout)
+    generator = torch.Generator().manual_seed(1)
+    projection = {"proj.weight": torch.randn(24, 32, generator=generator), "proj.bias": torch.ones(24)}
+    beside = {"a_k.weight": torch.zeros(24, 24), "vision_tower.vision_model.pre_layrnorm.weight": torch.zeros(24)}
+    sizes = {"num_mel_bins": 32, "num_frames": 64, "width": 32, "depth": 3, "num_heads": 2, "output_dim": 24}
+    path = save(weights | projection | beside, tmp_path / "audio_backbone.pth", prefix)
+    encoder = CavMaeEncoder.from_checkpoint(path, aligned=True, **sizes).eval()
+    features = torch.randn(2, 64, 32, generator=generator)
+    with torch.no_grad():
+        expected = written_forward(weights, features, 3, 2) @ projection["proj.weight"].T + 1
+        torch.testing.assert_close(encoder(features), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="found DALI's aligned encoder; set aligned to true"):
+        CavMaeEncoder.from_checkpoint(path, **sizes)
+    plain = save(weights, tmp_path / "plain.pth")
+    with pytest.raises(InputError, match=r"proj.weight missing \(want \(24, 32\)\)"):
+        CavMaeEncoder.from_checkpoint(plain, aligned=True, **sizes)
+    with pytest.raises(InputError, match="no file '.*none.pth'; get it from zenodo.org/records/14224316"):
+        CavMaeEncoder.from_checkpoint(tmp_path / "none.pth", aligned=True, **sizes)

@@ -37,7 +37,7 @@ def test_applied_in_order() -> None:
 def test_splits_names_and_preparation() -> None:
     chain = StrategyChain([EmbeddingShift("pairs"), Double()])
     assert chain.splits == {"pairs", "captions", "audio"} and chain.names == ["embedding_shift", "double"]
-    chain.prepare(lambda _: Embedded(torch.zeros(4, 3), []), lambda _: Embedded(torch.ones(4, 3), []))
+    chain.prepare(lambda *_: Embedded(torch.zeros(4, 3), []), lambda *_: Embedded(torch.ones(4, 3), []))
     assert chain(torch.zeros(1, 3)).tolist() == [[2.0] * 3]
 
 

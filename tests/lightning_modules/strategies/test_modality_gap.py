@@ -38,7 +38,7 @@ def test_noise_has_the_variance_and_only_in_training(capsys: pytest.CaptureFixtu
         NoiseInjection(-0.01)
     auto = NoiseInjection("auto", captions="some/split")
     pair = Embedded(torch.tensor([[0.0, 0.0], [0.3, 0.1]]), ["a", "a"])
-    auto.prepare(lambda split: {"some/split": pair}[split], pytest.fail)
+    auto.prepare(lambda split, num_clips=None: {"some/split": pair}[split], pytest.fail)
     assert auto.variance.item() == pytest.approx(0.09)
     assert "sigma 0.3000, variance 0.09, from some/split" in capsys.readouterr().out
 
@@ -47,7 +47,7 @@ def test_shift_is_the_gap_and_is_kept(tmp_path: Path) -> None:
     audio, text = torch.randn(20, 4) + 1, torch.randn(30, 4)
     strategy = EmbeddingShift("w")
     assert strategy.splits == {"w"}
-    strategy.prepare(lambda split: Embedded(text, []), lambda split: Embedded(audio, []))
+    strategy.prepare(lambda *_: Embedded(text, []), lambda *_: Embedded(audio, []))
     shifted = strategy.eval()(text)
     torch.testing.assert_close(shifted.mean(0), audio.mean(0))
     torch.testing.assert_close(shifted - text, (audio.mean(0) - text.mean(0)).expand(30, 4))

@@ -10,21 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import MINIATURE
-from made_clap import AUDIO, TEXT, cnn14, file_of, htsat
+from made_clap import AUDIO, TEXT, cnn14, file_of, htsat, laion
 from plain_htsat import plain_htsat
 from plain_log_mel import plain_log_mel
 from torch import Tensor
-from transformers import (
-    BertConfig,
-    BertModel,
-    BertTokenizer,
-    ClapAudioConfig,
-    ClapConfig,
-    ClapModel,
-    ClapTextConfig,
-    RobertaTokenizer,
-)
-from transformers.models.clap.feature_extraction_clap import ClapFeatureExtractor
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from earshot.errors import InputError
 from lightning_modules.networks.clap.checkpoint import load_authors, report_training_data
@@ -260,21 +250,7 @@ def test_htsat_and_its_head_in_float64(tmp_path: Path, bert_folder: str) -> None
 @pytest.mark.parametrize("fusion", [False, True], ids=["unfused", "fused"])
 def test_laion(tmp_path: Path, fusion: bool) -> None:
     """transformers' own model and features, for clips that are shorter than ten seconds."""
-    words = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "Ġdog": 5}
-    RobertaTokenizer(vocab=words, merges=[]).save_pretrained(tmp_path)
-    text = ClapTextConfig(
-        vocab_size=6, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    audio = ClapAudioConfig(
-        patch_embeds_hidden_size=8, hidden_size=64, num_attention_heads=[2, 2, 4, 4], enable_fusion=fusion,
-        fusion_type="aff_2d" if fusion else None, spec_size=256, depths=[1, 1, 1, 1],
-    )  # fmt: skip
-    model = ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=48)).eval()
-    model.save_pretrained(tmp_path)
-    truncation = "fusion" if fusion else "rand_trunc"
-    extractor = ClapFeatureExtractor(frequency_min=50, truncation=truncation)
-    extractor.save_pretrained(tmp_path)
-
+    model, extractor = laion(tmp_path, fusion)
     clap = ClapEncoder.from_pretrained(tmp_path)
     assert (clap.sampling_rate, clap.embedding_dim, clap.max_seconds) == (48000, 48, 10)
     rng = np.random.default_rng(0)

@@ -1,0 +1,52 @@
+"""A sample of a corpus: the same clips always, and of them alone the audio is read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import MINIATURE, arguments
+from safetensors.torch import load_file
+
+from datamodules.clip_reader import ClipReader, collate
+from datamodules.clips import Captions, ClipFormat
+from datamodules.shards import read_index, read_samples
+from earshot.errors import InputError
+from lightning_modules.networks.clap.encoder import ClapEncoder
+from train import main
+
+
+def test_drawn_by_ids_whatever_the_order() -> None:
+    captions = Captions([f"text {i}" for i in range(20)], [f"clip {i // 2}" for i in range(20)])
+    few, more = captions.drawn(3), captions.drawn(4)
+    assert len(few.texts) == 6 and set(few.clip_ids) < set(more.clip_ids)  # both captions of each clip
+    assert all(captions.clip_ids[captions.texts.index(text)] == clip for text, clip in zip(few.texts, few.clip_ids))
+    backwards = Captions(captions.texts[::-1], captions.clip_ids[::-1]).drawn(3)
+    assert set(backwards.clip_ids) == set(few.clip_ids) and backwards.digest != captions.digest
+    assert captions.drawn(None) is captions and captions.drawn(99).texts == captions.texts
+    with pytest.raises(InputError, match="num_clips of at least 1, found 0"):
+        captions.drawn(0)
+
+
+def test_embedding_shift_from_a_sample(in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eq. 2 over five pairs, computed here from the audio and the captions of the same five clips."""
+    split, shift = "audiocaps/train", "lightning_modules.strategies.embedding_shift.EmbeddingShift"
+    strategy = {"class_path": shift, "init_args": {"split": split, "num_clips": 5}}
+    overlay = {"model": {"init_args": {"training_strategies": [strategy]}}}
+    Path("overlay.yaml").write_text(yaml.safe_dump(overlay))
+    more = ("--config", "overlay.yaml", "--trainer.max_epochs", "1", "--data.batch_size", "8", "--data.val", "null",
+            "--trainer.limit_val_batches", "0")  # fmt: skip
+    main(["fit", *arguments(world_root, *more, config="clap_prefix.yaml")])
+    assert f"from 5 clips of {split}" in capsys.readouterr().out
+    gap = load_file("exports/clap_prefix/embedding_shift.safetensors")["gap"]
+
+    clap = ClapEncoder.from_pretrained(MINIATURE / "clap")
+    reader = ClipReader(ClipFormat(sampling_rate=clap.sampling_rate, max_seconds=clap.max_seconds))
+    (shard,) = read_index(world_root / "first-40" / split)
+    clips = {clip.clip_id: clip for clip in map(reader.decode, read_samples(shard, 0, 40, reader.wanted))}
+    kept = Captions([clip.captions[0] for clip in clips.values()], list(clips)).drawn(5)
+    batch = collate([clips[clip_id] for clip_id in kept.clip_ids])
+    assert batch.waveforms is not None and batch.num_samples is not None
+    with torch.no_grad():
+        expected = clap.embed_audio(batch.waveforms, batch.num_samples).mean(0) - clap.embed_text(kept.texts).mean(0)
+    torch.testing.assert_close(gap, expected, rtol=1e-4, atol=1e-5)
