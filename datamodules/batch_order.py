@@ -23,12 +23,14 @@ class BatchOrder:
         world_size: number of processes that share the batches.
         seed: of the order in training.
         position: returns how many training batches the rank has done, in all epochs; a loader goes on from there.
+        accumulate: training batches of each rank in an optimizer step; an epoch has whole steps.
     """
 
     rank: int = 0
     world_size: int = 1
     seed: int = 0
     position: Callable[[], int] = the_first
+    accumulate: int = 1
 
     @classmethod
     def of(cls, trainer: L.Trainer, seed: int = 0) -> Self:
@@ -41,7 +43,13 @@ class BatchOrder:
             assert isinstance(done, _ProcessedTracker)
             return done.processed
 
-        return cls(trainer.global_rank, trainer.world_size, seed, position)
+        return cls(trainer.global_rank, trainer.world_size, seed, position, trainer.accumulate_grad_batches)
+
+    def a_step(self, batch_size: int) -> str:
+        """How many an optimizer step takes, for an error."""
+        number = batch_size * self.world_size * self.accumulate
+        more = f", {self.accumulate} times" if self.accumulate > 1 else ""
+        return f"{number}, a batch of {batch_size} on each of {self.world_size} devices{more}"
 
     def shuffled(self, count: int, steps: int) -> Iterator[tuple[int, np.ndarray]]:
         """For as many batches as an epoch has `steps`, from `position` on: the step, and the order of `count` rows."""

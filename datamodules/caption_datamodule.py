@@ -14,7 +14,7 @@ from datamodules.clip_loader import EvalLoader
 from datamodules.clips import CaptionBatch, Captions
 from datamodules.kept_clips import shards_with
 from datamodules.packed_splits import PackedSplits
-from datamodules.settings import trainer_of
+from datamodules.settings import divide_global_batch, trainer_of
 from datamodules.shards import Shard, read_index, records
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
@@ -89,6 +89,7 @@ class CaptionDataModule(PackedSplits):
         for split in self.wanted(stage).values():
             self.captions_of(split)
         if stage == "fit":
+            divide_global_batch(self)
             self.train_dataloader()  # reports a batch larger than the split before anything is embedded
 
     def training_texts(self) -> list[str]:
@@ -123,5 +124,6 @@ class CaptionDataModule(PackedSplits):
             "digest of train_captions": captions.digest[:12],
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "global_batch_size": self.global_batch_size,
             "devices": trainer_of(self).world_size,
         }

@@ -16,7 +16,7 @@ from datamodules.clip_reader import Clip
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.kept_clips import by_clip, kept_shards
 from datamodules.packed_splits import PackedSplits
-from datamodules.settings import require_at_least, trainer_of
+from datamodules.settings import divide_global_batch, require_at_least, trainer_of
 from datamodules.shards import index_digest, records
 from earshot.errors import InputError, command_that_makes
 
@@ -67,6 +67,8 @@ class ClipDataModule(PackedSplits):
     def setup(self, stage: str) -> None:
         """Read the indexes, the list of ids and the table of captions."""
         super().setup(stage)
+        if stage == "fit":
+            divide_global_batch(self)
         if stage == "fit" and self.ids is not None:
             self.shards["train"] = kept_shards(self.shards["train"], Path(self.ids))
         if stage == "fit" and self.captions is not None:
@@ -117,6 +119,7 @@ class ClipDataModule(PackedSplits):
             "train_index": index_digest(self.shards["train"]),
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "global_batch_size": self.global_batch_size,
             "num_workers": max(1, self.num_workers),
             "shuffle_window": self.shuffle_window,
             "num_pairs": self.num_pairs,

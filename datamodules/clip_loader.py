@@ -166,15 +166,14 @@ class TrainLoader(ClipLoader):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not len(self):
-            size, world_size = self.batch_size, self.order.world_size
             raise InputError(
-                f"expected at least {size * world_size} clips in {self.shards[0].path.parent}, a batch of {size} on "
-                f"each of {world_size} devices, found {sum(self.counts)}; lower batch_size"
+                f"expected at least {self.order.a_step(self.batch_size)} in {self.shards[0].path.parent}, found "
+                f"{sum(self.counts)} clips; lower batch_size or global_batch_size"
             )
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return train_steps(self.counts, self.batch_size, self.order.world_size)
+        return train_steps(self.counts, self.batch_size, self.order.world_size, self.order.accumulate)
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """As many batches as an epoch has, from the order's position on, which is read when the first is asked for.
@@ -188,7 +187,10 @@ class TrainLoader(ClipLoader):
         first_epoch, first_step = divmod(position, len(self))
         for epoch in count(first_epoch):
             seed = self.order.seed
-            plan = partial(train_share, seed=seed, epoch=epoch, window=self.window, first_step=first_step)
+            plan = partial(
+                train_share, seed=seed, epoch=epoch, window=self.window, first_step=first_step,
+                accumulate=self.order.accumulate,
+            )  # fmt: skip
             reader = ClipReader(self.clip_format, (seed, epoch), self.captions)
             yield from self._batches(plan, reader, first_step, replace_broken=True)
             first_step = 0

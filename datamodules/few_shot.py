@@ -88,8 +88,9 @@ class FewShotLoader(KeepsNoState):
         self.order = order
 
     def __len__(self) -> int:
-        """Batches of an epoch; the clips left over, less than a batch, change by epoch."""
-        return len(self.clips) // self.size
+        """Batches of an epoch, of whole optimizer steps if the clips are enough; those left over change by epoch."""
+        batches = len(self.clips) // self.size
+        return batches // self.order.accumulate * self.order.accumulate or batches
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """As many batches as an epoch has, from the order's position on."""

@@ -33,12 +33,14 @@ class PackedSplits(L.LightningDataModule):
         root: folder of the splits.
         train: split to train on, as corpus/split, or a table of captions where a datamodule reads these alone;
             likewise val, test and predict. None where not used.
-        batch_size: clips, or captions, of a training batch on each device.
+        batch_size: clips, or captions, of a training batch on each device; beside global_batch_size the most.
         eval_batch_size: the same in validation, test and predict.
         num_workers: processes that read clips, on each device; 0 reads in the main process.
         skip_broken: go on at a clip that cannot be decoded, and name it: in training another one takes its place,
             elsewhere it is left out.
         seed: of the order in training and of what it draws; None takes that of seed_everything.
+        global_batch_size: clips, or captions, of an optimizer step, over all devices, however many there are
+            (`datamodules.settings.divide_global_batch`); None takes batch_size on each.
 
     Attributes:
         shards: of each part that was opened.
@@ -56,6 +58,7 @@ class PackedSplits(L.LightningDataModule):
         num_workers: int = 1,
         skip_broken: bool = False,
         seed: int | None = None,
+        global_batch_size: int | None = None,
     ) -> None:
         super().__init__()
         self.root = root
@@ -63,6 +66,7 @@ class PackedSplits(L.LightningDataModule):
         self.val = val
         self.names = {"train": train, "val": val, "test": test, "predict": predict}
         self.batch_size = batch_size
+        self.global_batch_size = global_batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.skip_broken = skip_broken

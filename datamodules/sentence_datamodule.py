@@ -12,7 +12,7 @@ import torch
 from datamodules.batch_order import BatchOrder
 from datamodules.caption_table import TEXTS, read_rows, the_column
 from datamodules.clips import SentenceBatch
-from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
+from datamodules.settings import divide_global_batch, require_at_least, require_same, seed_or_default, trainer_of
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 
@@ -33,10 +33,12 @@ class SentenceDataModule(L.LightningDataModule):
         labels: of the table, in the order of the class indices.
         test_share: share of each class that is kept for test.
         val_share: share of each class that is kept for validation.
-        batch_size: sentences of a training batch on each device.
+        batch_size: sentences of a training batch on each device; beside global_batch_size the most.
         eval_batch_size: sentences of any other batch.
         split_seed: of the split into parts. Training runs of other seeds keep the same test sentences.
         seed: of the order in training; None takes that of seed_everything.
+        global_batch_size: sentences of an optimizer step, over all devices (`datamodules.settings`); None takes
+            batch_size on each.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SentenceDataModule(L.LightningDataModule):
         eval_batch_size: int = 256,
         split_seed: int = 42,
         seed: int | None = None,
+        global_batch_size: int | None = None,
     ) -> None:
         super().__init__()
         require_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
@@ -65,6 +68,7 @@ class SentenceDataModule(L.LightningDataModule):
             )
         self.root = root
         self.batch_size = batch_size
+        self.global_batch_size = global_batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed_or_default(seed)
         self.files = files
@@ -86,6 +90,8 @@ class SentenceDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read, drop repeated sentences, and split."""
+        if stage == "fit":
+            divide_global_batch(self)
         if self.parts:
             return
         if self.files is not None:
@@ -130,6 +136,7 @@ class SentenceDataModule(L.LightningDataModule):
             "split_seed": self.split_seed,
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "global_batch_size": self.global_batch_size,
             "devices": trainer_of(self).world_size,
         }
 

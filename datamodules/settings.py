@@ -1,10 +1,11 @@
-"""What every datamodule checks of its settings."""
+"""What every datamodule checks of its settings, and how a global batch is divided."""
 
 import os
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 
 from earshot.errors import InputError
 
@@ -29,6 +30,54 @@ def trainer_of(data: L.LightningDataModule) -> L.Trainer:
     """The trainer that the datamodule works for."""
     assert data.trainer is not None, f"{type(data).__name__} works inside a Trainer"
     return data.trainer
+
+
+class GlobalBatches(Protocol):
+    """A datamodule with batches over all devices.
+
+    Attributes:
+        batch_size: clips, captions or sentences of a batch on each device.
+        global_batch_size: the same of an optimizer step, over all devices; None is `batch_size` on each of them.
+        trainer: that it works for.
+    """
+
+    batch_size: int
+    global_batch_size: int | None
+    trainer: L.Trainer | None
+
+
+def divide_global_batch(data: GlobalBatches) -> None:
+    """Set the batch of a device, and how many of them the trainer accumulates, to make up a global batch.
+
+    Each device has an equal share of a step. A share of at most `batch_size` is one batch, a larger one several.
+
+    Raises:
+        InputError: the devices or the batches do not divide it, or the trainer is set to accumulate otherwise.
+    """
+    if (total := data.global_batch_size) is None:
+        return
+    assert data.trainer is not None
+    devices, accumulated = data.trainer.world_size, data.trainer.accumulate_grad_batches
+    share, left = divmod(total, devices)
+    if left or share < 1:
+        raise InputError(
+            f"expected data.global_batch_size in equal shares for {devices} devices, found {total}; change it, or "
+            "trainer.devices"
+        )
+    size = min(data.batch_size, share)
+    if share % size:
+        fitting = max(number for number in range(1, size) if share % number == 0)
+        raise InputError(
+            f"expected data.batch_size to divide {share}, the share of each of {devices} devices in a global batch of "
+            f"{total}, found {size}; take {fitting}, or another global_batch_size"
+        )
+    if accumulated not in (1, share // size):
+        raise InputError(
+            f"expected trainer.accumulate_grad_batches {share // size}, as data.global_batch_size {total} gives, found "
+            f"{accumulated}; leave one of them out"
+        )
+    data.batch_size, data.trainer.accumulate_grad_batches = size, share // size
+    rank_zero_info(f"global batch of {total}: {devices} devices x {size} x {share // size} accumulated")
 
 
 def require_same(data: L.LightningDataModule, in_checkpoint: dict[str, Any]) -> None:

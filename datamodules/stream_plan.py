@@ -36,9 +36,12 @@ class Share:
     windows: list[Window]
 
 
-def train_steps(counts: list[int], batch_size: int, world: int) -> int:
-    """Batches of every rank in an epoch; the clips left out, less than a batch per rank, change by epoch."""
-    return sum(counts) // (batch_size * world)
+def train_steps(counts: list[int], batch_size: int, world: int, accumulate: int = 1) -> int:
+    """Batches of every rank in an epoch: whole optimizer steps, each of `accumulate` batches of every rank.
+
+    The clips left out, less than a step has, change by epoch.
+    """
+    return sum(counts) // (batch_size * world * accumulate) * accumulate
 
 
 def train_share(
@@ -53,6 +56,7 @@ def train_share(
     epoch: int = 0,
     window: int = 512,
     first_step: int = 0,
+    accumulate: int = 1,
 ) -> Share:
     """A worker's share of a training epoch: shuffled shards, a random beginning, samples shuffled in windows.
 
@@ -60,10 +64,12 @@ def train_share(
         counts: samples in each shard.
         window: samples are shuffled among this many neighbours.
         first_step: the rank's batches before this one are left out.
+        accumulate: batches of an optimizer step.
     """
-    offset, batches = _run(train_steps(counts, batch_size, world), workers, worker)
+    steps = train_steps(counts, batch_size, world, accumulate)
+    offset, batches = _run(steps, workers, worker)
     done = len(range(worker, first_step, workers)) * batch_size
-    start = (rank * train_steps(counts, batch_size, world) + offset) * batch_size
+    start = (rank * steps + offset) * batch_size
     length = batches * batch_size
     if done >= length:
         return Share([], [])

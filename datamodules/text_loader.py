@@ -36,15 +36,17 @@ class TextLoader(KeepsNoState, Generic[B]):
 
     def __post_init__(self) -> None:
         if not len(self):
-            size, world_size = self.batch_size, self.order.world_size
             raise InputError(
-                f"expected at least {size * world_size} texts, a batch of {size} on each of {world_size} devices, "
-                f"found {self.count}; lower batch_size"
+                f"expected at least {self.order.a_step(self.batch_size)}, found {self.count} texts; lower batch_size "
+                "or global_batch_size"
             )
 
     def __len__(self) -> int:
         """Batches of an epoch, fillers included."""
-        return (train_steps if self.shuffle else eval_steps)([self.count], self.batch_size, self.order.world_size)
+        count, size, world_size = [self.count], self.batch_size, self.order.world_size
+        if self.shuffle:
+            return train_steps(count, size, world_size, self.order.accumulate)
+        return eval_steps(count, size, world_size)
 
     def __iter__(self) -> Iterator[B]:
         """As many batches as an epoch has; in training from the order's position on."""

@@ -109,7 +109,7 @@ def test_a_loader_leaves_torchs_random_numbers_alone(uneven: tuple) -> None:
 
 
 def test_too_few_clips_for_a_batch_each_is_told(uneven: tuple) -> None:
-    with pytest.raises(InputError, match="at least 80 clips .* found 78; lower batch_size"):
+    with pytest.raises(InputError, match="at least 80, .* found 78 clips; lower batch_size"):
         TrainLoader(read_index(uneven[0]), SOUND, 40, BatchOrder(world_size=2))
 
 

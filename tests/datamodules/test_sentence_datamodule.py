@@ -14,7 +14,9 @@ FILES = {"inaudible": "notAudible.txt", "audible": "audible.txt"}
 
 def data(folder: Path, **more: object) -> SentenceDataModule:
     module = SentenceDataModule(str(folder), **({"files": FILES, "split_seed": 0} | more))
-    module.trainer = SimpleNamespace(is_global_zero=True, global_rank=0, world_size=1)  # type: ignore[assignment]
+    module.trainer = SimpleNamespace(  # type: ignore[assignment]
+        is_global_zero=True, global_rank=0, world_size=1, accumulate_grad_batches=1
+    )  # type: ignore[assignment]
     return module
 
 
@@ -50,7 +52,9 @@ def test_each_test_sentence_once_on_two_ranks(folder: Path) -> None:
     ranks = []
     for rank in (0, 1):
         module = data(folder, eval_batch_size=4)
-        module.trainer = SimpleNamespace(is_global_zero=True, global_rank=rank, world_size=2)  # type: ignore
+        module.trainer = SimpleNamespace(  # type: ignore
+            is_global_zero=True, global_rank=rank, world_size=2, accumulate_grad_batches=1
+        )  # type: ignore
         module.setup("test")
         ranks.append(list(module.test_dataloader()))
     texts, classes = module.parts["test"]

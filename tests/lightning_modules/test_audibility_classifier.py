@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from lightning_modules.audibility_classifier import AudibilityClassifier
@@ -70,6 +71,26 @@ def test_two_ranks_learn_the_same_words_and_pool_their_scores(sentences: Path) -
     assert rows[0] == pytest.approx(rows[1], abs=1e-6) and 0 < rows[0]["test/auroc"] < 1
 
 
+def test_one_device_and_two_make_the_same_run(sentences: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A global batch of 16: four batches of one device, or two of each of two devices, without dropout, which draws."""
+    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
+    fit = ("--trainer.max_epochs", "2", "--data.batch_size", "4", "--model.classifier.init_args.dropout", "0")
+    runs = {
+        "one": ("--data.global_batch_size", "16"),
+        "two": ("--data.global_batch_size", "16", "--trainer.devices", "2", "--trainer.strategy", "ddp_fork"),
+        "other": (),  # of 4, as a control
+    }
+    exports = {}
+    for name, more in runs.items():
+        command("fit", *fit, *more, "--run_name", name)
+        exports[name] = load_file(f"exports/{name}/model.safetensors")
+    steps = {name: torch.load(f"runs/{name}/fit-1/checkpoints/last.ckpt")["global_step"] for name in runs}
+    assert steps["one"] == steps["two"] == 2 * (60 // 16) and steps["other"] == 2 * (60 // 4)
+    for name, weight in exports["one"].items():
+        torch.testing.assert_close(weight, exports["two"][name], rtol=0, atol=1e-5)
+    assert any((weight - exports["other"][name]).abs().max() > 1e-3 for name, weight in exports["one"].items())
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -121,6 +142,7 @@ def test_class_defaults_are_the_papers() -> None:
     assert isinstance(optimizer, torch.optim.AdamW)
     assert rates == pytest.approx([3e-4] * 10 + [3e-5] * 10 + [3e-6] * 10 + [3e-7] * 10)
     paper = yaml.safe_load((REPOSITORY / "configs/paper/audibility_classifier.yaml").read_text())
+    assert paper["data"]["init_args"]["global_batch_size"] == 64
     assert paper["trainer"]["max_epochs"] == 40 and paper["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 3e-4
 
 

@@ -110,7 +110,7 @@ def test_class_defaults_are_the_papers() -> None:
     paper = yaml.safe_load((REPOSITORY / "configs/paper/audiovisual_distillation.yaml").read_text())
     given = paper["model"]["init_args"]["optimizer"]["init_args"]
     assert (given["lr"], given["weight_decay"]) == (2e-4, 0)
-    assert (paper["trainer"]["max_epochs"], paper["data"]["init_args"]["batch_size"]) == (1, 40)
+    assert (paper["trainer"]["max_epochs"], paper["data"]["init_args"]["global_batch_size"]) == (1, 4 * 40)
 
 
 def test_pseudo_captions_of_unknown_words_are_refused(

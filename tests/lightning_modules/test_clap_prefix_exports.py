@@ -164,7 +164,7 @@ def test_class_defaults_are_the_papers() -> None:
     given = paper["model"]["init_args"]
     assert (given["width"], given["optimizer"]["init_args"]["lr"]) == (768, 2e-5)
     assert given["lr_scheduler"]["init_args"] == {"warmup": 5, "step_size": 10}
-    assert paper["trainer"]["max_epochs"] == 30
+    assert (paper["trainer"]["max_epochs"], paper["data"]["init_args"]["global_batch_size"]) == (30, 64)
 
 
 def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:

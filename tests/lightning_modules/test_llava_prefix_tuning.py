@@ -156,6 +156,7 @@ def test_class_defaults_are_the_papers() -> None:
     paper = yaml.safe_load((REPOSITORY / "configs/paper/llava_prefix_tuning.yaml").read_text())
     given = paper["model"]["init_args"]["optimizer"]["init_args"]
     assert (given["lr"], given["weight_decay"]) == (2e-4, 0)
+    assert paper["data"]["init_args"]["global_batch_size"] == 16
     assert (
         yaml.safe_load((REPOSITORY / "configs/llava_prefix.yaml").read_text())["data"]["init_args"]["num_pairs"] == 16
     )

@@ -205,7 +205,7 @@ def test_class_defaults_are_the_papers() -> None:
         5e-7,
     )
     assert (scheduler["milestones"], scheduler["gamma"]) == ([10, 15], 0.5)
-    assert paper["trainer"]["max_epochs"] == 20
+    assert (paper["trainer"]["max_epochs"], paper["data"]["init_args"]["global_batch_size"]) == (20, 256)
 
 
 def test_a_criterion_with_parameters() -> None:
