@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.conversations import read_conversations
+from datamodules.endings import ENDING
 from earshot.errors import InputError
 
 IDS = ("clip_id", "id")  # audiocap_id numbers captions, not clips
@@ -28,7 +29,6 @@ FILES = (
     "sound", "sound_file", "clip", "clip_name",
 )  # fmt: skip
 TEXTS = ("caption", "captions", "text", "description", "sentence", "raw_caption")
-ENDING = re.compile(r"\.(wav|flac|mp3|ogg|oga|opus|m4a|aiff?|mp4|mkv|webm|mov)$", re.IGNORECASE)  # ids have other dots
 LIST = re.compile(r"\[\s*['\"].*\]", re.DOTALL)
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 BYTE_ORDER_MARKS = {

@@ -1,13 +1,17 @@
-"""The one reader of lists of clips: what to pack, what to leave out, what to train on."""
+"""The one reader of lists of clips, and of what their ids mean: what to pack, what to leave out, what to train on."""
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.caption_table import read_captions
+from datamodules.endings import ENDING
 from earshot.errors import InputError
 
 COLUMNS = {"clip_id", "id", "file_name", "youtube_id"}
+VIDEO = re.compile(r"Y?([\w-]{11})((?:_\d+(?:\.\d+)?){0,2})", re.ASCII)  # [Y]<id>[_<start>[_<end>]]
 
 
 def read_ids(path: Path) -> list[str]:
@@ -55,3 +59,54 @@ def read_ids(path: Path) -> list[str]:
     if not listed:
         raise InputError(f"expected ids in {path}, found none; name another list")
     return list(dict.fromkeys(listed))
+
+
+def clips_meant(listed: Iterable[str], clip_ids: Iterable[str]) -> dict[str, str]:
+    """The clip that each listed id means, for those that mean one.
+
+    An id means the clip of exactly this id. Where there is none, the ending of a media file is left out, and two ids
+    of YouTube's form, 11 letters, digits, - or _, mean the same clip with and without a Y before them and _<start> or
+    _<start>_<end> after them: `--abcDEF-_0`, `Y--abcDEF-_0.wav` and `Y--abcDEF-_0_30.000`. Starts are seconds or
+    milliseconds; two different ones are two different clips. An id that would mean several clips means none.
+    """
+    known = set(clip_ids)
+    found: dict[str, str] = {}
+    others: dict[str, Video] = {}  # listed names of which there is no clip
+    for name in listed:
+        plain = ENDING.sub("", name)
+        if name in known or plain in known:
+            found[name] = name if name in known else plain
+        elif video := Video.of(plain):
+            others[name] = video
+    clips: dict[str, list[str]] = {video.id: [] for video in others.values()}  # of each video
+    if clips:
+        for clip_id in known:
+            if (match := VIDEO.fullmatch(clip_id)) and match[1] in clips:
+                clips[match[1]].append(clip_id)
+    for name, video in others.items():
+        meant = [clip_id for clip_id in clips[video.id] if video.may_be(Video.of(clip_id))]
+        if len(meant) == 1:
+            found[name] = meant[0]
+    return found
+
+
+@dataclass(frozen=True)
+class Video:
+    """A YouTube id, and where in the video a clip starts, in seconds or milliseconds, where that is said."""
+
+    id: str
+    start: float | None
+
+    @classmethod
+    def of(cls, name: str) -> "Video | None":
+        """What a name of this form says; None for another name."""
+        if not (match := VIDEO.fullmatch(name)):
+            return None
+        start = match[2].strip("_").partition("_")[0]
+        return cls(match[1], float(start) if start else None)
+
+    def may_be(self, other: "Video | None") -> bool:
+        """Whether two names of one video can mean the same clip."""
+        if other is None or self.start is None or other.start is None:
+            return True
+        return self.start in (other.start, other.start * 1000) or other.start == self.start * 1000

@@ -13,11 +13,9 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".m4a", ".aac"}
-VIDEO = {".mp4", ".m4v", ".mkv", ".webm", ".mov"}
-
 NUM_FRAMES = 10  # the first of each second (DALI, section 4)
 SILENCE = 1e-4  # a peak of -80 dB of full scale
+LOUDEST = 8.0  # times full scale; less is clipped, as codecs and mixes overshoot, more is another scale
 EXACT_SEEK = {"wav", "flac", "ogg", "aiff", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # others: from the beginning
 ESTIMATED = {"mp3", "aac"}  # whose duration may be a guess from the bit rate
 LEEWAY = 0.5  # seconds that a file may end before its header says
@@ -32,7 +30,8 @@ class MediaError(Exception):
     """A file, or a part of it, that cannot be used.
 
     Attributes:
-        reason: one of a few words to count by: "broken", "no audio", "no images", "not finite", "silent", "too short".
+        reason: one of a few words to count by: "broken", "no audio", "no images", "not finite", "silent", "out of
+            range", "too short".
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -63,12 +62,15 @@ class Audio:
         """Check the samples.
 
         Raises:
-            MediaError: some are not finite, or there is nothing to hear.
+            MediaError: some are not finite or far above full scale, or there is nothing to hear.
         """
         if not np.isfinite(self.waveform).all():
             raise MediaError("not finite", f"{np.count_nonzero(~np.isfinite(self.waveform))} samples are not finite")
-        if np.abs(self.waveform).max(initial=0.0) < SILENCE:
+        peak = float(np.abs(self.waveform).max(initial=0.0))
+        if peak < SILENCE:
             raise MediaError("silent", "no sample is above -80 dB of full scale")
+        if peak > LOUDEST:
+            raise MediaError("out of range", f"samples up to {peak:g}, where full scale is 1")
 
 
 def read_audio(path: Media, start: float = 0.0, seconds: float | None = None, mono: Mono = "mean") -> Audio:

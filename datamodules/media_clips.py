@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ from PIL import Image
 
 from datamodules.clip_reader import Clip, decode_image, int16_at, square
 from datamodules.clips import ClipFormat
-from datamodules.media import AUDIO, NUM_FRAMES, VIDEO, Audio, MediaError, audio_windows, read_frames
+from datamodules.endings import AUDIO, IMAGES, VIDEO
+from datamodules.media import NUM_FRAMES, Audio, MediaError, audio_windows, read_audio, read_frames
 from earshot.errors import InputError
 
 LONGEST = 60.0  # seconds of a file that an encoder of any length gets, as an hour would fill the memory
-IMAGES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,21 @@ class Part:
     cut: bool = False
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """A part of a media file that has no clip, and why; times as of `Part`."""
+
+    start: float
+    end: float
+    error: MediaError
+
+
 def list_media(paths: Sequence[Path]) -> tuple[dict[str, Path], Counter[str]]:
     """Media files by name, and how many others the folders hold, by their ending.
 
-    A file is named as it was given, a file of a folder and its subfolders by its path in that folder. An image counts
-    as a file of its own only where it is given by name.
+    A file is named as it was given, a file of a folder and its subfolders by its path in that folder; what a name has
+    beyond Unicode becomes a question mark. Hidden files and folders are passed over. An image counts as a file of its
+    own only where it is given by name.
 
     Raises:
         InputError: no such file or folder, or no media in any of them.
@@ -49,14 +60,16 @@ def list_media(paths: Sequence[Path]) -> tuple[dict[str, Path], Counter[str]]:
     others: Counter[str] = Counter()
     for path in paths:
         if path.is_dir():
-            for file in sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")):
+            for file in sorted(path.rglob("*")):
+                name = file.relative_to(path).as_posix()
+                if name.startswith(".") or "/." in name or file.is_dir():
+                    continue
                 if file.suffix.lower() in AUDIO | VIDEO:
-                    name = file.relative_to(path).as_posix()
-                    found[name if found.get(name, file) == file else str(file)] = file
+                    _add(found, name, file)
                 elif file.suffix.lower() not in IMAGES:
                     others[file.suffix.lower() or "no ending"] += 1
         elif path.is_file():
-            found[str(path)] = path
+            _add(found, str(path), path)
         else:
             raise InputError(f"expected a media file or a folder of them, found no {path}; correct the path")
     if not found:
@@ -65,40 +78,59 @@ def list_media(paths: Sequence[Path]) -> tuple[dict[str, Path], Counter[str]]:
     return found, others
 
 
+def _add(found: dict[str, Path], name: str, file: Path) -> None:
+    """Name a file so that tables and terminals can hold the name, and no other file has it."""
+    for unlike in chain((name, str(file)), (f"{file} ({number})" for number in count(2))):
+        readable = unlike.encode(errors="replace").decode()
+        if found.setdefault(readable, file) == file:
+            return
+
+
 def media_digest(files: dict[str, Path]) -> str:
     """A short digest of the files' names and sizes."""
-    text = "".join(f"{name}\0{path.stat().st_size}\0" for name, path in files.items())
+    sizes = {name: path.stat().st_size if path.exists() else None for name, path in files.items()}
+    text = "".join(f"{name}\0{size}\0" for name, size in sizes.items())
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read_parts(name: str, path: Path, clip_format: ClipFormat, window: float | None = None) -> Iterator[Part]:
-    """The parts of a file as a stage wants its clips.
+def read_beginning(name: str, path: Path, clip_format: ClipFormat) -> Part:
+    """The beginning of a file, as long as a stage takes its clips; one minute where the stage sets no limit.
 
     Args:
-        name: the id of the clips.
+        name: the id of the clip.
         path: a media file; an image where only images are wanted. Beside an audio file, the image of the same name is
             its image.
-        clip_format: what is wanted. Without a window a file is cut to its first `max_seconds`, or to its first minute.
-        window: length of the parts in seconds, which together cover the file, but for a rest that is shorter than a
-            tenth of a window, as codecs add at the end; None reads one part.
+        clip_format: what is wanted.
 
     Raises:
-        MediaError: the file lacks a wanted medium, or cannot be decoded from here on.
+        MediaError: the file lacks a wanted medium, or cannot be decoded.
     """
     if clip_format.sampling_rate is None:
-        yield Part(Clip(name, None, _image(path, 0.0, NUM_FRAMES, clip_format), [], []), 0.0, 0.0)
-        return
-    longest = window or clip_format.max_seconds or LONGEST
-    for audio in audio_windows(path, 0.0, longest if window else longest + 0.01):  # to see that it goes on
-        cut = False
-        if not window and audio.seconds > longest:
-            samples = math.ceil(longest * audio.sampling_rate)
-            audio, cut = replace(audio, waveform=audio.waveform[:samples]), True
-        if window and audio.start and audio.seconds < window / 10:
+        return Part(Clip(name, None, _image(path, 0.0, NUM_FRAMES, clip_format), [], []), 0.0, 0.0)
+    longest = clip_format.max_seconds or LONGEST
+    audio = read_audio(path, seconds=longest + 0.01)  # to see that it goes on
+    cut = audio.seconds > longest
+    if cut:
+        audio = replace(audio, waveform=audio.waveform[: math.ceil(longest * audio.sampling_rate)])
+    return replace(_part(name, path, audio, clip_format), cut=cut)
+
+
+def read_windows(name: str, path: Path, clip_format: ClipFormat, window: float) -> Iterator[Part | Unusable]:
+    """Parts of `window` seconds that together cover a file with audio; arguments otherwise as of `read_beginning`.
+
+    A part that is silent or cannot be used otherwise does not end the file. A rest that is shorter than a tenth of a
+    window is left out, as codecs add some at the end.
+
+    Raises:
+        MediaError: the file has no audio, or cannot be decoded from here on.
+    """
+    for audio in audio_windows(path, seconds=window):
+        if audio.start and audio.seconds < window / 10:
             return
-        yield replace(_part(name, path, audio, clip_format), cut=cut)
-        if not window:
-            return
+        try:
+            yield _part(name, path, audio, clip_format)
+        except MediaError as error:
+            yield Unusable(audio.start, audio.start + audio.seconds, error)
 
 
 def _part(name: str, path: Path, audio: Audio, clip_format: ClipFormat) -> Part:

@@ -13,7 +13,7 @@ from datamodules.clip_loader import worker_signals
 from datamodules.clip_reader import Clip, collate, filler_batch
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.media import MediaError
-from datamodules.media_clips import read_parts
+from datamodules.media_clips import read_beginning
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class MediaFiles(Dataset[Clip | str]):
         """The beginning of a file, as long as the stage takes it."""
         name, path = self.files[index]
         try:
-            return next(read_parts(name, path, self.clip_format)).clip
+            return read_beginning(name, path, self.clip_format).clip
         except MediaError as error:
             return f"{path}: {error.reason}: {error}"
         except OSError as error:

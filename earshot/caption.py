@@ -85,7 +85,8 @@ def run(options: argparse.Namespace) -> int:
             for writer in writers:
                 writer.write(caption)
             if caption.error:
-                failed[caption.file] = caption.error
+                times = f"{caption.start:.1f}-{caption.end:.1f} s: " if caption.end else ""
+                failed.setdefault(caption.file, times + caption.error)
             else:
                 tqdm.write(shown(caption, options.window is not None), file=sys.stdout)
                 sys.stdout.flush()

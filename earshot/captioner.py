@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from pydoc import locate
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from datamodules.clip_reader import Clip, collate, int16_at
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage, RankingStage, expect
 from datamodules.media import Audio, MediaError
-from datamodules.media_clips import Part, list_media, read_parts
+from datamodules.media_clips import Part, Unusable, list_media, read_beginning, read_windows
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file, located
 
@@ -103,12 +104,12 @@ class Captioner:
         """The caption of a file or waveform, or a list of captions of several.
 
         Args:
-            audio: a path, or a waveform in -1 to 1, (T,) or (channels, T), or a list of these. Of a file longer than
-                the captioner's longest clip, the beginning is captioned.
+            audio: a path, or a waveform in -1 to 1 or of 16-bit integers, (T,) or (channels, T), or a list of these.
+                Of a file longer than the captioner's longest clip, the beginning is captioned.
             sampling_rate: of the waveforms, in Hz.
 
         Raises:
-            InputError: audio that cannot be read, or a waveform without a sampling rate.
+            InputError: audio that cannot be read, or a waveform of another form or without a sampling rate.
         """
         batch = self._batch(audio, sampling_rate)
         captions = self._captions(batch)
@@ -162,7 +163,14 @@ class Captioner:
 
     def _read(self, name: str, path: Path, window: float | None) -> Iterator[Part | Caption]:
         try:
-            yield from read_parts(name, path, self.clip_format, window)
+            if window is None or self.clip_format.sampling_rate is None:
+                yield read_beginning(name, path, self.clip_format)
+                return
+            for part in read_windows(name, path, self.clip_format, window):
+                if isinstance(part, Unusable):
+                    yield Caption(name, part.start, part.end, error=f"{part.error.reason}: {part.error}")
+                else:
+                    yield part
         except (MediaError, OSError) as error:
             reason = error.reason if isinstance(error, MediaError) else "broken"
             yield Caption(name, error=f"{reason}: {error}")
@@ -207,14 +215,21 @@ class Captioner:
 
     def _clip(self, item: str | Path | np.ndarray, name: str, sampling_rate: int | None) -> Clip:
         wanted = self.clip_format
+        if not isinstance(item, str | Path | np.ndarray):
+            raise InputError(f"expected paths or NumPy arrays, found a {type(item).__name__}; convert it")
         try:
             if not isinstance(item, np.ndarray):
-                return next(read_parts(str(item), Path(item), wanted)).clip
+                return read_beginning(str(item), Path(item), wanted).clip
             if sampling_rate is None or wanted.sampling_rate is None or wanted.image_size is not None:
                 needs = "a video file, as it captions images" if wanted.image_size else "a sampling_rate"
                 raise InputError(f"expected {needs}, found a waveform without; give one")
-            waveform = item.astype(np.float32) / (32768 if item.dtype == np.int16 else 1)
-            waveform = waveform if waveform.ndim == 1 else waveform.mean(0)
+            flat = item.ndim == 1 or (item.ndim == 2 and len(item) <= item.shape[1])
+            if not flat or not (item.dtype.kind == "f" or item.dtype == np.int16) or sampling_rate <= 0:
+                raise InputError(
+                    "expected a waveform (T,) or (channels, T) of floats or 16-bit integers and a sampling_rate above "
+                    f"0, found {item.dtype} {item.shape} at {sampling_rate} Hz; convert it, or transpose it by .T"
+                )
+            waveform = np.atleast_2d(item).astype(np.float32).mean(0) / (32768 if item.dtype == np.int16 else 1)
             if wanted.max_seconds is not None:
                 waveform = waveform[: int(np.ceil(wanted.max_seconds * sampling_rate))]
             Audio(waveform, sampling_rate, 0.0).require_usable()
@@ -277,6 +292,9 @@ def found(name: str | Path) -> tuple[Path, Path | None]:
 
 
 def default() -> str:
-    """The newest export that captions, or `keywords`, which needs no training."""
-    exports = sorted(Path("exports").glob(f"*/{STAGE}"), key=lambda path: path.stat().st_mtime)
-    return str(exports[-1].parent) if exports else "keywords"
+    """The newest export that captions audio, or else `keywords`, which needs no training."""
+    for path in sorted(Path("exports").glob(f"*/{STAGE}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        stage = locate(yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["class_path"])
+        if isinstance(stage, type) and issubclass(stage, AudioEmbedder):  # not LLaVA's prefix, which hears nothing
+            return str(path.parent)
+    return "keywords"

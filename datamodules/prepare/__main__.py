@@ -7,7 +7,7 @@ from pathlib import Path
 from earshot.errors import one_line_errors
 
 MEDIA = (
-    "Files may be in any format that FFmpeg reads: wav, flac, mp3, ogg, opus, aiff, m4a, mp4, webm, mkv and others. "
+    "Files may be audio or video of any usual format: wav, flac, mp3, ogg, opus, aiff, m4a, mp4, webm, mkv and others. "
     "Stored are 16-bit mono audio and, of videos, the first frame of each of ten seconds as JPEG of quality 95. Every "
     "clip and file that is left out is counted, and named with the reason in report.csv beside the shards. The same "
     "command continues an interrupted one, with the same bytes as if it had not been interrupted."

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.caption_table import ENDING, read_captions
-from datamodules.id_list import read_ids
+from datamodules.caption_table import read_captions
+from datamodules.endings import ENDING
+from datamodules.id_list import clips_meant, read_ids
 from datamodules.prepare import corpora
 from datamodules.prepare.encode import Encoding
 from datamodules.prepare.folder import folder_clips
@@ -86,17 +87,26 @@ def choose(
     rows: list[Row] = []
     kept: list[Segment] = []
     if ids is not None:
-        listed = {name for segment in segments for name in (segment.clip_id, *segment.names)}
-        rows += [Row(name, "", "not in the table", "named by --ids") for name in sorted(ids - listed)]
-        segments = [segment for segment in segments if segment.is_in(ids)]
+        named, absent = _named(segments, ids)
+        rows += [Row(name, "", "not in the table", "named by --ids") for name in sorted(absent)]
+        segments = [segment for segment in segments if segment.clip_id in named]
+    left_out = _named(segments, exclude)[0] if exclude else set()
     for segment in segments:
-        if exclude is not None and segment.is_in(exclude):
+        if segment.clip_id in left_out:
             rows.append(Row(segment.clip_id, "", "excluded", "named by --exclude"))
         else:
             kept.append(segment)
     if not kept:
         raise InputError("expected clips that --ids names and --exclude does not, found none; correct the lists")
     return kept, rows
+
+
+def _named(segments: Sequence[Segment], ids: set[str]) -> tuple[set[str], set[str]]:
+    """The clips that a list names, as `--data.ids` reads it or by a name of their files, and its ids that name none."""
+    by_file = {name: segment.clip_id for segment in segments for name in (segment.clip_id, *segment.names)}
+    meant = clips_meant(ids, (segment.clip_id for segment in segments))
+    named = {segment.clip_id for segment in segments if segment.is_in(ids)} | set(meant.values())
+    return named, ids - by_file.keys() - meant.keys()
 
 
 def _require_found(clips: list[Clip], segments: Sequence[Segment], media: MediaFolder, tables: str) -> None:

@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.caption_table import ENDING, read_captions, read_rows
+from datamodules.caption_table import YOUTUBE_IDS, read_captions, read_rows, the_column
+from datamodules.endings import ENDING
 from datamodules.prepare.segments import YOUTUBE_ID, Segment, youtube_names
 from earshot.errors import InputError
 
@@ -68,14 +69,17 @@ def audiocaps(tables: Sequence[Path]) -> list[Segment]:
     for table in tables:
         captions = read_captions(table, REMEDY)
         starts: dict[str, float] = {}
-        for row in read_rows(table, "captions", REMEDY):
-            if row.get("start_time") in (None, "", "start_time") or "youtube_id" not in row:
+        rows = read_rows(table, "captions", REMEDY)
+        key = the_column(list(rows[0]), YOUTUBE_IDS, table, "YouTube ids")
+        begin = the_column(list(rows[0]), ("start_time",), table, "start times")
+        for row in rows:
+            if key is None or begin is None or row[begin] in ("", begin):
                 continue
-            clip_id, start = f"Y{row['youtube_id']}", _number(row["start_time"], table)
+            clip_id, start = f"Y{row[key]}", _number(row[begin], table)
             if starts.setdefault(clip_id, start) != start:
                 raise InputError(
                     f"expected one start_time for each youtube_id in {table}, found {starts[clip_id]:g} and {start:g} "
-                    f"for {row['youtube_id']}; keep one of them"
+                    f"for {row[key]}; keep one of them"
                 )
         for clip_id, texts in captions.items():
             if YOUTUBE_ID.fullmatch(clip_id[1:]) and clip_id[0] == "Y":

@@ -10,9 +10,9 @@ import soundfile
 import soxr
 from PIL import Image, ImageOps
 
+from datamodules.endings import VIDEO
 from datamodules.media import (
     NUM_FRAMES,
-    VIDEO,
     Audio,
     Media,
     MediaError,
@@ -24,7 +24,6 @@ from datamodules.media import (
 )
 
 JPEG_QUALITY = 95
-LOUDEST = 8.0  # times full scale; less is clipped, as codecs and mixes overshoot, more is another scale
 ALREADY_CUT = 1.0  # seconds that a file may be longer than its segment and still be the segment
 IMAGE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 
@@ -95,8 +94,6 @@ def encode(source: Source, encoding: Encoding) -> Encoded:
             if audio.seconds < encoding.min_seconds:
                 raise MediaError("too short", f"{audio.seconds:.3g} s of audio")
             audio.require_usable()
-            if (peak := float(np.abs(audio.waveform).max())) > LOUDEST:
-                raise MediaError("out of range", f"samples up to {peak:g}, where full scale is 1")
             media = {encoding.format: _encoded_audio(audio, encoding)}
             problem = ""
             try:

@@ -140,7 +140,8 @@ def _note(output: Path, number: int) -> Path:
 def _claim(output: Path, settings: dict[str, Any]) -> None:
     """Note what the folder will hold, or compare with what it holds."""
     path = output / PLAN
-    if path.exists():
+    files = [file for file in output.iterdir() if not file.name.startswith(".")] if output.exists() else []
+    if path.exists():  # asked after the listing: another part may begin at the same time
         found = json.loads(path.read_text(encoding="utf-8"))
         if different := [name for name in settings if found.get(name) != settings[name]]:
             what = ", ".join(name.replace("_", "-") for name in different if name not in ("clips", "digest"))
@@ -148,7 +149,7 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
                 f"expected {output} to be of the same {what or 'clips and files'} as this command, found others; "
                 "delete it or give another --output"
             )
-    elif output.exists() and any(output.iterdir()):
+    elif files:
         raise InputError(f"expected {output} to be empty or missing, found files; delete it or give another --output")
     else:
         write_text(path, json.dumps(settings, indent=1))

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from datamodules.media import AUDIO, VIDEO
+from datamodules.endings import AUDIO, IMAGES, VIDEO
 from earshot.errors import InputError
 
-IMAGE = {".jpg", ".jpeg", ".png"}
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 TIMED = re.compile(r"(.+)_(\d+(?:\.\d+)?)")  # <stem>_<time>; applied twice it takes <stem>_<start>_<end> apart
 
@@ -28,7 +27,7 @@ class Segment:
         seconds: of the clip; None where the whole file is the clip.
         captions: none for AudioSet.
         labels: AudioSet's class names.
-        folder: of several files of one name, that in a folder so called is meant.
+        folder: of several files of one name, that in a folder so called is meant, or in `<folder>_flac` and the like.
     """
 
     clip_id: str
@@ -96,13 +95,13 @@ class MediaFolder:
             if (readable := path.encode(errors="replace").decode()) != path:  # a table could not be written
                 self.unknown.append(readable)
                 continue
-            stem, ending = os.path.splitext(_composed(PurePosixPath(path).name))
+            stem, ending = os.path.splitext(composed(PurePosixPath(path).name))
             kind = ending.lower()
             if kind in AUDIO | VIDEO:
                 self.files.append(path)
                 self.by_name[stem].append(path)
                 self._note_times(path, stem)
-            elif kind in IMAGE:
+            elif kind in IMAGES:
                 self.images.append(path)
                 self.images_by_name[stem].append(path)
             else:
@@ -125,7 +124,7 @@ class MediaFolder:
         """The segment's file, and rows on what was passed over; without a file, the row says why."""
         found: list[tuple[bool, bool, bool, str]] = []
         other_times: list[str] = []
-        for name in map(_composed, segment.names):
+        for name in map(composed, segment.names):
             found += [(True, *self._rank(path, segment)) for path in self.by_name.get(name, ())]
             for path, times in self.by_timed_name.get(name, ()) if segment.seconds is not None else ():
                 if _agree(times, segment):
@@ -136,7 +135,7 @@ class MediaFolder:
             whole, *_, file = min(found)
             rows = [Row(segment.clip_id, path, "same clip", f"as {file}") for *_, path in sorted(found) if path != file]
             return Clip(segment, file, self.image_of(file), cut=not whole), rows
-        for name in map(_composed, segment.names):
+        for name in map(composed, segment.names):
             if path := self.unknown_names.get(name, ""):
                 return None, [Row(segment.clip_id, path, "unknown kind", "neither audio nor video by its ending")]
         detail = f"{other_times[0]} has other times" if other_times else ""
@@ -144,13 +143,14 @@ class MediaFolder:
 
     def _rank(self, path: str, segment: Segment) -> tuple[bool, bool, str]:
         """Smaller is better: in the wanted folder, a video, and the path itself."""
-        return segment.folder not in ("", *PurePosixPath(path).parts), not is_video(path), path
+        elsewhere = not any(f"{part}_".startswith(f"{segment.folder}_") for part in PurePosixPath(path).parts)
+        return bool(segment.folder) and elsewhere, not is_video(path), path
 
     def image_of(self, file: str) -> str:
         """The image that goes with an audio file: of the same name, in the same folder or else the first one."""
         if is_video(file):
             return ""
-        images = self.images_by_name.get(_composed(PurePosixPath(file).stem), [])
+        images = self.images_by_name.get(composed(PurePosixPath(file).stem), [])
         beside = [image for image in images if PurePosixPath(image).parent == PurePosixPath(file).parent]
         return next(iter(beside or images), "")
 
@@ -181,14 +181,21 @@ def _agree(times: tuple[str, ...], segment: Segment) -> bool:
     return in_seconds or in_ms
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """A name in Unicode's composed form."""
     return unicodedata.normalize("NFC", name)
+
+
+def _leads_back(place: str, name: str) -> bool:
+    """Whether a folder in `place` is a link to one that `place` is in."""
+    path = Path(place, name)
+    return path.is_symlink() and Path(place).resolve().is_relative_to(path.resolve())
 
 
 def _walk(folder: Path) -> Iterable[str]:
     """Paths of all files but hidden ones, in the folder."""
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(place, name)]
         inside = os.path.relpath(place, folder)
         for name in names:
             if not name.startswith("."):

@@ -8,7 +8,8 @@ import pytest
 
 from datamodules.clips import ClipFormat
 from datamodules.few_shot import drawn_clips
-from datamodules.kept_clips import clips_meant, kept_shards
+from datamodules.id_list import clips_meant
+from datamodules.kept_clips import kept_shards
 from datamodules.shards import read_index
 from earshot.errors import InputError
 from tests.datamodules.made_clips import clip_media

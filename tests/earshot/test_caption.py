@@ -17,6 +17,7 @@ from odd_media import tone, write_bad, write_good, write_video
 
 from earshot import Captioner, InputError
 from earshot.__main__ import main
+from earshot.captioner import default
 from train import main as train
 
 KINDS = {  # what trains each of them, and how it captions
@@ -148,6 +149,40 @@ def test_without_an_export_it_takes_the_one_that_needs_no_training(
     assert code == 0 and out.startswith("a.wav\t") and "captioning 1 files with keywords" in err
 
 
+def test_the_newest_export_that_hears_is_taken(in_tmp_path: Path) -> None:
+    """LLaVA's prefix is newer, and captions images alone."""
+    for age, (name, stage) in enumerate(
+        (
+            ("llava_prefix", "lightning_modules.llava_prefix_tuning.LlavaPrefixTuning"),
+            ("clap_prefix", "lightning_modules.clap_prefix_decoder.ClapPrefixDecoder"),
+            ("dali_ot", "lightning_modules.token_alignment.TokenAlignment"),
+        )
+    ):
+        Path("exports", name).mkdir(parents=True)
+        path = Path("exports", name, "stage.yaml")
+        path.write_text(f"model:\n  class_path: {stage}\n")
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert default() == "exports/clap_prefix"
+
+
+def test_odd_names_and_silent_parts_cost_nothing_else(
+    in_tmp_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A name in Latin-1, and a file of three seconds of which the middle one is silent."""
+    Path("folder").mkdir()
+    samples = tone(3, 16000)
+    soundfile.write("a.wav", samples, 16000)
+    Path("a.wav").rename("folder/caf\udce9.wav")
+    samples[16000:32000] = 0
+    soundfile.write("folder/b.wav", samples, 16000)
+    code, out, err = caption(capfd, "folder", "--window", "1", "--output", "out.jsonl")
+    rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert code == 1 and [(row["file"], row["start"], bool(row["error"])) for row in rows] == [
+        *(("b.wav", start, start == 1) for start in (0, 1, 2)), *(("caf?.wav", start, False) for start in (0, 1, 2))
+    ]  # fmt: skip
+    assert len(out.splitlines()) == 5 and "  b.wav: 1.0-2.0 s: silent" in err and "1 of 2 files" in err
+
+
 def test_images_are_captioned_by_a_captioner_of_images(
     exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +238,13 @@ def test_from_python(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         captioner(samples.T * np.nan, 32000)
     with pytest.raises(InputError, match=r"missing\.wav"):
         captioner("missing.wav")
+    for wrong in (samples, (samples * 2**31).astype(np.int32), samples[None]):  # as soundfile gives it, for one
+        with pytest.raises(InputError, match="convert it, or transpose"):
+            captioner(wrong, 32000)
+    with pytest.raises(InputError, match="out of range|full scale"):
+        captioner(samples.T * 32768, 32000)
+    with pytest.raises(InputError, match="NumPy arrays, found a Tensor"):
+        captioner(torch.from_numpy(samples.T), 32000)
 
 
 def test_the_captions_are_those_of_predict(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

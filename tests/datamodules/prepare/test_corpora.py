@@ -193,3 +193,17 @@ def test_clips_without_images_are_packed_or_left_out(tmp_path: Path) -> None:
         assert len(packed(output)) == packs
         reason = "no images" if options else "packed without images"
         assert [row["reason"] for row in report(output)] == [reason, "packed", "packed"]
+
+
+def test_lists_name_clips_as_files_are_called(tmp_path: Path) -> None:
+    """With the start, or start and end, and an ending, as a listing of AudioCaps' files has them."""
+    corpus = make_audioset(tmp_path / "corpus", 4, 0, 0)
+    listed = tmp_path / "ids.txt"
+    listed.write_text(f"Y{youtube_id(0)}_0.000.wav\n{youtube_id(1)}_30_40\nabsent-----_10\n")
+    main(arguments("audioset", corpus, tmp_path / "some", "--ids", str(listed)))
+    assert set(packed(tmp_path / "some")) == {f"Y{youtube_id(number)}" for number in (0, 1)}
+    assert [row["clip_id"] for row in report(tmp_path / "some") if row["reason"] == "not in the table"] == [
+        "absent-----_10"
+    ]
+    main(arguments("audioset", corpus, tmp_path / "others", "--exclude", str(listed)))
+    assert set(packed(tmp_path / "others")) == {f"Y{youtube_id(number)}" for number in (2, 3)}

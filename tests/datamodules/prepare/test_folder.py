@@ -15,8 +15,8 @@ from datamodules.clips import ClipFormat
 from datamodules.prepare.__main__ import main
 from datamodules.shards import read_index
 from earshot.errors import InputError
-from tests.datamodules.prepare.commands import packed
-from tests.datamodules.prepare.made_media import GREY, tone, write_video
+from tests.datamodules.prepare.commands import packed, report
+from tests.datamodules.prepare.made_media import GREY, tone, write_audio, write_video
 
 RATE = 44100
 
@@ -197,3 +197,22 @@ def test_wrong_paths_end_with_one_line_and_code_2(
     assert stopped.value.code == 2
     assert len(errors) == 1 and errors[0].startswith("error: expected")
     assert ("noise.wav: broken" in errors[0]) == (wrong == "nothing readable")
+
+
+def test_captions_find_their_files_or_are_named(tmp_path: Path) -> None:
+    """By every ending, in either form of Unicode; not where two files may be meant."""
+    for name in ("a/1.wav", "b/1.wav", "cafe\u0301.wav", "s.caf", "v.aiff"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_audio(path, tone(1.0))
+    write_video(tmp_path / "in" / "clip.m4v", tone(1.0))
+    (tmp_path / "in" / "circle").symlink_to(".")
+    table = tmp_path / "table.csv"
+    table.write_text("file_name,caption\n1.wav,one\nb/1.wav,two\ncaf\u00e9.wav,three\ns.caf,four\nclip.m4v,five\n")
+    main(["folder", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--captions", str(table)])
+    assert {clip_id: sample.record["captions"] for clip_id, sample in packed(tmp_path / "out").items()} == {
+        "a/1": [], "b/1": ["two"], "cafe\u0301": ["three"], "s": ["four"], "clip": ["five"], "v": []
+    }  # fmt: skip
+    assert [(row["clip_id"], row["reason"]) for row in report(tmp_path / "out") if "packed" not in row["reason"]] == [
+        ("1", "missing")
+    ]

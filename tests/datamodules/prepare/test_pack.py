@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 from datamodules.prepare import pack
 from datamodules.prepare.__main__ import main
 from datamodules.shards import read_index
+from earshot.errors import InputError
 from tests.datamodules.prepare.commands import arguments, fails, files_of, packed, report
 from tests.datamodules.prepare.made_corpus import make_audiocaps, make_audioset, youtube_id
 
@@ -79,3 +80,16 @@ def test_a_decoder_that_crashes_costs_its_own_clip_alone(tmp_path: Path, monkeyp
     assert [row["reason"] for row in rows] == [*[bare] * 2, "broken", "broken", *[bare] * 5]
     assert rows[2]["detail"] == "the decoder crashed (SIGSEGV)"
     assert len(packed(tmp_path / "out")) == 7
+
+
+def test_parts_may_begin_at_the_same_time(tmp_path: Path) -> None:
+    """Another part is about to write the plan; files of anybody else are refused."""
+    (tmp_path / ".plan.json.host-1.partial").touch()
+    pack._claim(tmp_path, {"format": "flac"})
+    pack._claim(tmp_path, {"format": "flac"})
+    with pytest.raises(InputError, match="of the same format"):
+        pack._claim(tmp_path, {"format": "wav"})
+    (tmp_path / "plan.json").unlink()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="empty or missing"):
+        pack._claim(tmp_path, {"format": "flac"})

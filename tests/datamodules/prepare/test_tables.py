@@ -8,7 +8,7 @@ import pytest
 from datamodules.prepare.__main__ import main
 from datamodules.prepare.corpora import audiocaps, audioset, clotho, wavcaps
 from earshot.errors import InputError
-from tests.datamodules.prepare.commands import packed
+from tests.datamodules.prepare.commands import packed, report
 from tests.datamodules.prepare.made_media import tone, write_audio
 
 
@@ -56,7 +56,7 @@ def test_clothos_names_are_kept(tmp_path: Path) -> None:
 
 
 def test_wavcaps_subsets_in_one_split(tmp_path: Path) -> None:
-    """FreeSound and SoundBible both have a sound 2219; AudioSet's clips keep their ids."""
+    """FreeSound and SoundBible both have a sound 2219; AudioSet's clips keep their ids; folders as they unpack."""
     tables = []
     for subset, name, clip in (("FreeSound", "fsd", "2219"), ("SoundBible", "sb", "2219"),
                                ("AudioSet_SL", "as", "Yb0RFKhbpFJA.wav")):  # fmt: skip
@@ -66,13 +66,24 @@ def test_wavcaps_subsets_in_one_split(tmp_path: Path) -> None:
         # the first files of WavCaps were lists
         table.write_text(json.dumps([entry] if name == "sb" else {"num_captions_per_audio": 1, "data": [entry]}))
         tables.append(table)
-        write_audio(tmp_path / "media" / subset / f"{clip.removesuffix('.wav')}.flac", tone(1.0))
+        folder = subset if name == "as" else f"{subset}_flac"
+        write_audio(tmp_path / "media" / folder / f"{clip.removesuffix('.wav')}.flac", tone(1.0))
     main(
         ["wavcaps", "--table", *map(str, tables), "--input", str(tmp_path / "media"), "--output", str(tmp_path / "out")]
     )
+    assert {row["file"] for row in report(tmp_path / "out") if row["reason"].startswith("packed")} == {
+        "FreeSound_flac/2219.flac", "SoundBible_flac/2219.flac", "AudioSet_SL/Yb0RFKhbpFJA.flac"
+    }  # fmt: skip
     assert {clip_id: sample.record["captions"] for clip_id, sample in packed(tmp_path / "out").items()} == {
         "FreeSound_2219": ["Of FreeSound."], "SoundBible_2219": ["Of SoundBible."], "Yb0RFKhbpFJA": ["Of AudioSet_SL."]
     }  # fmt: skip
     tables[0].write_text('{"data": [{"title": "no id"}]}')
     with pytest.raises(InputError, match="KeyError"):
         wavcaps(tables)
+
+
+def test_start_times_count_under_any_spelling(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    table.write_text("Audiocap ID;YouTube_ID;Start Time;Caption\n1;b0RFKhbpFJA;30;a bell\n")
+    (segment,) = audiocaps([table])
+    assert (segment.clip_id, segment.start, segment.captions) == ("Yb0RFKhbpFJA", 30.0, ("a bell",))
