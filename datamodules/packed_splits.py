@@ -61,6 +61,7 @@ class PackedSplits(L.LightningDataModule):
         self.root = root
         self.train = train
         self.val = val
+        self.test = test
         self.names = {"train": train, "val": val, "test": test, "predict": predict}
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
