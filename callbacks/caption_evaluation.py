@@ -9,6 +9,7 @@ import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
+from callbacks.made_by import made_by
 from datamodules.clips import CaptionRows
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions
 from evaluation.references import not_scored
@@ -81,7 +82,8 @@ class CaptionEvaluation(L.Callback):
                 scores.values[name.removeprefix("test/")] = float(value)
         cider_d = scores.cider_d
         write_captions(folder / FILE_NAME, rows, cider_d)
-        scores_file = scores.write(folder)
+        origin = made_by(trainer, pl_module, rows["clip_ids"])
+        scores_file = scores.write(folder, origin)
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "test/num_clips": scores.num_clips}, step=trainer.global_step)
             logger.save()
@@ -93,6 +95,8 @@ class CaptionEvaluation(L.Callback):
         console.print(scores.table("scores"))
         if scores.without_references:
             console.print(not_scored(scores.without_references, scores.num_clips), soft_wrap=True, markup=False)
+        if "warning" in origin:
+            console.print(f"warning: {origin['warning']}", soft_wrap=True, markup=False)
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

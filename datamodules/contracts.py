@@ -49,7 +49,10 @@ class CaptioningStage(Protocol):
     """A stage whose test and predict steps return `CaptionRows`, or rows made from captions."""
 
     def captions_made_by(self) -> dict[str, Any]:
-        """Everything that decides a row, as JSON: digests of weights, prompt, decoding."""
+        """Everything that decides a row, as JSON: digests of weights, prompt, decoding.
+
+        `trained_on`, where it is there, lists the data that pretrained parts say they were trained on.
+        """
 
 
 @runtime_checkable
@@ -91,6 +94,13 @@ class CaptionSource(Protocol):
 
     def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, without reading the audio."""
+
+
+@runtime_checkable
+class TestSource(Protocol):
+    """A datamodule that names the split that it tests on."""
+
+    test: str | None
 
 
 @runtime_checkable

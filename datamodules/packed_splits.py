@@ -64,6 +64,7 @@ class PackedSplits(L.LightningDataModule):
         self.root = root
         self.train = train
         self.val = val
+        self.test = test
         self.names = {"train": train, "val": val, "test": test, "predict": predict}
         self.batch_size = batch_size
         self.global_batch_size = global_batch_size

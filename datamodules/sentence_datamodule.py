@@ -154,7 +154,10 @@ def read_lines(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a text file of sentences at {path}, found: {error}; correct the path") from None
+        raise InputError(
+            f"expected a text file of sentences at {path}, found: {error}; correct the path, or get the authors' "
+            "audible.txt and notAudible.txt from github.com/arielshaulov/zero-shot-audio-captioning"
+        ) from None
     if not any(lines):
         raise InputError(f"expected one sentence a line in {path}, found none; fill it or name another file")
     return [line for line in lines if line]

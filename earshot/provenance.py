@@ -11,7 +11,7 @@ from pathlib import Path
 from earshot import __version__
 
 PROJECT = Path(__file__).parents[1]
-PACKAGES = ("torch", "transformers", "lightning")
+PACKAGES = ("torch", "transformers", "lightning", "aac-metrics")
 
 
 def provenance(command: Sequence[str] = ()) -> dict[str, str]:

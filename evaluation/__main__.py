@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from earshot.errors import InputError, one_line_errors
+from earshot.provenance import provenance
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -56,7 +57,9 @@ def score(path: Path, vocabulary: Path | None, java: bool) -> None:
     Console().print(scores.table(f"scores of {captions}"))
     if scores.without_references:
         print(not_scored(scores.without_references, scores.num_clips))
-    print(f"written to {scores.write(captions.parent)}")
+    origin = provenance()
+    again = {"scored_again_by": {"command": origin.pop("command"), "versions": origin}}
+    print(f"written to {scores.write(captions.parent, again)}")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Column, Table
@@ -61,18 +62,25 @@ class Scores:
     not_computed: dict[str, str]
     cider_d: list[float | None]
 
-    def write(self, folder: Path) -> Path:
-        """Add the scores to scores.json in a run folder, atomically; what the stage logged there stays."""
+    def write(self, folder: Path, made_by: Mapping[str, Any] | None = None) -> Path:
+        """Add the scores to scores.json in a run folder, atomically; what the stage logged there stays.
+
+        Args:
+            folder: of the run.
+            made_by: what the scores come from, added to what the file says of that.
+        """
         path = folder / FILE_NAME
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
-        found = {
+        found: dict[str, Any] = {
             "num_clips": self.num_clips,
             "num_without_references": len(self.without_references),
             "tokenizer": self.tokenizer,
             **self.values,
             "not_computed": reasons,
         }
+        if made_by is not None:
+            found["made_by"] = {**known.get("made_by", {}), **made_by}
         write_text(path, json.dumps(known | found, indent=2) + "\n")
         return path
 

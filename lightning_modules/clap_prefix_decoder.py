@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
-from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
+from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy, trained_on
 from lightning_modules.embeddings import trained_with
 from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.networks.digests import module_digest
@@ -241,6 +241,7 @@ class ClapPrefixDecoder(L.LightningModule):
             "memory": self._data.captions_of(self._data.train).digest if found and self._data.train else None,
             "caption_from": self.caption_from,
             "max_new_tokens": self.max_new_tokens,
+            "trained_on": trained_on(self.clap.network),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -171,6 +171,18 @@ class EmbeddingModel(Matcher, Protocol):
         """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
 
 
+@runtime_checkable
+class KnowsTrainingData(Protocol):
+    """A network whose file says what it was trained on: tables or names of data."""
+
+    trained_on: tuple[str, ...]
+
+
+def trained_on(network: object) -> list[str]:
+    """What a network says that it was trained on; nothing where it does not say."""
+    return list(network.trained_on) if isinstance(network, KnowsTrainingData) else []
+
+
 TextFunction = Callable[[list[str]], Tensor]
 """Called with N texts; returns a value of each, (N, ...), that does not depend on the others."""
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from earshot.errors import InputError
-from lightning_modules.contracts import Guidance, Matcher
+from lightning_modules.contracts import Guidance, Matcher, trained_on
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
@@ -122,4 +122,5 @@ class GuidedCaptioner(L.LightningModule):
             "language_model": [self.language_model, files_digest(self.language_model)],
             "classifier": self.classifier and [self.classifier, files_digest(self.classifier)],
             "positive": self.positive,
+            "trained_on": trained_on(self.matcher.network),
         }

@@ -32,6 +32,56 @@ def seeds(rows: Mapping[str, Sequence[Path]]) -> str:
     return f"{SEEDS}: " + "; ".join(f"{name} {each}" for name, each in found.items())
 
 
+def recorded(rows: Mapping[str, Sequence[Path]]) -> list[str]:
+    """What the tests noted in their scores.json (`callbacks.made_by`): clips, hardware, warnings; what differs, by row.
+
+    Weights, prompt and decoding stay there: a page has no room for them.
+    """
+    notes = {name: [_made_by(path.parent) for path in paths] for name, paths in rows.items()}
+    found = []
+    for title, text in (
+        ("clip ids", _clips),
+        ("captioned on", _hardware),
+        ("warning", lambda note: note.get("warning")),
+    ):
+        texts = {name: dict.fromkeys(filter(None, map(text, group))) for name, group in notes.items()}
+        several = {name: "; ".join(each) for name, each in texts.items() if each}
+        if len(several) == len(notes) and len(set(several.values())) == 1:
+            found.append(f"{title}: {next(iter(several.values()))}")
+        elif several:
+            found.append(f"{title}: " + "; ".join(f"{name} {each}" for name, each in several.items()))
+    if any(note for group in notes.values() for note in group):
+        found.append("weights, prompt, decoding and versions of each test: `made_by` in its scores.json")
+    return found
+
+
+def _made_by(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "scores.json").read_text(encoding="utf-8")).get("made_by")
+    except (OSError, ValueError, AttributeError):
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _clips(note: dict[str, Any]) -> str | None:
+    clips = note.get("clips")
+    if not clips:
+        return None
+    listed = ""
+    if "listed" in clips:
+        version = f", {clips['version']}" if "version" in clips else ""
+        listed = f", {clips['missing']} of the {clips['listed']} in {clips['corpus']}'s own list missing{version}"
+    return f"{clips['split']}, digest {clips['digest']}{listed}"
+
+
+def _warning(note: dict[str, Any]) -> str | None:
+    return note.get("warning")
+
+
+def _hardware(note: dict[str, Any]) -> str | None:
+    return f"{note['hardware']}, {note['precision']}" if "hardware" in note else None
+
+
 def section_of(path: Path) -> list[str]:
     """The entries of the last section of another report; none where there is no such report."""
     section = path.read_text(encoding="utf-8").partition(HEADING)[2] if path.is_file() else ""

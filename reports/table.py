@@ -15,7 +15,7 @@ from evaluation.caption_metrics import measure
 from evaluation.metric import Metric
 from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.word_scores import read_vocabulary, word_metrics
-from reports.origin import seeds
+from reports.origin import recorded, seeds
 
 COMPARED = ("cider_d", "verb_recall")
 WORD_COLUMNS = ("precision", "recall", "verb_recall", "visual_share")
@@ -107,6 +107,7 @@ def measure_rows(
     over = "clips and, in rows of several training runs, over these too" if several else "clips, not over training runs"
     notes = [
         f"clips: N = {number}",
+        *recorded(paths),
         seeds(paths),
         f"brackets: 95% percentile bootstrap intervals over {over}; {options.samples} samples, seed {options.seed}; "
         "resampled corpora keep the document frequencies of all clips in CIDEr-D and SPIDEr",
@@ -114,7 +115,7 @@ def measure_rows(
     ]
     if several:
         notes.insert(
-            3,
+            -1,
             "a row of several training runs shows their mean, and in parentheses the lowest and the highest of them; "
             "resampling K runs shows (K-1)/K of the variance between them, so with few the intervals are too narrow",
         )

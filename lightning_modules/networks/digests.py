@@ -8,6 +8,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
@@ -17,20 +19,29 @@ LENGTH = 16  # hexadecimal digits
 
 
 def files_digest(folder: str | Path) -> str | None:
-    """A digest of the files in a folder, or of a file, none for a hub id; where a run left them and what it logged do
-    not count."""
+    """A digest of the files in a folder, or of a file; of a hub id the commit of the copy in the cache, where there is
+    one. Where a run left the files and what it logged do not count."""
     digest = hashlib.sha256()
     if Path(folder).is_file():
         with open(folder, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
     if not Path(folder).is_dir():
-        return None
+        return hub_commit(str(folder).removeprefix("hf://"))
     for path in sorted(Path(folder).iterdir()):
         if path.is_file() and path.suffix != ".md" and path.name != "provenance.json":
             digest.update(path.name.encode())
             with open(path, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:LENGTH]
+
+
+def hub_commit(name: str) -> str | None:
+    """The commit of a model of the Hugging Face Hub that is in the cache; None where none is."""
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:  # no hub id
+        return None
+    return f"commit {Path(config).parent.name}" if isinstance(config, str) else None
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

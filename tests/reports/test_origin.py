@@ -55,7 +55,9 @@ def test_a_report_ends_with_how_it_was_measured(runs: Path) -> None:
     assert entries[0] == "clips: N = 2" and entries[1] == f"{SEEDS}, in every row: 7"
     assert any("bootstrap intervals over clips" in entry for entry in entries)
     (versions,) = (entry for entry in entries if entry.startswith("versions: "))
-    assert re.search(r"Python 3\.\d+\.\d+, torch \d\S+, transformers \d\S+, lightning \d\S+, earshot ", versions)
+    assert re.search(
+        r"Python 3\.\d+\.\d+, torch \d\S+, transformers \d\S+, lightning \d\S+, aac-metrics \d\S+, earshot ", versions
+    )
     assert re.fullmatch(r"date: \d{4}-\d\d-\d\d", entries[-1])
     assert sorted(path.name for path in (runs / "out").iterdir()) == ["a.csv", "a.md"]
 

@@ -19,8 +19,8 @@ LEFT_OUT = ("temp", AUDIO + "audio_feats_extractor.", TEXT + "embeddings.positio
 BENCHMARKS = ("audiocaps", "clotho")
 
 
-def read_authors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of the checkpoint, after its training data were printed.
+def read_authors(path: str | Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of the checkpoint, and its training data, which were printed.
 
     Raises:
         InputError: no such file, or another kind of file.
@@ -28,15 +28,14 @@ def read_authors(path: str | Path) -> dict[str, Tensor]:
     checkpoint = read_checkpoint(path, WHAT, WHERE)
     if not isinstance(state := checkpoint.get("model"), dict):
         raise InputError(f"expected {WHAT} in {str(path)!r}, found no `model`; download the authors' file again")
-    report_training_data(checkpoint.get("config"), path)
-    return tensors_in(state)
+    return tensors_in(state), report_training_data(checkpoint.get("config"), path)
 
 
-def report_training_data(config: Any, path: str | Path) -> None:
+def report_training_data(config: Any, path: str | Path) -> list[str]:
     """Print what the model was trained on; warn where that holds a benchmark, whose test would then be no test."""
     data = list(dict.fromkeys(data_files(config)))
     if not data:
-        return
+        return data
     print(f"{path} was trained on {', '.join(data)}", flush=True)
     leaks = [name for name in BENCHMARKS if any(name in entry.lower() for entry in data)]
     if leaks:
@@ -44,6 +43,7 @@ def report_training_data(config: Any, path: str | Path) -> None:
             f"{path} was trained on {' and '.join(leaks)}: scores there are not those of a model that never saw pairs",
             stacklevel=2,
         )
+    return data
 
 
 def data_files(config: Any) -> Iterator[str]:

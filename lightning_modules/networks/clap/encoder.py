@@ -58,6 +58,7 @@ class ClapEncoder(nn.Module):
         self.embedding_dim = embedding_dim
         self.max_text_tokens = max_text_tokens
         self.clean_text = clean_text
+        self.trained_on: tuple[str, ...] = ()  # what its file says that it was trained on
         self.spaced = PUNCTUATION if clean_text else ""  # each of these characters becomes a space
         self.audio_proj = projection(audio_encoder.width, embedding_dim)
         self.text_proj = projection(text_encoder.config.hidden_size, embedding_dim)
@@ -125,12 +126,13 @@ class ClapEncoder(nn.Module):
         Raises:
             InputError: no such file, another kind of file, or a name missing, left over or of the wrong shape.
         """
-        found = read_authors(path)
+        found, data = read_authors(path)
         audio = Htsat() if any("patch_embed" in name for name in found) else Cnn14()
         bert = BertModel(BertConfig(), add_pooling_layer=False)
         with pretrained(tokenizer, "BERT's tokenizer") as name:
             encoder = cls(audio, bert, AutoTokenizer.from_pretrained(name), clean_text=clean_text)
         load_authors(encoder, found, path)
+        encoder.trained_on = tuple(data)
         return encoder.eval()
 
     @classmethod

@@ -16,7 +16,7 @@ from earshot.errors import InputError
 from lightning_modules.networks.llava.audio_projector import load_audio_projector
 from lightning_modules.networks.llava.checkpoint import llava_config
 from lightning_modules.networks.llava.generation import Generation
-from lightning_modules.networks.llava.soft_prefix import with_prefix
+from lightning_modules.networks.llava.soft_prefix import require_prefix, with_prefix
 from lightning_modules.networks.pretrained import pretrained
 
 QUESTION = "What sound can be heard in this scene ?"  # DALI, appendix E
@@ -78,6 +78,8 @@ class LlavaLanguageModel(nn.Module):
         """
         config = llava_config(llava)
         prefix_ids: list[int] = []
+        if prefix is not None:
+            require_prefix(prefix, config.text_config.hidden_size)
         projector = None if audio_projector is None else load_audio_projector(audio_projector, config).to(dtype)
         with pretrained(llava, "a LLaVA checkpoint") as name:
             model = LlavaForConditionalGeneration.from_pretrained(name, dtype=dtype or "auto")

@@ -64,6 +64,18 @@ def prefix_ids_of(folder: str | Path) -> list[int]:
         return list(PeftConfig.from_pretrained(name).token_indices)
 
 
+def require_prefix(prefix: str | Path, width: int) -> None:
+    """Check a tuned prefix before the language model is loaded.
+
+    Raises:
+        InputError: as by `with_prefix`.
+    """
+    if is_authors_file(prefix):
+        authors_prefix(prefix, width)
+    else:
+        prefix_ids_of(prefix)
+
+
 def with_prefix(
     llava: LlavaForConditionalGeneration, tokenizer: Any, prefix: str | Path
 ) -> tuple[LlavaForConditionalGeneration, list[int]]:
