@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("expected --candidates and --batch-size of at least 1, found less; correct them")
     from tqdm import tqdm
 
-    from datamodules.media_clips import list_media
+    from datamodules.media_clips import list_media, other_kinds
     from earshot.captioner import Captioner, default
 
     files, others = list_media(options.paths)
@@ -92,8 +92,7 @@ def run(options: argparse.Namespace) -> int:
             bar.update(caption.file not in done)
             done.add(caption.file)
     if others:
-        kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
-        print(f"left out files of other kinds: {kinds}", file=sys.stderr)
+        print(other_kinds(others), file=sys.stderr)
     if failed:
         print(f"{len(failed)} of {len(files)} files could not be captioned, or only in part:", file=sys.stderr)
         for name, reason in list(failed.items())[:NAMED]:
