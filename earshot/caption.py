@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from earshot.errors import InputError, one_line_errors
+from earshot.paths import config_file
 
 if TYPE_CHECKING:  # --help needs no torch
     from earshot.captioner import Caption
@@ -62,6 +63,9 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"expected a new file that ends with .csv or .jsonl as --output, found {found}: {path}")
     if options.candidates < 1 or options.batch_size < 1:
         raise InputError("expected --candidates and --batch-size of at least 1, found less; correct them")
+    for overlay in options.config:
+        if not config_file(overlay).is_file():
+            raise InputError(f"expected a YAML as --config, found no {overlay}; correct it, as strategy/projection")
     from tqdm import tqdm
 
     from datamodules.media_clips import list_media, other_kinds
