@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -51,8 +53,8 @@ class PredictTable(L.Callback):
         self.folder = export.folder
         self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
         self.parts = self.folder / f"parts-{self.made_by}"
-        done = read_parts(self.parts)
-        datamodule_of(trainer, PredictSource).leave_out(done.keys())
+        done = {clip_id for clip_id, _ in written(self.parts)}
+        datamodule_of(trainer, PredictSource).leave_out(done)
         if done:
             rank_zero_info(f"{self.parts}/ has {len(done)} clips already")
 
@@ -61,7 +63,7 @@ class PredictTable(L.Callback):
         self.parts.mkdir(parents=True, exist_ok=True)
         path = self.parts / f"rank-{trainer.global_rank}.jsonl"
         with open(path, "ab") as file:
-            file.truncate(len(whole_lines(path.read_bytes())))
+            file.truncate(sum(map(len, whole_lines(path))))
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open until the end)
 
     def on_predict_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: object, *args: Any) -> None:
@@ -79,12 +81,12 @@ class PredictTable(L.Callback):
         trainer.strategy.barrier("predicted")
         if not trainer.is_global_zero:
             return
-        found = read_parts(self.parts)
+        found = dict(written(self.parts))
         clips = data.num_predict_clips() - broken
-        if len(found) < clips:  # a limit was set
+        if len(found) < clips or not found:  # a limit was set, or no clip could be read
             rank_zero_info(f"{self.parts}/ has {len(found)} of {clips} clips; the table waits for all")
             return
-        write_rows(self.folder / self.file_name, [found[clip_id] for clip_id in sorted(found)])
+        write_rows(self.folder / self.file_name, (json.loads(found[clip_id]) for clip_id in sorted(found)))
         origin = {"made_by": self.made_by, "run_folder": trainer.default_root_dir, **provenance()}
         write_text(self.folder / PROVENANCE, json.dumps(origin, indent=2) + "\n")
         for other in self.folder.glob("parts-*"):
@@ -126,16 +128,16 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str
     return digest.hexdigest()[:12]
 
 
-def whole_lines(data: bytes) -> bytes:
-    """The data up to its last line break: a killed run may leave an unfinished line."""
-    return data[: data.rfind(b"\n") + 1]
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file with their breaks, but for the unfinished one that a killed run may leave at the end."""
+    with open(path, "rb") as file:
+        yield from (line for line in file if line.endswith(b"\n"))
 
 
-def read_parts(folder: Path) -> dict[str, Row]:
-    """The rows that all ranks have written, by clip id."""
-    parts = [whole_lines(path.read_bytes()) for path in sorted(folder.glob("rank-*.jsonl"))]
-    rows = [json.loads(line) for part in parts for line in part.splitlines()]
-    return {row["clip_id"]: row for row in rows}
+def written(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The clip id and the JSON line of each row that the ranks have written; as objects, 2 million take gigabytes."""
+    for path in sorted(folder.glob("rank-*.jsonl")):
+        yield from ((json.loads(line)["clip_id"], line) for line in whole_lines(path))
 
 
 def rows_of(outputs: Any) -> list[Row]:
@@ -143,12 +145,13 @@ def rows_of(outputs: Any) -> list[Row]:
     return [row._asdict() for row in (clips_of(outputs) if are_captions(outputs) else outputs)]
 
 
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """Write rows as a CSV, atomically; None is an empty cell."""
+def write_rows(path: Path, rows: Iterator[Row]) -> None:
+    """Write rows, of which there is one, as a CSV, atomically; None is an empty cell."""
+    first = next(rows)
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(first))
         writer.writeheader()
-        writer.writerows({name: cell_of(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: cell_of(value) for name, value in row.items()} for row in chain([first], rows))
 
 
 def cell_of(value: Any) -> Any:

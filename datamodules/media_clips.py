@@ -86,6 +86,12 @@ def _add(found: dict[str, Path], name: str, file: Path) -> None:
             return
 
 
+def other_kinds(others: Counter[str]) -> str:
+    """A line on the files that `list_media` leaves out."""
+    kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(others.items()))
+    return f"left out files of other kinds: {kinds}"
+
+
 def media_digest(files: dict[str, Path]) -> str:
     """A short digest of the files' names and sizes."""
     sizes = {name: path.stat().st_size if path.exists() else None for name, path in files.items()}

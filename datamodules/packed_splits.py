@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
 from datamodules.contracts import CaptioningStage, ClipStage, expect
-from datamodules.media_clips import list_media, media_digest
+from datamodules.media_clips import list_media, media_digest, other_kinds
 from datamodules.media_loader import MediaLoader
 from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
 from datamodules.shards import INDEX, Shard, index_digest, read_index, records
@@ -97,7 +98,9 @@ class PackedSplits(L.LightningDataModule):
         """
         for part, split in self.wanted(stage).items():
             if part == "predict" and Path(split).exists() and not (Path(self.root) / split / INDEX).exists():
-                self.files, _ = list_media([Path(split)])
+                self.files, others = list_media([Path(split)])
+                if others:
+                    rank_zero_info(other_kinds(others))
             else:
                 self.shards[part] = read_index(Path(self.root) / split)
         captioned = stage == "test" and isinstance(trainer_of(self).lightning_module, CaptioningStage)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from earshot.errors import InputError, one_line_errors
+from earshot.paths import config_file
 from earshot.terminal import printable
 
 if TYPE_CHECKING:  # --help needs no torch
@@ -63,9 +64,12 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"expected a new file that ends with .csv or .jsonl as --output, found {found}: {path}")
     if options.candidates < 1 or options.batch_size < 1:
         raise InputError("expected --candidates and --batch-size of at least 1, found less; correct them")
+    for overlay in options.config:
+        if not config_file(overlay).is_file():
+            raise InputError(f"expected a YAML as --config, found no {overlay}; correct it, as strategy/projection")
     from tqdm import tqdm
 
-    from datamodules.media_clips import list_media
+    from datamodules.media_clips import list_media, other_kinds
     from earshot.captioner import Captioner, default
 
     files, others = list_media(options.paths)
@@ -93,8 +97,7 @@ def run(options: argparse.Namespace) -> int:
             bar.update(caption.file not in done)
             done.add(caption.file)
     if others:
-        kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
-        print(f"left out files of other kinds: {kinds}", file=sys.stderr)
+        print(other_kinds(others), file=sys.stderr)
     if failed:
         print(f"{len(failed)} of {len(files)} files could not be captioned, or only in part:", file=sys.stderr)
         for name, reason in list(failed.items())[:NAMED]:

@@ -142,11 +142,9 @@ class Captioner:
             InputError: no such file, a window longer than the captioner's longest clip, or no candidates to be had.
         """
         longest = self.clip_format.max_seconds
-        if window is not None and (window <= 0 or (longest is not None and window > longest)):
-            raise InputError(
-                f"expected a window above 0 and of at most {longest} s, the longest clip of {self.name}, found "
-                f"{window:g} s; correct it"
-            )
+        if window is not None and not 0 < window <= (longest or np.finfo(np.float32).max):
+            limit = f" and of at most {longest:g} s, the longest clip of {self.name}" if longest else ""
+            raise InputError(f"expected a window above 0{limit}, found {window:g} s; correct it")
         if candidates > 1 and not isinstance(self.stage, RankingStage):
             raise InputError(
                 f"expected one caption of each, as {type(self.stage).__name__} finds no others, found {candidates} "

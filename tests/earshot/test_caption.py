@@ -204,7 +204,10 @@ def test_images_are_captioned_by_a_captioner_of_images(
         (["a.wav", "--output", "captions.txt"], "expected a new file that ends with .csv or .jsonl as --output"),
         (["a.wav", "--candidates", "0"], "expected --candidates and --batch-size of at least 1"),
         (["a.wav", "--with", "dali_ot", "--config", "strategy/projection"], "inference_strategy"),
-        (["nothing"], "expected media files (.3gp .aac"),
+        (["a.wav", "--with", "keywords", "--window", "0"], "expected a window above 0, found 0 s"),
+        (["a.wav", "--with", "keywords", "--window", "nan"], "expected a window above 0, found nan s"),
+        (["a.wav", "--config", "strategy/nonsense"], "expected a YAML as --config, found no strategy/nonsense"),
+        (["nothing"], "expected media files (.3gp"),
     ],
 )
 def test_mistakes_end_with_one_line(
