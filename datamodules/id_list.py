@@ -11,6 +11,7 @@ from datamodules.endings import ENDING
 from earshot.errors import InputError
 
 COLUMNS = {"clip_id", "id", "file_name", "youtube_id"}
+SEGMENT = re.compile(r"([\w-]{11}), *\d+(?:\.\d+)?, *\d+(?:\.\d+)?, ", re.ASCII)  # a row of AudioSet's lists
 VIDEO = re.compile(r"Y?([\w-]{11})((?:_\d+(?:\.\d+)?){0,2})", re.ASCII)  # [Y]<id>[_<start>[_<end>]]
 
 
@@ -22,6 +23,7 @@ def read_ids(path: Path) -> list[str]:
     - a table with a column clip_id, id, file_name or youtube_id, as `earshot prepare nearest` writes it, with captions
       or without;
     - a text file with an id, or the name of a media file, in each line; empty lines do not count;
+    - one of AudioSet's lists of segments, whose ids are called Y<YouTube id>; its lines after a # do not count;
     - a JSON list of ids, or WavCaps' blacklists, a JSON object with a list for each subset, whose ids are called
       `<subset>_<id>` but for AudioSet's.
 
@@ -30,7 +32,8 @@ def read_ids(path: Path) -> list[str]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
-        content = json.loads(text) if text.lstrip().startswith("[") or path.suffix.lower() == ".json" else None
+        is_json = path.suffix.lower() == ".json" or text.lstrip().startswith('["')
+        content = json.loads(text) if is_json else None
         if isinstance(content, dict):
             content = [
                 name if subset == "AudioSet" else f"{subset}_{name}"
@@ -46,8 +49,11 @@ def read_ids(path: Path) -> list[str]:
         listed = content
     else:
         lines = text.splitlines() or [""]
+        segments = [row for line in lines if (row := SEGMENT.match(line))]
         cells = {cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", lines[0])}
-        if cells & COLUMNS:
+        if segments and all(line.startswith("#") or SEGMENT.match(line) for line in lines if line.strip()):
+            listed = [f"Y{row[1]}" for row in segments]
+        elif cells & COLUMNS:
             listed = list(read_captions(path, required=False))
         elif len(cells) > 1:
             raise InputError(

@@ -80,5 +80,7 @@ class MediaLoader(KeepsNoState):
             clips = [item for item in items if isinstance(item, Clip)]
             yield collate(clips) if clips else filler_batch(self.clip_format)
             given += 1
+        if self.broken:
+            print(f"left out {len(self.broken)} of {len(mine)} files", flush=True)
         for _ in range(given, len(self)):
             yield filler_batch(self.clip_format)

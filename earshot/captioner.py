@@ -89,7 +89,12 @@ class Captioner:
         stage.setup("predict")
         if folder is not None and isinstance(stage, ExportingStage):
             stage.load_export(folder)
-        stage.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            stage.to(device)
+        except (RuntimeError, AssertionError) as error:  # no such device, or one that is full
+            reason = str(error).splitlines()[0]
+            raise InputError(f"expected the device {device}, found: {reason}; name another") from error
         return cls(stage, str(folder or name), any(SHIPPED in yaml.safe_dump(model) for model in models))
 
     @property
@@ -281,8 +286,11 @@ def found(name: str | Path) -> tuple[Path, Path | None]:
             )
     path = config_file(str(name))
     if not path.is_file():
+        there = [folder.parent.name for folder in sorted(Path("exports").glob(f"*/{STAGE}"))]
+        known = f"name one of {', '.join([*there, 'keywords'])}"
         raise InputError(
-            f"expected an export or a configuration, found no {name}; make the export: {command_that_makes(str(name))}"
+            f"expected an export or a configuration, found no {name}; {known}, or make the export: "
+            f"{command_that_makes(str(name))}"
         )
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     export = settings.get("export", {}).get("source") or f"exports/{settings.get('run_name', path.stem)}"

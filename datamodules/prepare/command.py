@@ -47,6 +47,12 @@ def run(options: argparse.Namespace) -> None:
         if others := [path for path in (*media.files, *media.unknown) if path not in used]:
             counts += f"; {len(others):,} other files are in the folder, such as {others[0]}"
     rows += more
+    longest = 1.0 if options.max_seconds is None else options.max_seconds
+    if not (options.image_size >= 0 and options.min_seconds >= 0 and longest > 0):
+        raise InputError(
+            "expected an --image-size and --min-seconds of at least 0 and a --max-seconds above 0, found "
+            f"{options.image_size}, {options.min_seconds:g} and {longest:g}; correct them"
+        )
     encoding = Encoding(
         options.format, options.sampling_rate, options.mono, options.image_size or None, options.min_seconds,
         options.max_seconds, options.require_images,

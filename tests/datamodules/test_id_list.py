@@ -19,6 +19,13 @@ from earshot.errors import InputError
         ("ids.csv", 'file_name,caption\nb.wav,"x, y"\n', ["b"]),
         ("ids.json", '["b", "a"]', ["b", "a"]),
         ("ids", '["b", "a"]', ["b", "a"]),
+        ("ids.txt", "[live] b.wav\na\n", ["[live] b.wav", "a"]),
+        (
+            "eval_segments.csv",
+            "# Segments csv created\n# YTID, start_seconds, end_seconds, positive_labels\n"
+            '--4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_"\n_BfyiQMrsf4, 30.000, 40.000, "/m/0cmf2"\n',
+            ["Y--4gqARaEJE", "Y_BfyiQMrsf4"],
+        ),
         (
             "blacklist.json",
             '{"AudioSet": ["Yb0RFKhbpFJA.wav"], "FreeSound": ["12"]}',

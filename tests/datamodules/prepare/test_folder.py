@@ -216,3 +216,11 @@ def test_captions_find_their_files_or_are_named(tmp_path: Path) -> None:
     assert [(row["clip_id"], row["reason"]) for row in report(tmp_path / "out") if "packed" not in row["reason"]] == [
         ("1", "missing")
     ]
+
+
+@pytest.mark.parametrize("option", [("--image-size", "-5"), ("--max-seconds", "-1"), ("--min-seconds", "nan")])
+def test_sizes_that_cannot_be(folder: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """They do not blame the files."""
+    with pytest.raises(SystemExit) as ended:
+        main(["folder", "--input", str(folder), "--output", str(folder.parent / "out"), *option])
+    assert ended.value.code == 2 and "expected an --image-size and --min-seconds of" in capsys.readouterr().err
