@@ -246,3 +246,12 @@ def test_dalis_released_encoder_gives_the_written_forward_and_its_projection(pre
         CavMaeEncoder.from_checkpoint(plain, aligned=True, **sizes)
     with pytest.raises(InputError, match="no file '.*none.pth'; get it from zenodo.org/records/14224316"):
         CavMaeEncoder.from_checkpoint(tmp_path / "none.pth", aligned=True, **sizes)
+
+
+def test_dalis_released_encoder_at_full_size(tmp_path):
+    layout = {key: shape for key, shape in authors_layout("CAVMAE", 768, 12, 512).items() if "decoder" not in key}
+    layout |= {"proj.weight": (1024, 768), "proj.bias": (1024,)}
+    weights = {key: torch.tensor(0.5).expand(shape) for key, shape in layout.items()}  # one number each on disk
+    encoder = CavMaeEncoder.from_checkpoint(save(weights, tmp_path / "audio_backbone.pth", "module."), aligned=True)
+    assert sum(value.numel() for value in encoder.parameters()) == 86_434_816
+    assert all(bool((value == 0.5).all()) for value in encoder.parameters())
