@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.contracts import CaptioningStage, ExportingStage
+from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage
 from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import shipped
@@ -99,7 +99,8 @@ class Export(L.Callback):
             (folder / PROVENANCE).write_text(json.dumps(origin, indent=2) + "\n")
             settings = settings_of(Path(origin["run_folder"]))
             if isinstance(pl_module, CaptioningStage) and "model" in settings:  # for `earshot.Captioner`
-                stage = yaml.safe_dump({"model": settings["model"]}, sort_keys=False)
+                hears = isinstance(pl_module, AudioEmbedder)
+                stage = yaml.safe_dump({"model": settings["model"], "hears": hears}, sort_keys=False)
                 stage = stage.replace(f"{shipped('assets')}/", "assets/")  # wherever the project is installed
                 (folder / STAGE).write_text(stage, encoding="utf-8")
             card = model_card(self.folder.name, type(pl_module), origin, settings, folder)

@@ -70,12 +70,13 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from datamodules.media_clips import list_media, other_kinds
-    from earshot.captioner import Captioner, default
+    from earshot.captioner import Captioner
+    from earshot.stage import default_captioner
 
     files, others = list_media(options.paths)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # peft to transformers
     with redirect_stdout(sys.stderr):  # libraries tell what they load; stdout is for captions
-        captioner = Captioner.from_pretrained(options.captioner or default(), options.config, options.device)
+        captioner = Captioner.from_pretrained(options.captioner or default_captioner(), options.config, options.device)
     print(f"captioning {len(files)} files with {captioner.name}", file=sys.stderr)
     if captioner.miniature:
         print(MINIATURE.format(name=captioner.name), file=sys.stderr)

@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
-from pydoc import locate
 from typing import Any, Self
 
 import numpy as np
 import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
-from lightning.pytorch import LightningModule
 
 from datamodules.clip_reader import Clip, collate, int16_at
 from datamodules.clips import ClipBatch, ClipFormat
@@ -20,8 +16,8 @@ from datamodules.media import Audio, MediaError
 from datamodules.media_clips import Part, Unusable, list_media, read_beginning, read_windows
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file, located
+from earshot.stage import find_stage, parse_stage
 
-STAGE = "stage.yaml"  # in an export: the stage that it belongs to
 SHIPPED = "assets/miniature/"
 
 
@@ -76,13 +72,13 @@ class Captioner:
         Raises:
             InputError: there is no such captioner, or something that it needs is missing.
         """
-        path, folder = found(name)
+        path, folder = find_stage(name)
         settings = [
             yaml.safe_load(file.read_text(encoding="utf-8"))
             for file in (path, *(config_file(str(each)) for each in overlays))
         ]
         models = [located(each["model"], folder and folder.parent.parent) for each in settings if "model" in each]
-        stage = parsed(models, str(folder or path))
+        stage = parse_stage(models, str(folder or path))
         if folder is None and isinstance(stage, ExportingStage):
             command = command_that_makes(settings[0].get("run_name", path.stem))
             raise InputError(f"expected an export of {path}, found none; run: {command}, or name another captioner")
@@ -240,67 +236,3 @@ class Captioner:
         except (MediaError, OSError) as error:
             what = "a waveform" if isinstance(item, np.ndarray) else str(item)
             raise InputError(f"expected audio that can be read in {what}, found: {error}; give another") from error
-
-
-def merged(base: Any, overlay: Any) -> Any:
-    """A configuration with another one on top, key by key; another class brings its own arguments."""
-    if not isinstance(base, dict) or not isinstance(overlay, dict):
-        return overlay
-    if overlay.get("class_path", base.get("class_path")) != base.get("class_path"):
-        return overlay
-    return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
-
-
-def parsed(models: list[dict[str, Any]], name: str) -> Any:
-    """The stage that configurations describe, each on top of the ones before.
-
-    Raises:
-        InputError: they describe none.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningModule, "model", required=True)
-    try:
-        config = parser.parse_object({"model": reduce(merged, models)})
-        return parser.instantiate(config).model
-    except (ArgumentError, ValueError, KeyError) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        reason = " ".join(str(error).split())[:300]
-        raise cause or InputError(f"expected the stage of {name}, found: {reason}; correct it") from error
-
-
-def found(name: str | Path) -> tuple[Path, Path | None]:
-    """The YAML of a captioner's stage, and the folder of its export where there is one.
-
-    Raises:
-        InputError: no such export or configuration.
-    """
-    for folder in (Path(name), Path("exports") / name):
-        if (folder / STAGE).is_file():
-            return folder / STAGE, folder
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(
-                f"expected an export with a {STAGE} in {folder}, found none; train it anew, as exports of "
-                "earlier versions have none, or name a captioner"
-            )
-    path = config_file(str(name))
-    if not path.is_file():
-        there = [folder.parent.name for folder in sorted(Path("exports").glob(f"*/{STAGE}"))]
-        known = f"name one of {', '.join([*there, 'keywords'])}"
-        raise InputError(
-            f"expected an export or a configuration, found no {name}; {known}, or make the export: "
-            f"{command_that_makes(str(name))}"
-        )
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    export = settings.get("export", {}).get("source") or f"exports/{settings.get('run_name', path.stem)}"
-    return (path, Path(export)) if (Path(export) / STAGE).is_file() else (path, None)
-
-
-def default() -> str:
-    """The newest export that captions audio, or else `keywords`, which needs no training."""
-    for path in sorted(Path("exports").glob(f"*/{STAGE}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        stage = locate(yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["class_path"])
-        if isinstance(stage, type) and issubclass(stage, AudioEmbedder):  # not LLaVA's prefix, which hears nothing
-            return str(path.parent)
-    return "keywords"

@@ -4,6 +4,7 @@ import ast
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from odd_media import tone, write_bad, write_good, write_video
 
 from earshot import Captioner, InputError
 from earshot.__main__ import main
-from earshot.captioner import default
+from earshot.stage import default_captioner
 from train import main as train
 
 KINDS = {  # what trains each of them, and how it captions
@@ -149,20 +150,17 @@ def test_without_an_export_it_takes_the_one_that_needs_no_training(
     assert code == 0 and out.startswith("a.wav\t") and "captioning 1 files with keywords" in err
 
 
-def test_the_newest_export_that_hears_is_taken(in_tmp_path: Path) -> None:
-    """LLaVA's prefix is newer, and captions images alone."""
-    for age, (name, stage) in enumerate(
-        (
-            ("llava_prefix", "lightning_modules.llava_prefix_tuning.LlavaPrefixTuning"),
-            ("clap_prefix", "lightning_modules.clap_prefix_decoder.ClapPrefixDecoder"),
-            ("dali_ot", "lightning_modules.token_alignment.TokenAlignment"),
-        )
-    ):
-        Path("exports", name).mkdir(parents=True)
-        path = Path("exports", name, "stage.yaml")
-        path.write_text(f"model:\n  class_path: {stage}\n")
-        os.utime(path, (1e9 - age, 1e9 - age))
-    assert default() == "exports/clap_prefix"
+def test_the_newest_export_that_hears_is_taken(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLaVA's prefix captions images alone, as a stage that does not embed audio."""
+    shutil.copytree(exports / "exports", tmp_path / "exports")
+    monkeypatch.chdir(tmp_path)
+    prefix = Path("exports/llava_prefix/stage.yaml")
+    prefix.parent.mkdir()
+    prefix.write_text("model: {class_path: lightning_modules.llava_prefix_tuning.LlavaPrefixTuning}\nhears: false\n")
+    for newest, older in (("dali_ot", "clap_prefix"), ("clap_prefix", "dali_ot")):
+        for age, name in enumerate(("llava_prefix", newest, older)):
+            os.utime(f"exports/{name}/stage.yaml", (1e9 - age, 1e9 - age))
+        assert default_captioner() == f"exports/{newest}"
 
 
 def test_odd_names_and_silent_parts_cost_nothing_else(
