@@ -43,7 +43,8 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("unbroken")
     ensure_split(root, SPLIT, max_clips=CLIPS)
     written = contents(root)
-    names = ("000000.tar", "000001.tar", "000002.tar", "index.json", "made_with.json")
+    shards = [f"{number:06d}.{kind}" for number in range(3) for kind in ("tar", "ids.json")]
+    names = (*shards, "index.json", "made_with.json")
     assert written.keys() == {f"{SPLIT}/{name}" for name in names}
     return written
 
