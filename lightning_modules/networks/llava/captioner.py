@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from earshot.errors import InputError
 from lightning_modules.contracts import AudioEncoder, Media
@@ -33,6 +33,7 @@ class LlavaCaptioner(nn.Module):
         generation: how captions are decoded.
         gradient_checkpointing: compute the language model's layers again in backward instead of keeping what they
             computed: much less memory for a third more time. The gradients are the same.
+        sharded: in fit without validation, the devices share the language model's weights, each holding a part.
 
     Raises:
         InputError: inputs with audio, and no audio encoder.
@@ -48,6 +49,7 @@ class LlavaCaptioner(nn.Module):
         question: str = QUESTION,
         generation: Generation = Generation(),  # noqa: B008 (frozen)
         gradient_checkpointing: bool = False,
+        sharded: bool = False,
     ) -> None:
         super().__init__()
         if "audio" in inputs and audio_encoder is None:
@@ -63,6 +65,7 @@ class LlavaCaptioner(nn.Module):
         self.question = question
         self.generation = generation
         self.gradient_checkpointing = gradient_checkpointing
+        self.sharded = sharded
         self.image_encoder: ImageEncoder | None = None
         self.language_model: LlavaLanguageModel | None = None
 
@@ -110,6 +113,20 @@ class LlavaCaptioner(nn.Module):
             return found if found.dtype == tensor.dtype else tensor.to(found.device)
 
         return super()._apply(moved, recurse)
+
+    def shard(self, validates: bool) -> None:
+        """Share the language model among the devices, once it is on them, if that was asked for.
+
+        Raises:
+            InputError: fit validates, where devices take different numbers of clips and would wait for each other.
+        """
+        if self.sharded and validates:
+            raise InputError(
+                "expected no validation beside model.captioner.sharded, found a val split; set data.val to null and "
+                "trainer.limit_val_batches to 0"
+            )
+        if self.sharded and distributed.is_initialized():
+            self.loaded.shard()
 
     @property
     def loaded(self) -> LlavaLanguageModel:
