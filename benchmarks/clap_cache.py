@@ -6,7 +6,6 @@ the text tower inside; then what filling the cache costs, from a sample of the c
 """
 
 import argparse
-import re
 import statistics
 import tempfile
 import time
@@ -22,7 +21,7 @@ from datamodules.caption_table import read_captions
 from lightning_modules.embeddings.cache import cached, write_cache
 from lightning_modules.embeddings.store import TEXTS_AT_ONCE
 from lightning_modules.networks.clap.cnn14 import Cnn14
-from lightning_modules.networks.clap.encoder import ClapEncoder
+from lightning_modules.networks.clap.encoder import ClapEncoder, cleaned
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 
 BATCH = 64
@@ -30,7 +29,7 @@ BATCH = 64
 
 def made_tokenizer(texts: list[str]) -> BertTokenizer:
     """A tokenizer with one token a word and BERT's vocabulary size; the real one makes slightly longer sequences."""
-    words = sorted({word for text in texts for word in re.findall(r"\w+", text.lower())})
+    words = sorted({word for text in texts for word in cleaned(text).split()})
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", *words][:30522]
     vocabulary += [f"[unused{i}]" for i in range(30522 - len(vocabulary))]
     return BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)})

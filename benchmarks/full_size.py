@@ -1,6 +1,7 @@
 """The papers' networks at full width with random weights: no download, and as few layers as are asked for."""
 
 import torch
+from torch import nn
 from transformers import (
     AutoProcessor,
     BertConfig,
@@ -60,7 +61,7 @@ def captioner(inputs: Inputs, layers: int | None = LAYERS, images: bool = False)
     """DALI's captioner: CAV-MAE scale++, the language model unless `layers` is None, the vision tower for `images`."""
     made = LlavaCaptioner(audio_encoder=CavMaeEncoder(), inputs=inputs)
     made.language_model = None if layers is None else language_model(layers)
-    made.image_encoder = image_encoder() if images else None
+    made.image_encoder = image_encoder() if images else nn.Identity()  # type: ignore[assignment]  # nothing is loaded
     return made
 
 

@@ -30,7 +30,7 @@ from lightning_modules.contracts import TextFunction
 from lightning_modules.decoding.audibility import AudibilityGuidance
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.text_memo import TextMemo
-from lightning_modules.networks.clap.encoder import ClapEncoder
+from lightning_modules.networks.clap.encoder import ClapEncoder, cleaned
 from lightning_modules.networks.imagebind.towers import AudioTower, ImageBind, TextTower, pad
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 from miniature import world
@@ -78,7 +78,8 @@ def miniature(folder: Path, classifier: Path) -> tuple[Models, Tensor]:
 
     def plain_match(texts: list[str]) -> Tensor:
         tokens = clap.tokenizer(
-            [clap.cleaned(text) for text in texts], padding="max_length", max_length=CONTEXT, return_tensors="pt"
+            [cleaned(text) for text in texts], padding="max_length", max_length=CONTEXT,
+            return_tensors="pt",
         )  # fmt: skip
         out = clap.text_encoder(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
         return F.normalize(clap.text_proj(out.last_hidden_state[:, 0]), dim=-1)

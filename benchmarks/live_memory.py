@@ -63,20 +63,21 @@ Step = Callable[[int], Tensor]
 """Called with a number of clips; returns their loss."""
 
 
-def peak(stage: nn.Module, step: Step, clips: int, trains: bool = True, until: nn.Module | None = None) -> int:
+def peak(stage: nn.Module, step: Step, clips: int, trains: bool = True, first: nn.Module | None = None) -> int:
     """Most bytes at once in a step of so many clips, without the gradients of parameters.
 
-    With few layers, the end of backward may need the most, where all gradients of parameters are there; with all
-    layers, its beginning does. Where `until` is given, only what is before its backward counts.
+    With few layers, what comes before or after them may need the most, such as copies and gradients of an embedding
+    table; with all layers, they do. Where their `first` is given, the time from its forward to its backward counts.
     """
     stage.zero_grad()
     ends: list[int] = []
 
     def ask(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        live.peak = live.now
         if inputs[0].requires_grad:
             inputs[0].register_hook(lambda gradient: ends.append(live.peak))
 
-    hook = until.register_forward_pre_hook(ask) if until is not None and trains else None
+    hook = first.register_forward_pre_hook(ask) if first is not None and trains else None
     with Live() as live, torch.set_grad_enabled(trains):
         loss = step(clips)
         if trains:

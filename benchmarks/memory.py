@@ -77,7 +77,7 @@ def mixed(step: Step) -> Step:
 
 def prefix_tuning(layers: int, again: bool) -> Built:
     """A step is from image tokens, which are computed once in a run."""
-    stage = LlavaPrefixTuning(full_size.captioner("image", layers, images=True))
+    stage = LlavaPrefixTuning(full_size.captioner("image", layers, images=layers == full_size.LAYERS))
     stage.setup("fit")
     model = stage.captioner.network.loaded
     if again:

@@ -71,11 +71,12 @@ class AudiovisualDistillation(L.LightningModule):
             captioner.loaded.audio_projector = self.audio_projector
 
     def on_fit_start(self) -> None:
-        """Check that LLaVA's tokenizer knows the captions."""
+        """Check that LLaVA's tokenizer knows the captions, and share LLaVA among the devices if asked to."""
         require_known_words(
             self.captioner.network.loaded.processor.tokenizer, training_texts(self.trainer),
             "--config configs/paper/audiovisual_distillation.yaml for the real LLaVA", self.print,
         )  # fmt: skip
+        self.captioner.network.shard(validates=self.trainer.enable_validation)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The captions' loss, given the audio."""

@@ -78,11 +78,12 @@ class LlavaPrefixTuning(L.LightningModule):
             self.prefix = soft_tokens(self.adapted[0])  # the adapter's own parameter, so that it trains there
 
     def on_fit_start(self) -> None:
-        """Check that LLaVA's tokenizer knows the captions."""
+        """Check that LLaVA's tokenizer knows the captions, and share LLaVA among the devices if asked to."""
         require_known_words(
             self.captioner.network.loaded.processor.tokenizer, training_texts(self.trainer),
             "--config configs/paper/llava_prefix_tuning.yaml for the real LLaVA", self.print,
         )  # fmt: skip
+        self.captioner.network.shard(validates=self.trainer.enable_validation)
 
     def image_tokens(self, batch: ClipBatch) -> Tensor:
         """(B, M, D), computed once for each of the few clips of fit, whose images stay the same."""

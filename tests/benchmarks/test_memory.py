@@ -48,7 +48,7 @@ def test_layers_that_are_not_there_are_counted(again: bool, monkeypatch: pytest.
     monkeypatch.setattr(full_size, "LAYERS", 6)
     found = memory.llava_need(stage_of)
     stage, _, step, first = stage_of(6)
-    exact = Need.of(lambda clips: peak(stage, step, clips, until=first), 1, 2)
+    exact = Need.of(lambda clips: peak(stage, step, clips, first=first), 1, 2)
     assert found.per_clip == pytest.approx(exact.per_clip, rel=0.02)
     assert found.constant == pytest.approx(exact.constant, abs=100)
 

@@ -11,6 +11,7 @@ import yaml
 from conftest import MINIATURE, REPOSITORY, arguments
 from lightning.pytorch import Trainer
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration
 
 from datamodules.clips import ClipBatch
@@ -62,6 +63,35 @@ def test_fit_exports_an_adapter_that_peft_loads_and_test_uses(in_tmp_path: Path,
     with open("runs/image/test-1/captions.csv") as file:
         assert {row["clip_id"]: row["caption"] for row in csv.DictReader(file)} == tested
     assert json.loads(Path("runs/llava_prefix/test-1/scores.json").read_text())["num_clips"] == 40
+
+
+def test_devices_that_share_the_language_model_tune_the_same_prefix(
+    in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processes, with whole layers and with half of each layer."""
+    sharded = ("--config", str(REPOSITORY / "configs/devices/sharded.yaml"))
+    two = ("--trainer.devices", "2", "--trainer.strategy", "ddp_fork", "--trainer.max_steps", "3")
+    shard = LlavaLanguageModel.shard
+
+    def noted(self: LlavaLanguageModel) -> None:
+        before = sum(weight.numel() for weight in self.llava.get_decoder().layers.parameters())
+        shard(self)
+        layers = self.llava.get_decoder().layers
+        held = sum(weight.to_local().numel() for weight in layers.parameters())
+        Path(f"held-{torch.distributed.get_rank()}").write_text(f"{held / before}")
+
+    monkeypatch.setattr(LlavaLanguageModel, "shard", noted)
+    main(["fit", *command(world_root, *two, "--run_name", "whole")])
+    assert not list(Path().glob("held-*"))
+    main(["fit", *command(world_root, *sharded, *two, "--run_name", "shared")])
+    assert [float(Path(f"held-{rank}").read_text()) for rank in (0, 1)] == [0.5, 0.5]
+    whole, shared = (load_file(f"exports/{name}/adapter_model.safetensors") for name in ("whole", "shared"))
+    assert all(torch.equal(whole[name], weight) for name, weight in shared.items()) and len(shared) == 1
+    with pytest.raises(SystemExit):
+        main(
+            ["fit", *command(world_root, *sharded, "--data.val", "audiocaps/train", "--trainer.limit_val_batches", "1")]
+        )
+    assert "expected no validation beside model.captioner.sharded" in capsys.readouterr().err
 
 
 def batch(seed: int = 0) -> ClipBatch:

@@ -81,9 +81,7 @@ class ClapEncoder(nn.Module):
 
     def cleaned(self, text: str) -> str:
         """The text as the tokenizer gets it."""
-        if not self.clean_text:
-            return text
-        return " ".join(text.lower().translate(dict.fromkeys(map(ord, self.spaced), " ")).split())
+        return cleaned(text, self.spaced) if self.clean_text else text
 
     def embed_text(self, texts: list[str]) -> Tensor:
         """B texts to (B, D), of norm 1."""
@@ -193,6 +191,11 @@ class ClapEncoder(nn.Module):
         encoder = cls(Cnn14(**config.pop("audio_encoder")), bert, AutoTokenizer.from_pretrained(folder), **config)
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
         return encoder.eval()
+
+
+def cleaned(text: str, spaced: str = PUNCTUATION) -> str:
+    """Lower case, and each of the characters `spaced` a space; of several spaces one."""
+    return " ".join(text.lower().translate(dict.fromkeys(map(ord, spaced), " ")).split())
 
 
 def projection(width: int, embedding_dim: int) -> nn.Sequential:

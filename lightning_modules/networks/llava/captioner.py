@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from earshot.errors import InputError
 from lightning_modules.contracts import AudioEncoder, Media
@@ -38,6 +38,7 @@ class LlavaCaptioner(nn.Module):
         pad_images: fill images up to a square, as the authors do, who keep to LLaVA's training; False crops them at
             the centre, as LLaVA's processor in transformers. The paper does not say.
         system: what the prompt begins with. The paper does not say; the authors' code: LLaVA's system prompt.
+        sharded: in fit without validation, the devices share the language model's weights, each holding a part.
 
     Raises:
         InputError: inputs with audio, and no audio encoder.
@@ -56,6 +57,7 @@ class LlavaCaptioner(nn.Module):
         image_first: bool = False,
         pad_images: bool = False,
         system: str = "",
+        sharded: bool = False,
     ) -> None:
         super().__init__()
         if "audio" in inputs and audio_encoder is None:
@@ -74,6 +76,7 @@ class LlavaCaptioner(nn.Module):
         self.image_first = image_first
         self.pad_images = pad_images
         self.system = system
+        self.sharded = sharded
         self.image_encoder: ImageEncoder | None = None
         self.language_model: LlavaLanguageModel | None = None
 
@@ -124,6 +127,20 @@ class LlavaCaptioner(nn.Module):
             return found if found.dtype == tensor.dtype else tensor.to(found.device)
 
         return super()._apply(moved, recurse)
+
+    def shard(self, validates: bool) -> None:
+        """Share the language model among the devices, once it is on them, if that was asked for.
+
+        Raises:
+            InputError: fit validates, where devices take different numbers of clips and would wait for each other.
+        """
+        if self.sharded and validates:
+            raise InputError(
+                "expected no validation beside model.captioner.sharded, found a val split; set data.val to null and "
+                "trainer.limit_val_batches to 0"
+            )
+        if self.sharded and distributed.is_initialized():
+            self.loaded.shard()
 
     @property
     def loaded(self) -> LlavaLanguageModel:

@@ -7,7 +7,9 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoProcessor, LlavaForConditionalGeneration
@@ -96,6 +98,16 @@ class LlavaLanguageModel(nn.Module):
         layers: Any = self.llava.get_decoder().layers
         for layer in layers:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+
+    def shard(self) -> None:
+        """Keep of each layer one part on each device, and fetch the others while the layer runs (FSDP).
+
+        All devices must call the model as often, and must be done with moving it.
+        """
+        mesh = init_device_mesh(self.llava.device.type, (distributed.get_world_size(),))
+        layers: Any = self.llava.get_decoder().layers
+        for layer in layers:
+            fully_shard(layer, mesh=mesh)
 
     def _template(self, question: str, answer: str | None = None) -> str:
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
