@@ -32,7 +32,7 @@ class LlavaCaptioner(nn.Module):
         question: the text of the prompt, after the media and the prefix.
         generation: how captions are decoded.
         gradient_checkpointing: compute the language model's layers again in backward instead of keeping what they
-            computed: much less memory for a third more time. The gradients are the same.
+            computed: much less memory for a second forward. The gradients are the same.
         sharded: in fit without validation, the devices share the language model's weights, each holding a part.
 
     Raises:
