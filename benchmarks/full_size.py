@@ -58,8 +58,8 @@ def image_encoder() -> ImageEncoder:
 
 
 def captioner(inputs: Inputs, layers: int | None = LAYERS, images: bool = False) -> LlavaCaptioner:
-    """DALI's captioner: CAV-MAE scale++, the language model unless `layers` is None, the vision tower for `images`."""
-    made = LlavaCaptioner(audio_encoder=CavMaeEncoder(), inputs=inputs)
+    """DALI's captioner: CAV-MAE scale++ for audio, the language model unless `layers` is None, a tower for `images`."""
+    made = LlavaCaptioner(audio_encoder=CavMaeEncoder() if "audio" in inputs else None, inputs=inputs)
     made.language_model = None if layers is None else language_model(layers)
     made.image_encoder = image_encoder() if images else nn.Identity()  # type: ignore[assignment]  # nothing is loaded
     return made

@@ -61,10 +61,12 @@ def test_parameters_are_those_of_the_checkpoints() -> None:
         distilling = memory.distillation(full_size.LAYERS, False)[0]
     trained = memory.parameters(aligning, None)[0]
     assert trained == 85_647_360 + 787_456
-    assert memory.parameters(tuning, None)[0] == 65_536
     projector = (1024 * 4096 + 4096) + (4096 * 4096 + 4096)
+    llama = 6_738_415_616 + (32064 - 32000) * 4096 * 2  # LLaMA-7B, and rows
+    tower = memory.parameters(aligning, aligning.captioner.network)[1]
+    assert memory.parameters(tuning, tuning.captioner.network) == (65_536, llama + projector + tower)  # no CAV-MAE
     others = memory.parameters(distilling, distilling.captioner.network)
-    assert others == (projector, 6_738_415_616 + (32064 - 32000) * 4096 * 2 + projector + trained)  # LLaMA-7B, and rows
+    assert others == (projector, llama + projector + trained)
 
 
 def test_a_row_says_which_gpu() -> None:

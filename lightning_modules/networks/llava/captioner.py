@@ -33,7 +33,7 @@ class LlavaCaptioner(nn.Module):
         question: the text of the prompt, after the media and the prefix.
         generation: how captions are decoded.
         gradient_checkpointing: compute the language model's layers again in backward instead of keeping what they
-            computed: much less memory for a third more time. The gradients are the same.
+            computed: much less memory for a second forward. The gradients are the same.
         image_first: whether image tokens come before audio tokens. The paper does not say; the authors' code: True.
         pad_images: fill images up to a square, as the authors do, who keep to LLaVA's training; False crops them at
             the centre, as LLaVA's processor in transformers. The paper does not say.

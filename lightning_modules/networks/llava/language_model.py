@@ -91,7 +91,7 @@ class LlavaLanguageModel(nn.Module):
         return cls(model, processor, prefix_ids, projector, image_first, system)
 
     def checkpoint_gradients(self) -> None:
-        """Keep of each layer its input alone, and compute the layer again in backward: a third more time, see `nll`.
+        """Keep of each layer its input alone, and compute the layer again in backward.
 
         transformers has this for layers in training mode only, where LLaMA's dropout would act.
         """
