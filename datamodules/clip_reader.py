@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 import torch
 from PIL import Image, ImageOps
 
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import Sample
+from datamodules.waveform import int16_at
 from earshot.errors import InputError
 
 MAX_IMAGES = 10  # of a clip: the first of each second of AudioSet's ten
@@ -53,13 +53,6 @@ def decode_audio(data: bytes, sampling_rate: int, max_seconds: float | None = No
         waveform = waveform[: math.ceil(max_seconds * sampling_rate)]
     if not len(waveform):
         raise ValueError("audio without samples")
-    return waveform
-
-
-def int16_at(sampling_rate: int, samples: np.ndarray, found: int) -> np.ndarray:
-    """Samples (T,) in -1 to 1 at the rate `found` as int16 at `sampling_rate`."""
-    samples = soxr.resample(samples, found, sampling_rate)  # as float: soxr dithers int16, each time differently
-    waveform: np.ndarray = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
     return waveform
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules.clip_reader import Clip, decode_image, int16_at, square
+from datamodules.clip_reader import Clip, decode_image, square
 from datamodules.clips import ClipFormat
 from datamodules.endings import AUDIO, IMAGES, VIDEO
 from datamodules.media import NUM_FRAMES, Audio, MediaError, audio_windows, read_audio, read_frames
+from datamodules.waveform import int16_at
 from earshot.errors import InputError
 
 LONGEST = 60.0  # seconds of a file that an encoder of any length gets, as an hour would fill the memory

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"captioning {len(files)} files with {captioner.name}", file=sys.stderr)
     if captioner.miniature:
         print(MINIATURE.format(name=captioner.name), file=sys.stderr)
-    captions = captioner.caption_files(options.paths, options.window, options.candidates, options.batch_size)
+    captions = captioner.caption_listed(files, options.window, options.candidates, options.batch_size)
     failed: dict[str, str] = {}
     done: set[str] = set()
     with ExitStack() as stack:

@@ -1,7 +1,8 @@
 """Captions of anybody's sounds from Python, by any export or configuration that captions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,11 +10,12 @@ import numpy as np
 import torch
 import yaml
 
-from datamodules.clip_reader import Clip, collate, int16_at
+from datamodules.clip_reader import Clip, collate
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage, RankingStage, expect
 from datamodules.media import Audio, MediaError
 from datamodules.media_clips import Part, Unusable, list_media, read_beginning, read_windows
+from datamodules.waveform import int16_at
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file, located
 from earshot.stage import find_stage, parse_stage
@@ -142,6 +144,13 @@ class Captioner:
         Raises:
             InputError: no such file, a window longer than the captioner's longest clip, or no candidates to be had.
         """
+        files, _ = list_media([Path(path) for path in paths])
+        yield from self.caption_listed(files, window, candidates, batch_size)
+
+    def caption_listed(
+        self, files: Mapping[str, Path], window: float | None = None, candidates: int = 1, batch_size: int = 8
+    ) -> Iterator[Caption]:
+        """`caption_files` of files by name, as `datamodules.media_clips.list_media` gives them."""
         longest = self.clip_format.max_seconds
         if window is not None and not 0 < window <= (longest or np.finfo(np.float32).max):
             limit = f" and of at most {longest:g} s, the longest clip of {self.name}" if longest else ""
@@ -151,11 +160,10 @@ class Captioner:
                 f"expected one caption of each, as {type(self.stage).__name__} finds no others, found {candidates} "
                 "candidates; ask for one, or take a captioner that is trained"
             )
-        files, _ = list_media([Path(path) for path in paths])
         waiting: list[Caption | Part] = []
-        for name, path in files.items():
-            waiting += self._read(name, path, window)
-            while sum(isinstance(each, Part) for each in waiting) >= batch_size:
+        for each in chain.from_iterable(self._read(name, path, window) for name, path in files.items()):
+            waiting.append(each)
+            if sum(isinstance(one, Part) for one in waiting) >= batch_size:
                 yield from self._finish(waiting, batch_size, candidates)
         while waiting:
             yield from self._finish(waiting, batch_size, candidates)

@@ -5,9 +5,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import soundfile
-import soxr
 from PIL import Image, ImageOps
 
 from datamodules.endings import VIDEO
@@ -22,6 +20,7 @@ from datamodules.media import (
     read_audio,
     read_frames,
 )
+from datamodules.waveform import int16_at
 
 JPEG_QUALITY = 95
 ALREADY_CUT = 1.0  # seconds that a file may be longer than its segment and still be the segment
@@ -130,11 +129,8 @@ def _shortest(*seconds: float | None) -> float | None:
 
 
 def _encoded_audio(audio: Audio, encoding: Encoding) -> bytes:
-    waveform, rate = audio.waveform, audio.sampling_rate
-    if encoding.sampling_rate not in (None, rate):
-        waveform = soxr.resample(waveform, rate, encoding.sampling_rate)  # as float: soxr dithers integers
-        rate = encoding.sampling_rate
-    samples = np.clip(np.rint(waveform * 32768), -32768, 32767).astype(np.int16)  # (T,)
+    rate = encoding.sampling_rate or audio.sampling_rate
+    samples = int16_at(rate, audio.waveform, audio.sampling_rate)  # (T,)
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=encoding.format.upper(), subtype="PCM_16")
     return buffer.getvalue()
