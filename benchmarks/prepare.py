@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each kind (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     options = parser.parse_args()
-    pack._encode = timed  # type: ignore[assignment]  # the same function, timed, for this process alone
+    pack._encode = timed  # type: ignore[assignment]  # the same function, which also tells its time
     multiprocessing.set_forkserver_preload([timed.__module__])
     rows, share = [], 0.0
     with tempfile.TemporaryDirectory() as place:
