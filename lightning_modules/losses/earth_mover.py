@@ -8,16 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 import ot
 import torch
+from scipy.sparse import coo_matrix
 from torch import Tensor
 
+from lightning_modules.losses.pair_shortlist import pair_shortlist
 from lightning_modules.losses.transport import Transport, require_finite
 
 MAX_ITERATIONS = 10_000_000  # 512 x 576 tokens need about 20,000; POT stops at 100,000 by default
+MANY_PAIRS = 200_000  # N x M: with fewer the simplex is done before a shortlist is
+LONGEST = 0.12  # of all pairs: a longer list, as of tight clusters, saves nothing
+
+Solution = tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""The cost, places in the flat plan and their masses (entries,), potentials (N,) and (M,)."""
 
 
 @dataclass
 class EarthMover:
     """Solves each clip exactly, in a pool of threads: POT releases the GIL.
+
+    Few pairs of tokens carry mass in an optimal plan. Where `pair_shortlist` can tell most of them, the simplex looks
+    at those alone, and potentials that are feasible for all pairs prove the plan optimal. Where they are not, it begins
+    anew with all pairs.
 
     Args:
         num_threads: clips solved at once; None takes every core that this process may run on.
@@ -25,6 +36,7 @@ class EarthMover:
 
     num_threads: int | None = None
 
+    @torch.no_grad()
     def __call__(self, cost: Tensor, audio_weights: Tensor, image_weights: Tensor) -> Transport:
         """Solve B problems (see `Solver`); logs `solver_seconds`, from when the device has caught up.
 
@@ -34,13 +46,17 @@ class EarthMover:
         Raises:
             RuntimeError: the solver stopped before the optimum.
         """
-        on_host = [value.cpu() for value in (audio_weights, image_weights, cost)]
+        require_finite(cost)
         start = time.perf_counter()
-        require_finite(on_host[2])
+        # float32's rounding, which POT refuses
+        weights = [part.double() / part.double().sum(dim=1, keepdim=True) for part in (audio_weights, image_weights)]
+        problems = [*weights, cost]
+        if cost[0].numel() >= MANY_PAIRS:
+            problems += pair_shortlist(cost, audio_weights, image_weights)
         # a laptop's system may not know affinity; a cluster's does, and hands a rank only some of the cores
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(self.num_threads or cores) as pool:
-            solved = list(pool.map(solve, *(value.numpy() for value in on_host)))
+            solved = list(pool.map(solve, *(value.cpu().numpy() for value in problems)))
         costs, places, masses, u, v = zip(*solved, strict=True)
         clips = np.repeat(np.arange(len(places)), [len(mass) for mass in masses])
         indices = np.stack([clips, *np.divmod(np.concatenate(places), cost.shape[2])])  # (3, entries)
@@ -57,13 +73,55 @@ class EarthMover:
 
 
 def solve(
-    audio_weights: np.ndarray, image_weights: np.ndarray, cost: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Solve one clip: the cost, places in the flat plan and their masses (entries,), potentials (N,) and (M,)."""
-    weights = [part.astype(np.float64) for part in (audio_weights, image_weights)]
-    weights = [part / part.sum() for part in weights]  # float32's rounding
-    plan, log = ot.emd(*weights, cost.astype(np.float64), numItermax=MAX_ITERATIONS, log=True)
+    a: np.ndarray,
+    b: np.ndarray,
+    cost: np.ndarray,
+    listed: np.ndarray | None = None,
+    u: np.ndarray | None = None,
+    v: np.ndarray | None = None,
+) -> Solution:
+    """Solve one clip, with the pairs `listed` (N, M) first, if they are few; u and v are near-optimal potentials."""
+    if listed is not None and np.count_nonzero(listed) <= LONGEST * listed.size:
+        solution = solve_listed(a, b, cost, listed, u.astype(np.float64), v.astype(np.float64))
+        if solution is not None:
+            return solution
+    plan, log = ot.emd(a, b, cost.astype(np.float64), numItermax=MAX_ITERATIONS, log=True)
     if log["warning"] is not None:
         raise RuntimeError(f"expected an optimal plan, found that POT stopped early: {log['warning']}")
-    places, shift = np.flatnonzero(plan), log["u"].mean()  # the potentials' common offset decides nothing
-    return log["cost"], places, plan.ravel()[places], log["u"] - shift, log["v"] + shift
+    places = np.flatnonzero(plan)
+    return log["cost"], places, plan.ravel()[places], *centred(log["u"], log["v"])
+
+
+def solve_listed(
+    a: np.ndarray, b: np.ndarray, cost: np.ndarray, listed: np.ndarray, u: np.ndarray, v: np.ndarray
+) -> Solution | None:
+    """Solve one clip with some of its pairs alone; None where that is not proven optimal among all of them.
+
+    Whatever v is, the u that is feasible with it bounds the optimum from below.
+    """
+    listed[northwest_corner(a, b)] = True  # or there might be no plan
+    rows, columns = np.nonzero(listed)
+    # from reduced costs the simplex starts near its end
+    reduced = cost[rows, columns] - u[rows] - v[columns]
+    plan, log = ot.emd(a, b, coo_matrix((reduced, (rows, columns)), cost.shape), numItermax=MAX_ITERATIONS, log=True)
+    v = v + log["v"]
+    feasible = (cost - v.astype(cost.dtype)).min(axis=1)  # (N,)
+    below = (a * (u + log["u"] - feasible)).sum()  # how far the optimum may lie below the plan's cost
+    if log["warning"] is not None or below > 4 * np.finfo(cost.dtype).eps * cost.max():
+        return None
+    places = np.ravel_multi_index((plan.row, plan.col), cost.shape)
+    order = places.argsort()  # as in a coalesced tensor
+    order = order[plan.data[order] > 0]
+    return float(plan.data @ cost[plan.row, plan.col]), places[order], plan.data[order], *centred(feasible, v)
+
+
+def northwest_corner(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns (N + M - 1,) of the plan that fills one row after the other from the left; it always exists."""
+    row_ends, column_ends = a.cumsum()[:-1], b.cumsum()[:-1]
+    starts = np.sort(np.concatenate([[0.0], row_ends, column_ends]))
+    return np.searchsorted(row_ends, starts, side="right"), np.searchsorted(column_ends, starts, side="right")
+
+
+def centred(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Potentials with their common offset, which decides nothing, so that u's mean is 0."""
+    return u - u.mean(), v + u.mean()

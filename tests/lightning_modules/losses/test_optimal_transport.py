@@ -1,5 +1,7 @@
 """Optimal transport against closed forms; with autograd through POT's `emd2` it is compared in test_criteria."""
 
+import numpy as np
+import ot
 import pytest
 import torch
 from made_tokens import tokens
@@ -79,6 +81,51 @@ def test_the_number_of_threads_changes_nothing() -> None:
     audio, image = tokens(5, 20, 4), tokens(5, 11, 4, seed=1)
     plans = [transport(audio, image, EarthMover(threads)).plan.to_dense() for threads in (1, 4, None)]
     assert all(torch.equal(plan, plans[0]) for plan in plans)
+
+
+def clustered(generator: torch.Generator) -> torch.Tensor:
+    """Tokens (1, 300, 16) tightly around three points."""
+    centres = 4 * torch.randn(3, 16, generator=generator)
+    return centres[torch.randint(3, (1, 300), generator=generator)] + 0.1 * torch.randn(1, 300, 16, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("kind", "from_the_list"), [("spread", True), ("weighted", True), ("clustered", False), ("a weight of 0", True)]
+)
+def test_a_shortlist_of_pairs_changes_nothing(kind: str, from_the_list: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cost, marginals and potentials are those of all pairs, whether the listed ones are enough or not."""
+    generator = torch.Generator().manual_seed(0)
+    audio, image = (torch.randn(1, 300, 16, generator=generator) for _ in range(2))
+    if kind == "clustered":
+        audio, image = clustered(generator), clustered(generator)
+    weights = torch.full((1, 300), 1 / 300), torch.rand(1, 300, generator=generator)
+    weights[1][0, :5] *= kind != "a weight of 0"
+    weights = weights[0], weights[1] / weights[1].sum() if kind != "spread" else weights[0]
+    cost = squared_distances(audio, image)
+    found = []
+    monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0)
+    solve_listed = earth_mover.solve_listed
+    monkeypatch.setattr(earth_mover, "solve_listed", lambda *problem: found.append(solve_listed(*problem)) or found[-1])
+    ours = EarthMover()(cost, *weights)
+    assert bool(found and found[0]) == from_the_list
+    a, b = (part.double() / part.double().sum() for part in weights)
+    expected = ot.emd2(a[0].numpy(), b[0].numpy(), cost[0].double().numpy(), numItermax=10**6)
+    plan = ours.plan.to_dense().double()
+    assert ours.cost.item() == pytest.approx(expected, rel=1e-5)
+    assert (plan * cost).sum().item() == pytest.approx(expected, rel=1e-5)
+    assert (plan.sum(dim=2) - a).abs().max() < 1e-7 and (plan.sum(dim=1) - b).abs().max() < 1e-7
+    dual = (ours.audio_potentials * a).sum() + (ours.image_potentials * b).sum()
+    assert dual.item() == pytest.approx(expected, rel=1e-5)
+    slack = cost - ours.audio_potentials[:, :, None] - ours.image_potentials[:, None]
+    assert slack.min() > -1e-3
+
+
+def test_a_plan_that_is_not_optimal_among_all_pairs_is_found_out() -> None:
+    """The only listed pairs are the diagonal's and those of the northwest corner; the cheapest are elsewhere."""
+    weights = np.full(4, 0.25)
+    cost = 1 + np.eye(4)
+    assert earth_mover.solve_listed(weights, weights, cost, np.eye(4, dtype=bool), np.zeros(4), np.zeros(4)) is None
+    assert earth_mover.solve(weights, weights, cost, np.eye(4, dtype=bool), np.zeros(4), np.zeros(4))[0] == 1
 
 
 def test_distances_of_near_twins_are_not_negative() -> None:
