@@ -72,17 +72,10 @@ class EarthMover:
         )
 
 
-def solve(
-    a: np.ndarray,
-    b: np.ndarray,
-    cost: np.ndarray,
-    listed: np.ndarray | None = None,
-    u: np.ndarray | None = None,
-    v: np.ndarray | None = None,
-) -> Solution:
-    """Solve one clip, with the pairs `listed` (N, M) first, if they are few; u and v are near-optimal potentials."""
-    if listed is not None and np.count_nonzero(listed) <= LONGEST * listed.size:
-        solution = solve_listed(a, b, cost, listed, u.astype(np.float64), v.astype(np.float64))
+def solve(a: np.ndarray, b: np.ndarray, cost: np.ndarray, *shortlist: np.ndarray) -> Solution:
+    """Solve one clip, with the pairs of its `pair_shortlist` first, if it has one and the pairs are few."""
+    if shortlist and np.count_nonzero(shortlist[0]) <= LONGEST * cost.size:
+        solution = solve_listed(a, b, cost, *shortlist)
         if solution is not None:
             return solution
     plan, log = ot.emd(a, b, cost.astype(np.float64), numItermax=MAX_ITERATIONS, log=True)
@@ -99,6 +92,7 @@ def solve_listed(
 
     Whatever v is, the u that is feasible with it bounds the optimum from below.
     """
+    u, v = u.astype(np.float64), v.astype(np.float64)
     listed[northwest_corner(a, b)] = True  # or there might be no plan
     rows, columns = np.nonzero(listed)
     # from reduced costs the simplex starts near its end
