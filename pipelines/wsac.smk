@@ -4,7 +4,6 @@
 CORPORA = ["audiocaps", "clotho"]
 DECODER = f"wsac_{{corpus}}{SIZE}_{{trained}}_{{seed}}"
 TRAINED = ["baseline", "noise_injection", "noise_injection_paper", "embedding_shift", "supervised"]
-TABLE = ".csv" if PAPER else ""
 DECODED = ["nearest_neighbour", "projection", "reference"]
 BOTH = [(t, d) for t in TRAINED[1:4] for d in DECODED[:2]]
 
@@ -90,7 +89,7 @@ rule wsac_table:
     log:
         f"runs/logs/wsac_{{corpus}}{SIZE}.report.log",
     shell:
-        f"{PYTHON} -m reports compare {{params.rows}} --against baseline {WORDS} --title 'WSAC on {{wildcards.corpus}}/test' --output {{output[0]}}"
+        f"{PYTHON} -m reports compare {{params.rows}} --against baseline --published wsac {{wildcards.corpus}} {WORDS} --title 'WSAC on {{wildcards.corpus}}/test' --output {{output[0]}}"
 
 
 experiment("wsac", expand([f"{RESULTS}/wsac_{{corpus}}{SIZE}.md", MARKS.format(f"wsac_{{corpus}}{SIZE}")], corpus=CORPORA))

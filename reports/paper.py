@@ -10,7 +10,8 @@ from evaluation.bootstrap import Estimate
 from evaluation.scores import TITLES
 from reports.origin import section_of
 from reports.page import add_page, write_page
-from reports.table import Cell, Line
+from reports.published import beside, paper_titles, published
+from reports.table import NOT_GIVEN, Cell, Line
 
 ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
     "image": "image only, with prefix",
@@ -28,10 +29,12 @@ ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
     "contrastive": "contrastive",
     "contrastive_distilled": "contrastive, distilled",
 }
+COMPETITORS = {  # of the paper's tables, whose numbers there are these papers' own
+    "audibility guidance (Shaharabany et al.)": ("audibility_guidance", "0.015"),
+    "ZerAuCap (Salewski et al.)": ("zeraucap", "ZerAuCap"),
+}
 METRICS = ("bleu_4", "meteor", "rouge_l", "cider", "spice", "spider")  # of the paper's tables
 OURS = (*(metric.replace("cider", "cider_d") for metric in METRICS), "verb_recall", "visual_share")
-THEIRS = {metric: f"{TITLES.get(metric, 'CIDEr')}, paper" for metric in METRICS}
-PUBLISHED = Path(__file__).with_name("papers.csv")
 Scores = dict[str, dict[str, float]]  # by row, then by column
 
 # (corpus, a, b): the paper says that a's CIDEr-D is above b's
@@ -65,22 +68,7 @@ def run(options: argparse.Namespace) -> None:
     measured = ["the paper's numbers: DALI, Tables 1 and 3 and appendix G"]
     for corpus in scores:
         measured += [f"{corpus}: {entry}" for entry in section_of(files[corpus].with_suffix(".md"))]
-    headings = TITLES | {f"paper_{key}": title for key, title in THEIRS.items()}
-    write_page(options, lines, headings, claims(scores), measured)
-
-
-def published(paper: str, corpus: str) -> dict[str, dict[str, float]]:
-    """A paper's own numbers on one corpus, as printed: by row and metric, from papers.csv.
-
-    Its column `table` is a table's number, "G" for DALI's appendix G, a section's number where a number stands in the
-    text. The rows are named as this project's commands name them; what a paper prints in per cent is a fraction.
-    """
-    found: dict[str, dict[str, float]] = {}
-    with open(PUBLISHED, newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            if (line["paper"], line["corpus"]) == (paper, corpus):
-                found.setdefault(line["row"], {})[line["metric"]] = float(line["value"])
-    return found
+    write_page(options, lines, TITLES | paper_titles(published("dali", "audiocaps")), claims(scores), measured)
 
 
 def read_report(path: Path) -> Scores:
@@ -100,19 +88,22 @@ def read_report(path: Path) -> Scores:
 
 
 def lines_of(corpus: str, ours: Scores) -> list[Line]:
-    """A line for each row that was measured, in the paper's order."""
-    theirs = published("dali", corpus)
+    """A line for each row that was measured, in the paper's order, and one for each that only the paper has."""
     names = [*(name for name in ROWS if name in ours), *(name for name in ours if name not in ROWS)]
-    return [
+    lines: list[Line] = [
         {"row": ROWS.get(name, name), "corpus": corpus, "N": f"{ours[name].get('N', math.nan):g}"}
         | {key: _cell(ours[name], key) for key in OURS}
-        | {f"paper_{key}": _cell(theirs.get(name, {}), key) for key in THEIRS}
         for name in names
     ]
+    theirs = {ROWS[name]: row for name, row in published("dali", corpus).items()}
+    for name, (paper, row) in COMPETITORS.items():
+        found = published(paper, corpus).get(row, {})
+        theirs |= {name: {key: found.get(key, NOT_GIVEN) for key in METRICS}} if found else {}
+    return [line | {"corpus": corpus} for line in beside(lines, theirs)]
 
 
 def _cell(scores: dict[str, float], key: str) -> Cell:
-    """A number of ours with its interval, one of the paper's as it was printed."""
+    """A number with its interval, where it has one."""
     if key not in scores:
         return "-"
     if f"{key}_low" in scores:
