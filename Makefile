@@ -41,7 +41,7 @@ JOBS ?= 2
 CONFIG := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(QUICK),quick=1) $(if $(SIZE),size=$(SIZE)) \
 	$(if $(RESULTS),results=$(RESULTS)) $(if $(LAMBDAS),lambdas='$(LAMBDAS)') $(if $(PAIRS),pairs='$(PAIRS)') \
 	$(if $(VOCABULARY),vocabulary=$(VOCABULARY)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) \
-	$(if $(ARGS),extra='$(ARGS)')
+	$(if $(IDS),ids=$(IDS)) $(if $(KEEP),keep=$(KEEP)) $(if $(ARGS),extra='$(ARGS)')
 SNAKEMAKE = $(BIN)/python -m snakemake --snakefile pipelines/Snakefile \
 	$(if $(SLURM),--workflow-profile pipelines/profiles/slurm,--cores $(JOBS)) $(if $(DRY),--dry-run)
 demo: $(ENVIRONMENT)  ## the main job: train the alignment on the miniature, caption audio, print a table

@@ -1,5 +1,5 @@
 # DALI's chain, for each seed and criterion:
-#   prefix -> alignment -> pseudo-captions -> distillation -> tests on audiocaps and clotho -> one table
+#   filter, prefix -> alignment -> pseudo-captions -> distillation -> tests on audiocaps and clotho -> one table
 # make dali [SEEDS=3] [QUICK=1] [SIZE=paper]: Tables 1, 3, 5 and 6; and one figure or table each:
 # make dali-pairs (Figure 5), dali-bias (Table 2), dali-examples (Table 4). At full size, make dali makes these too.
 DALI_CRITERIA = ["attentive_ot"] if config.get("quick") else ["mmd", "ot", "attentive_ot", "contrastive"]
@@ -29,9 +29,20 @@ wildcard_constraints:
     pairs=r"\d+",
 
 
+# the filter of AudioSet (section 4 and appendix C), at full size: alignment trains on the clips nearest to their labels.
+# IDS=list.csv is a list from elsewhere, such as the authors'; KEEP=500000 is how many clips this graph's own has.
+FILTER = "audioset_filter_paper"
+NEAREST = f"exports/{FILTER}/nearest.csv"
+IDS = config.get("ids", NEAREST if PAPER else "")
+if IDS == NEAREST:
+    predict("filter", FILTER, ["audioset_filter", full("audioset_filter")], table="distances.csv", gpus=4)
+    keep = f"--distances exports/{FILTER}/distances.csv --keep {config.get('keep', 500_000)} --output {NEAREST}"
+    step("nearest", f"{FILTER}.nearest", f"{PYTHON} -m datamodules.prepare nearest {keep}", NEAREST, [export(FILTER)])
+
 fit("prefix", PREFIX, PREFIX_CONFIGS, "--seed_everything {seed}")
-align_options = "--seed_everything {seed}" + ("" if PAPER else " --data.num_workers 0")
-fit("align", ALIGNED, align_configs, align_options, gpus=4)
+align_options = "--seed_everything {seed}" + (f" --data.ids {IDS}" if IDS else "")
+align_options += "" if PAPER else " --data.num_workers 0"
+fit("align", ALIGNED, align_configs, align_options, gpus=4, files=[IDS] if IDS else [])
 predict(
     "pseudo_captions",
     PSEUDO,
@@ -68,6 +79,7 @@ for suffix, inputs in {"": "audio", "_image": "audio+image"}.items():
     )
 for prompt in ("without_prefix", "written_prompt"):  # the images' captions without soft tokens, which no training changes
     overlays = ["inputs/image", full("token_alignment"), f"prompt/{prompt.removesuffix('_prompt')}"]
+    overlays += [full(prompt)] if prompt == "written_prompt" else []
     test(f"test_{prompt}", f"audiocaps_image_{prompt}{SIZE}", ["dali_ot", *overlays], "--export.load false")
 
 # the tables' rows, in order; a row of several seeds averages them
@@ -105,7 +117,8 @@ test(
     [SOME_PAIRS, FROM_SOUND],
     threads=all_cores,
 )
-PAIRS_ROWS = {number: f"audiocaps_attentive_ot_{number}_pairs{SIZE}_seed{{seed}}" for number in PAIRS}
+OF_PAIRS = {number: "" if number == "16" else f"_{number}_pairs" for number in PAIRS}  # 16 are the chain's own
+PAIRS_ROWS = {number: f"audiocaps_attentive_ot{name}{SIZE}_seed{{seed}}" for number, name in OF_PAIRS.items()}
 PAIRS_PLOT = summarize(
     "num_pairs",
     "Captions of audio by the number of pairs (DALI, Figure 5)",

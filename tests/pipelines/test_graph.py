@@ -74,22 +74,71 @@ def test_dali_names_every_stage_in_order(tmp_path: Path) -> None:
     )
     assert command_of(jobs["pseudo_captions_attentive_ot_seed1.predict"]) == (
         "predict --config configs/pseudo_captions.yaml --export.source exports/dali_attentive_ot_seed1"
-        " --model.captioner.prefix exports/llava_prefix_seed1 --run_name pseudo_captions_attentive_ot_seed1"
+        " --model.captioner.prefix exports/llava_prefix_seed1"
+        " --model.captioner.audio_encoder.init_args.pretrained_model_name_or_path exports/dali_attentive_ot_seed1"
+        " --run_name pseudo_captions_attentive_ot_seed1"
     )
     report = jobs["dali_audiocaps.report"]["Shell command"]
     assert '"attentive_ot=runs/audiocaps_attentive_ot_seed42,runs/audiocaps_attentive_ot_seed1"' in report
     assert report.endswith("--output runs/dali_audiocaps.md")
 
 
-def test_full_size_meets_nothing_of_the_miniature(tmp_path: Path) -> None:
-    jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "results=docs/results")
+@pytest.mark.parametrize(
+    "target", ["dali", "dali_pairs", "dali_bias", "dali_examples", "wsac", "audibility", "zeraucap"]
+)
+def test_full_size_meets_nothing_of_the_miniature(target: str, tmp_path: Path) -> None:
+    jobs = dry_run(tmp_path, target, "--config", "size=paper", "results=docs/results")
+    assert jobs
     for name, job in jobs.items():
         command = job["Shell command"]
-        assert "miniature" not in command and "_paper" in job["output"], name
+        assert "miniature" not in command + job.get("input", "") and "_paper" in job["output"], name
         if "train.py" in command:
             assert "--config configs/paper/" in command
-    assert "--config configs/paper/attentive_ot.yaml" in command_of(jobs["dali_attentive_ot_paper_seed42.fit"])
-    assert "docs/results/dali_paper.md" in jobs["dali_table_paper.report"]["output"]
+    if target == "dali":
+        assert "docs/results/dali_paper.md" in jobs["dali_table_paper.report"]["output"]
+        assert "--config configs/paper/written_prompt.yaml" in command_of(
+            jobs["audiocaps_image_written_prompt_paper.test"]
+        )
+
+
+def test_full_size_alignment_trains_on_the_clips_nearest_to_their_labels(tmp_path: Path) -> None:
+    """The filter's own list, of as many clips as the paper keeps; or a list from elsewhere, and no filter."""
+    jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "quick=1")
+    align, nearest = jobs["dali_attentive_ot_paper_seed42.fit"], jobs["audioset_filter_paper.nearest"]
+    assert "--config configs/paper/attentive_ot.yaml" in command_of(align)
+    assert "--data.ids exports/audioset_filter_paper/nearest.csv" in command_of(align)
+    assert "--keep 500000 --output exports/audioset_filter_paper/nearest.csv" in nearest["Shell command"]
+    assert before(jobs, "dali_attentive_ot_paper_seed42.fit") == {
+        "audioset_filter_paper." + one for one in ("nearest", "predict")
+    }
+    (tmp_path / "theirs.csv").write_text("clip_id\n")
+    jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "quick=1", "ids=theirs.csv")
+    assert "--data.ids theirs.csv" in command_of(jobs["dali_attentive_ot_paper_seed42.fit"])
+    assert not any("audioset_filter" in name for name in jobs)
+    assert "--data.ids" not in command_of(
+        dry_run(tmp_path, "dali", "--config", "quick=1")["dali_attentive_ot_seed42.fit"]
+    )
+
+
+def test_one_fit_embeds_the_corpus_of_the_shift_for_all(tmp_path: Path) -> None:
+    jobs = dry_run(tmp_path, "wsac", "--config", "size=paper", "seeds=2")
+    first, *others = [
+        f"wsac_{corpus}_paper_embedding_shift_{seed}.fit" for corpus in ("audiocaps", "clotho") for seed in (42, 1)
+    ]
+    assert all(before(jobs, other) == {first} for other in others) and not before(jobs, first)
+
+
+@pytest.mark.parametrize(
+    ("target", "size", "error"),
+    [
+        ("dali", "Paper", "expected SIZE=paper, or SIZE=miniature as without it, found Paper; correct it"),
+        ("criteria", "paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
+        ("demo", "paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
+    ],
+)
+def test_a_size_that_there_is_not(target: str, size: str, error: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=error):
+        dry_run(tmp_path, target, "--config", f"size={size}")
 
 
 def test_audibility_guides_by_each_seeds_own_classifier(tmp_path: Path) -> None:
@@ -116,7 +165,7 @@ def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) ->
     [
         ("demo", 1 + 4),
         ("criteria", 5 * 3 + 2),
-        ("dali_pairs", 4 * 2),
+        ("dali_pairs", 1 + 4 * 2),  # and the alignment that Figure 5 hears by
         ("dali_bias", 4 * 2),
         ("dali_examples", 1 + 4 * 2),
     ],
