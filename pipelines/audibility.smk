@@ -31,4 +31,7 @@ SWEEP = summarize(
     f"audibility{BY}{SIZE}.md",
     tested(*LAMBDA_ROWS.values(), *KEYWORD_ROW.values()),
 )
-experiment("audibility", SWEEP, tested(CLASSIFIER))
+KEYWORDS_READ = ["checkpoints/HTSAT-BERT-PT.pt", f"{DATA}/class_labels_indices.csv"]
+SENTENCES = [f"{DATA}/audibility/{name}.txt" for name in ("audible", "notAudible")]
+READ = [*packed("audiocaps/test"), *SENTENCES, "checkpoints/imagebind_huge.pth", *KEYWORDS_READ]
+experiment("audibility", SWEEP, tested(CLASSIFIER), reads=READ)

@@ -149,7 +149,9 @@ for name, table, title, run, words in (
     marks = tested(*runs.values())
     SIDE_BY_SIDE[name] = summarize(name, title, f"examples {rows(runs)} {words}", f"{name}{SIZE}.md", marks)
 
-experiment("dali", DALI_TABLE, *([PAIRS_PLOT, *SIDE_BY_SIDE.values()] if PAPER else []))
+SPLITS = ["audioset/train", "audioset/val", "audioset/balanced", "audiocaps/train", "audiocaps/test", "clotho/test"]
+READ = [*packed(*SPLITS), f"{DATA}/audiocaps/val.csv", f"{DATA}/clotho/val.csv", "checkpoints/audio_model.21.pth"]
+experiment("dali", DALI_TABLE, *([PAIRS_PLOT, *SIDE_BY_SIDE.values()] if PAPER else []), reads=READ)
 experiment("dali_pairs", PAIRS_PLOT)
 experiment("dali_bias", SIDE_BY_SIDE["visual_bias"])
 experiment("dali_examples", SIDE_BY_SIDE["examples"])

@@ -99,4 +99,12 @@ rule wsac_table:
         f"{PYTHON} -m reports compare {{params.rows}} --against baseline --published wsac {{wildcards.corpus}} {WORDS} --title 'WSAC on {{wildcards.corpus}}/test' --output {{output[0]}}"
 
 
-experiment("wsac", expand([f"{RESULTS}/wsac_{{corpus}}{SIZE}.md", MARKS.format(f"wsac_{{corpus}}{SIZE}")], corpus=CORPORA))
+experiment(
+    "wsac",
+    expand([f"{RESULTS}/wsac_{{corpus}}{SIZE}.md", MARKS.format(f"wsac_{{corpus}}{SIZE}")], corpus=CORPORA),
+    reads=[
+        *packed("audiocaps/test", "clotho/test", "wavcaps/train"),
+        *expand(f"{DATA}/{{corpus}}/{{part}}{TABLE}", corpus=CORPORA, part=["train", "val"]),
+        "checkpoints/WavCaps-CNN14.pt",
+    ],
+)

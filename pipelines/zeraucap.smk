@@ -12,4 +12,4 @@ ZERAUCAP_TABLES = [
     )
     for corpus in CORPORA
 ]
-experiment("zeraucap", *ZERAUCAP_TABLES)
+experiment("zeraucap", *ZERAUCAP_TABLES, reads=[*packed(*(f"{corpus}/test" for corpus in CORPORA)), *KEYWORDS_READ])

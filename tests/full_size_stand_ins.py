@@ -19,6 +19,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoProcessor,
     AutoTokenizer,
+    BertConfig,
+    CLIPConfig,
     CLIPVisionConfig,
     DistilBertConfig,
     DistilBertForMaskedLM,
@@ -85,7 +87,9 @@ def write_hub(root: Path) -> None:
     """The models that are named by a hub id."""
     write_llava(hub_folder(root, "llava-hf/llava-1.5-7b-hf"))
     copy("gpt2", hub_folder(root, "gpt2-medium"))
-    copy("clap", hub_folder(root, "bert-base-uncased"), "tokenizer*")
+    bert = hub_folder(root, "bert-base-uncased")
+    copy("clap", bert, "tokenizer*")
+    BertConfig().save_pretrained(bert)
     opt = hub_folder(root, "facebook/opt-1.3b")
     copy("gpt2", opt, "tokenizer*")
     words = AutoTokenizer.from_pretrained(MINIATURE / "gpt2")
@@ -95,11 +99,11 @@ def write_hub(root: Path) -> None:
     )  # fmt: skip
     model.config.save_pretrained(opt)
     torch.save(model.state_dict(), opt / "pytorch_model.bin")  # there is no other form of it
-    bert = hub_folder(root, "distilbert-base-uncased")
-    copy("clap", bert, "tokenizer*")
-    size = len(AutoTokenizer.from_pretrained(bert))
+    distilbert = hub_folder(root, "distilbert-base-uncased")
+    copy("clap", distilbert, "tokenizer*")
+    size = len(AutoTokenizer.from_pretrained(MINIATURE / "clap"))
     config = DistilBertConfig(vocab_size=size, dim=16, hidden_dim=16, n_layers=1, n_heads=2)
-    DistilBertForMaskedLM(config).save_pretrained(bert)
+    DistilBertForMaskedLM(config).save_pretrained(distilbert)
     write_clip_tokenizer(hub_folder(root, "openai/clip-vit-large-patch14"))
 
 
@@ -112,6 +116,7 @@ def write_clip_tokenizer(folder: Path) -> int:
     ends = [("<start>", 1), ("<end>", 2)]
     inner.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
     PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token="<end>").save_pretrained(folder)
+    CLIPConfig().save_pretrained(folder)
     return len(known)
 
 
