@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from conftest import MINIATURE
+from made_blip2 import write_blip2
 from made_cav_mae import authors_layout, authors_weights
 from made_clap import cnn14, file_of, htsat
 from made_imagebind import layout
@@ -86,7 +87,9 @@ def write_llava(folder: Path) -> None:
 def write_hub(root: Path) -> None:
     """The models that are named by a hub id."""
     write_llava(hub_folder(root, "llava-hf/llava-1.5-7b-hf"))
-    copy("gpt2", hub_folder(root, "gpt2-medium"))
+    write_blip2(hub_folder(root, "Salesforce/blip2-opt-2.7b"))
+    for name in ("gpt2", "gpt2-medium"):
+        copy("gpt2", hub_folder(root, name))
     bert = hub_folder(root, "bert-base-uncased")
     copy("clap", bert, "tokenizer*")
     BertConfig().save_pretrained(bert)

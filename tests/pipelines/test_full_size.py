@@ -106,7 +106,14 @@ def test_wsac(project: Path) -> None:
 
 def test_dali(project: Path) -> None:
     """Tables 1, 3, 5 and 6 on one page, Tables 2 and 4, and Figure 5."""
-    make(project, "dali")
+    make(project, "dali", "KEEP=6")
+    with open(project / "exports/audioset_filter_paper/distances.csv") as file:
+        distances = {row["clip_id"]: float(row["distance"]) for row in csv.DictReader(file)}
+    with open(project / "exports/audioset_filter_paper/nearest.csv") as file:
+        nearest = [row["clip_id"] for row in csv.DictReader(file)]
+    assert len(distances) == 8 and set(nearest) == set(sorted(distances, key=distances.__getitem__)[:6])
+    log = (project / "runs/logs/dali_ot_paper_seed42.fit.log").read_text()
+    assert "exports/audioset_filter_paper/nearest.csv: training on 6 of 8 clips" in log
     rows = table(project / "runs/dali_paper.md")
     assert set(THEIRS) <= rows[0].keys()
     both = [*CRITERIA, *(f"{name}, distilled" for name in CRITERIA)]
