@@ -13,8 +13,8 @@ help:  ## this list
 	@echo
 	@echo "The experiments take SEEDS=3 (training runs of each), JOBS=2 (jobs at a time), RESULTS=docs/results (where reports"
 	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); dali, wsac, audibility and zeraucap SIZE=paper (full size);"
-	@echo "dali QUICK=1 (one criterion); audibility PROTOCOL=authors (their way to score); ARGS='...' (more arguments of"
-	@echo "every train.py). See pipelines/README.md."
+	@echo "dali QUICK=1 (one criterion), IDS=list.csv (train on these clips); audibility PROTOCOL=authors (their way to"
+	@echo "score); ARGS='...' (more arguments of every train.py). See pipelines/README.md."
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
