@@ -47,7 +47,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --snakefile pipelines/Snakefile \
 demo: $(ENVIRONMENT)  ## the main job: train the alignment on the miniature, caption audio, print a table
 criteria: $(ENVIRONMENT)  ## train with every criterion and print one table
 dali: $(ENVIRONMENT)  ## DALI's chain: prefix, alignment, pseudo-captions, distillation, tests, one table
-dali-pairs: $(ENVIRONMENT)  ## DALI's Figure 5: captions of the image by number of pairs, with a plot
+dali-pairs: $(ENVIRONMENT)  ## DALI's Figure 5: captions of audio by number of pairs, with a plot
 dali-bias: $(ENVIRONMENT)  ## DALI's Table 2: the visual-bias probe of each criterion
 dali-examples: $(ENVIRONMENT)  ## DALI's Table 4: captions of the same clips by each criterion
 wsac: $(ENVIRONMENT)  ## WSAC: baseline, strategies and the supervised bound, a table each of audiocaps and clotho
