@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import Any, TextIO, TypeGuard
+from typing import Any, Literal, TextIO, TypeGuard
 
 import lightning as L
 import torch.distributed
@@ -15,6 +15,9 @@ from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of
 from evaluation.references import not_scored
 from evaluation.scores import captions_table, score_rows
 from evaluation.word_scores import read_vocabulary
+
+References = Literal["all", "first", "last"]
+KEPT: dict[References, slice] = {"all": slice(None), "first": slice(1), "last": slice(-1, None)}
 
 
 class CaptionEvaluation(L.Callback):
@@ -32,12 +35,16 @@ class CaptionEvaluation(L.Callback):
         vocabulary: JSON file of event words and visual words (`evaluation.word_scores`); adds the scores by words.
         java: False leaves out METEOR, SPICE, SPIDEr and the PTB tokenizer even where Java is installed.
         shown: how many captions the terminal shows.
+        references: which of a clip's references are written and count: all, or one, the first or the last.
     """
 
-    def __init__(self, vocabulary: Path | None = None, java: bool = True, shown: int = 5) -> None:
+    def __init__(
+        self, vocabulary: Path | None = None, java: bool = True, shown: int = 5, references: References = "all"
+    ) -> None:
         self.vocabulary = None if vocabulary is None else read_vocabulary(vocabulary)
         self.java = java
         self.shown = shown
+        self.kept = KEPT[references]
         self.clips: dict[str, Clip] = {}  # by id; on rank 0
         self.file: TextIO | None = None
 
@@ -57,6 +64,7 @@ class CaptionEvaluation(L.Callback):
             csv.writer(self.file).writerow(COLUMNS)
         for clip in (clip for rows in batches for clip in clips_of(rows)):
             if clip.clip_id not in self.clips:  # a sampler may repeat clips to give all ranks as many
+                clip = clip._replace(references=clip.references[self.kept])
                 self.clips[clip.clip_id] = clip
                 csv.writer(self.file).writerow([*clip.cells(), ""])
         self.file.flush()

@@ -90,7 +90,7 @@ class CaptionSource(Protocol):
         """All captions of a split or table, in order."""
 
     def clips_of(self, split: str, clip_ids: Collection[str] | None = None) -> Iterable[ClipBatch]:
-        """All clips of a packed split, or those of these ids, on every rank."""
+        """All clips of a packed split, or those of these ids, each on one of the ranks."""
 
     def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, without reading the audio."""

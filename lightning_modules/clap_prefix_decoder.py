@@ -157,9 +157,10 @@ class ClapPrefixDecoder(L.LightningModule):
 
     @property
     def _store(self) -> EmbeddingStore:
-        strategy, writes = self.trainer.strategy, self.trainer.is_global_zero
-        clap = self.clap.to(strategy.root_device).network
-        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, writes, strategy.broadcast)
+        trainer = self.trainer
+        clap = self.clap.to(trainer.strategy.root_device).network
+        ranks = trainer.global_rank, trainer.world_size
+        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, *ranks)
 
     @property
     def _data(self) -> CaptionSource:

@@ -29,8 +29,8 @@ class TokenAlignment(L.LightningModule):
     Args:
         criterion: called with audio tokens (B, N, D) and image tokens (B, M, D); test and predict work without one.
         captioner: its audio encoder is aligned with its image encoder.
-        optimizer: the paper's by default.
-        lr_scheduler: stepped every epoch; the paper's by default.
+        optimizer: that of the authors' code by default; the paper gives none.
+        lr_scheduler: stepped every epoch; likewise.
 
     Raises:
         InputError: the captioner has no audio encoder.

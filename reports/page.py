@@ -14,7 +14,7 @@ from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 from evaluation.bootstrap import Estimate
 from reports.origin import HEADING, origin
-from reports.table import Cell, Line, Spread
+from reports.table import NOT_GIVEN, Cell, Line, Spread
 
 
 def add_page(parser: argparse.ArgumentParser, output: str, what: str = "Markdown file; a CSV goes beside it") -> None:
@@ -78,4 +78,4 @@ def csv_cells(key: str, cell: Cell) -> dict[str, str]:
     if isinstance(cell, Spread):
         ends = {f"{key}_lowest": repr(min(cell.values)), f"{key}_highest": repr(max(cell.values))}
         return {key: repr(float(np.mean(cell.values))), **ends}
-    return {} if cell == "-" else {key: cell}
+    return {} if cell in ("-", NOT_GIVEN) else {key: cell}

@@ -35,6 +35,7 @@ class Spread:
         return f"{mean} ({' to '.join(ends)})" if len(self.values) > 1 else mean
 
 
+NOT_GIVEN = "n/a"  # a number that a paper does not print
 Cell = Estimate | Spread | str
 Line = dict[str, Cell]
 

@@ -136,6 +136,7 @@ def test_real_config_captions_with_a_clap_of_laions_kind(config: Path, in_tmp_pa
 
 
 def leaves(wanted: Any, name: str = "") -> set[str]:
+    wanted = dict(enumerate(wanted)) if isinstance(wanted, list) else wanted
     if not isinstance(wanted, dict):
         return {name}
     return set().union(*(leaves(value, f"{name}.{key}") for key, value in wanted.items()))
@@ -143,6 +144,7 @@ def leaves(wanted: Any, name: str = "") -> set[str]:
 
 def differing(wanted: Any, found: Any, name: str) -> set[str]:
     """Names of the values in `wanted` that `found` has not."""
+    wanted, found = (dict(enumerate(one)) if isinstance(one, list) else one for one in (wanted, found))
     if not isinstance(wanted, dict):
         return set() if found == wanted else {name}
     inner = found if isinstance(found, dict) else {}

@@ -236,6 +236,29 @@ def test_constant_caption_from_a_split_folder(runs: Path) -> None:
     assert "'a cow moos' for every clip, the caption with the highest CIDEr-D on 4 other clips" in markdown
 
 
+def test_constant_caption_from_a_table_of_captions(runs: Path) -> None:
+    (runs / "val.csv").write_text(
+        "file_name,caption_1,caption_2\nYx.wav,a dog barks,the dog\nYy.wav,a dog barks,dogs\n"
+    )
+    found = run_report(runs, "--constant-from", str(runs / "val.csv"))
+    assert "the caption with the highest CIDEr-D on 2 other clips" in (runs / "out" / "table.md").read_text()
+    assert float(found["best constant"]["rouge_l"]) < float(found["good"]["rouge_l"])
+
+
+def test_the_papers_numbers_and_rows(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """WSAC's text gives one number of each corpus; the supervised rows are the paper's alone."""
+    output = runs / "out" / "table.md"
+    main(["compare", f"PD={runs / 'good'}", "--no-java", "--published", "wsac", "clotho", "--output", str(output)])
+    lines = output.read_text().splitlines()
+    assert lines[0].endswith("| SPIDEr, paper | share of the best supervised SPIDEr, paper |")
+    assert lines[2].startswith("| PD | 40 |") and lines[2].endswith("| n/a | 0.80 |")
+    assert "| Kim et al., supervised | - | - | - | - | - | n/a | n/a |" in lines
+    assert set(read(output.with_suffix(".csv"))) > {"PD", "NND", "Koh et al., supervised"}
+    with pytest.raises(SystemExit):
+        main(["compare", f"PD={runs / 'good'}", "--published", "wsac", "audioset"])
+    assert "expected a paper and a corpus of papers.csv" in capsys.readouterr().err
+
+
 def test_spider_as_a_share_of_a_row(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SPICE made up: each caption's share of the first reference's words, so that SPIDEr is known by hand."""
     from evaluation import caption_metrics
