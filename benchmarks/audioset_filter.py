@@ -31,9 +31,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", type=Path, default=Path("data/miniature/audioset/train"), help="(%(default)s)")
     parser.add_argument("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
     add_page(parser, "runs/audioset_filter.md")
-    options = parser.parse_args(args)
-    options.command = ["python", "-m", "benchmarks.audioset_filter", *args]
     with one_line_errors():
+        options = parser.parse_args(args)
+        options.command = ["python", "-m", "benchmarks.audioset_filter", *args]
         run(options)
 
 

@@ -83,7 +83,7 @@ class CaptionEvaluation(L.Callback):
         cider_d = scores.cider_d
         write_captions(folder / FILE_NAME, rows, cider_d)
         origin = made_by(trainer, pl_module, rows["clip_ids"])
-        scores_file = scores.write(folder, origin)
+        scores_file = scores.write(folder / FILE_NAME, origin)
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "test/num_clips": scores.num_clips}, step=trainer.global_step)
             logger.save()

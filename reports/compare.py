@@ -10,7 +10,7 @@ from reports.guesses import Guess, constant_captions, shuffled_captions
 from reports.logged_values import logged_values, read_titles
 from reports.page import add_page, write_page
 from reports.rows import add_rows, parse_rows, read_runs
-from reports.table import Spread, add_measurement, measure_rows, titles
+from reports.table import Spread, add_measurement, at_least, measure_rows, titles
 
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train or val split folder or captions file: add rows of its best constant caption and of random captions",
     )
     add("--shuffle", metavar="ROW", help="add a row with this row's captions permuted among the clips")
-    add("--shuffles", type=int, default=20, help="permutations and random draws to average (%(default)s)")
+    add("--shuffles", type=at_least(1), default=20, help="permutations and random draws to average (%(default)s)")
     add(
         "--logged",
         action="append",

@@ -7,7 +7,8 @@ from statistics import fmean
 
 from earshot.atomic import atomic_path
 from earshot.errors import InputError
-from evaluation.scores import TITLES, read_score
+from evaluation.scores import TITLES
+from evaluation.scores_file import read_score
 from reports.origin import seeds
 from reports.page import add_page, write_page
 from reports.rows import add_rows, parse_rows, read_scores
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     except ValueError:
         raise InputError(f"expected NUMBER=RUN, found the numbers {', '.join(paths)}; correct them") from None
     files = [path for group in paths.values() for path in group]
-    keys = [key for key in METRICS if all(read_score(path.parent, key) is not None for path in files)]
+    keys = [key for key in METRICS if all(read_score(path, key) is not None for path in files)]
     if not keys:
         raise InputError(f"expected a score that all runs have, found none of {', '.join(METRICS)}; test them again")
     scores = {key: read_scores(paths, key, "test it again") for key in keys}
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         {str(options.label): f"{float(name):g}", **{key: f"{fmean(scores[key][name]):.3f}" for key in keys}}
         for name in paths
     ]
-    clips = {f"{number:g}" for path in files if (number := read_score(path.parent, "num_clips")) is not None}
+    clips = {f"{number:g}" for path in files if (number := read_score(path, "num_clips")) is not None}
     measured = [f"clips: N = {', '.join(sorted(clips)) or 'unknown'}", seeds(paths)]
     measured.append("means over the runs of a number, without intervals; dots in the figure are single runs")
     write_page(options, lines, TITLES, [], measured, figure)

@@ -268,13 +268,18 @@ def test_a_share_of_spider_that_was_not_computed(runs: Path) -> None:
     [
         (["--samples", "-5"], "expected a whole number of at least 1, found -5"),
         (["--seed", "-1"], "expected a whole number of at least 0, found -1"),
+        (["--shuffle", "good", "--shuffles", "-5"], "expected a whole number of at least 1, found -5"),
         (["--output", "."], "expected a file as --output, found the folder ."),
+        (["--output", "good"], "expected a file as --output, found the folder good"),
+        (["--output", "taken.md"], "expected a file as --output, found the folder taken.csv"),
+        (["--output", "good/captions.csv/table.md"], "captions.csv"),
     ],
 )
 def test_options_that_cannot_be(
     runs: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(runs)
+    (runs / "taken.csv").mkdir()
     with pytest.raises(SystemExit) as ended:
         main(["compare", f"good={runs / 'good'}", "--no-java", *arguments])
     assert ended.value.code == 2 and message in capsys.readouterr().err
