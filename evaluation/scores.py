@@ -1,7 +1,7 @@
 """The scores of one captions file: computed once, shown as a table, written beside it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from earshot.terminal import printable
 from evaluation.bootstrap import Estimate, bootstrap_weights, estimate
 from evaluation.caption_metrics import SentenceMetric, measure
 from evaluation.captions_file import clips_of
-from evaluation.metric import mean
+from evaluation.metric import NotComputed, ratio
 from evaluation.references import with_references
 from evaluation.scores_file import PerClip, write_scores
 from evaluation.word_scores import Vocabulary, word_metrics
 
 SAMPLES = 2000  # of the bootstrap, with seed 0
+Similarity = Callable[[Mapping[str, str]], Mapping[str, float]]  # captions to cosines, by clip id; or NotComputed
 TITLES = {
     "bleu_1": "BLEU-1",
     "bleu_2": "BLEU-2",
@@ -134,7 +135,7 @@ def score_rows(
     vocabulary: Vocabulary | None = None,
     java: bool = True,
     models: Sequence[SentenceMetric] = (),
-    given: Mapping[str, Mapping[str, float]] | None = None,
+    similarity: Similarity | None = None,
 ) -> Scores:
     """Score the captions of those clips that have references, all at once.
 
@@ -146,7 +147,7 @@ def score_rows(
         vocabulary: adds the word scores.
         java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out.
         models: metrics that need a model.
-        given: more scores, by name, of every clip that is scored by its id; their mean is the corpus score.
+        similarity: adds how near the captions are to the audio; called with those that are scored.
 
     Raises:
         InputError: no clip, or none with references.
@@ -157,8 +158,14 @@ def score_rows(
     number, clip_ids = len(scored["clip_ids"]), scored["clip_ids"]
     measured = measure([scored["captions"]], scored["references"], work_folder, java, models)
     metrics, reasons = dict(measured.metrics), dict(measured.not_computed)
-    for name, scores in (given or {}).items():
-        metrics[name] = mean(np.array([[scores[clip_id] for clip_id in clip_ids]]))
+    if similarity is not None:
+        try:
+            if not (cosines := similarity(dict(zip(clip_ids, scored["captions"])))):
+                raise NotComputed("no clip has audio")
+            pairs = [(cosines.get(clip_id, 0.0), clip_id in cosines) for clip_id in clip_ids]
+            metrics["clap_sim"] = ratio(*np.array([pairs]).transpose(2, 0, 1))  # over the clips with audio
+        except NotComputed as reason:
+            reasons["clap_sim"] = str(reason)
     if vocabulary is not None:
         metrics |= word_metrics([scored["captions"]], scored["labels"], vocabulary)
     weights = bootstrap_weights(number, SAMPLES, seed=0)

@@ -5,37 +5,13 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-WORDS = [
-    "a",
-    "the",
-    "dog",
-    "dogs",
-    "bell",
-    "bells",
-    "rings",
-    "ring",
-    "barks",
-    "bark",
-    "while",
-    "rain",
-    "falls",
-    "near",
-    "is",
-    "and",
-    "of",
-    "loud",
-    "it",
-    "'s",
-    "n't",
-    "do",
-    "music",
-]
+SENTENCE = "a the dog dogs bell bells rings ring barks bark while rain falls near is and of loud it 's n't do music"
 
 
 def bert(folder: Path) -> Path:
     """BERT and its tokenizer in a folder."""
     folder.mkdir(parents=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *"abcdefghijklmnopqrstuvwxyz"]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *SENTENCE.split(), *"abcdefghijklmnopqrstuvwxyz"]
     vocabulary += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)) + "\n")
     BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
