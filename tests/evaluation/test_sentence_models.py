@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY, arguments
 
 from datamodules.clips import CaptionRows
 from evaluation import caption_metrics
 from evaluation.__main__ import main
 from evaluation.caption_metrics import measure
-from evaluation.captions_file import write_captions
+from evaluation.captions_file import read_captions, write_captions
 from evaluation.metric import NotComputed
-from evaluation.sentence_models import FluencyErrors, SentenceSimilarity, named_models
+from evaluation.sentence_models import FLUENCY, SENTENCES, FluencyErrors, SentenceSimilarity, named_models
 from evaluation.tokens import tokenize
+from train import main as train_main
 
 aac = pytest.importorskip("aac_metrics.functional")
 made = pytest.importorskip("made_sentence_models")
@@ -150,3 +152,20 @@ def test_nothing_is_imported_before_it_is_asked_for(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == "\n"
+
+
+def test_a_test_is_scored_by_the_models_of_its_yaml(
+    in_tmp_path: Path, world_root: Path, folders: tuple[str, str]
+) -> None:
+    overlay = (REPOSITORY / "configs" / "metrics" / "fense.yaml").read_text()
+    for usual, own in zip((SENTENCES, FLUENCY[0]), folders):
+        overlay = overlay.replace(f"model: {usual}\n", f"model: {own}\n")
+    Path("fense.yaml").write_text(overlay)
+    more = ["--config", "fense.yaml", "--export.load", "false", "--trainer.limit_test_batches", "1"]
+    train_main(["test", *arguments(world_root, *more)])
+    run = Path("runs/dali_ot/test-1")
+    scores, rows = json.loads((run / "scores.json").read_text()), read_captions(run)
+    models = [SentenceSimilarity(folders[0]), FluencyErrors(folders[1])]
+    alone = measure([rows["captions"]], rows["references"], run, java=False, models=models).metrics
+    for name in ("sbert_sim", "fer", "fense"):
+        assert scores[name] == pytest.approx(alone[name].scores[0], abs=1e-6)
