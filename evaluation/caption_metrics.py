@@ -27,9 +27,11 @@ class SentenceMetric(Protocol):
 
     Attributes:
         name: its key in `evaluation.scores.TITLES`.
+        model: folder or hub id, which scores.json notes.
     """
 
     name: str
+    model: str
 
     def per_clip(self, captions: list[str], references: list[list[str]]) -> np.ndarray:
         """The scores (N,) of N tokenized captions against N lists of tokenized references.

@@ -1,5 +1,6 @@
 """References from a table of their own, for captions files that have none."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def references_by_clip(table: Path, clip_ids: Sequence[str]) -> dict[str, list[s
     """The references of the clips that the table has; how many of its clips have no caption is printed.
 
     A clip may be called in the captions file as in the table, or by another name of the same YouTube video
-    (`datamodules.id_list.clips_meant`).
+    (`datamodules.id_list.clips_meant`), or by a path that ends so.
 
     Args:
         table: Clotho's or AudioCaps' table, another that `datamodules.caption_table` reads, a captions file with a
@@ -21,10 +22,21 @@ def references_by_clip(table: Path, clip_ids: Sequence[str]) -> dict[str, list[s
         clip_ids: of the captions file.
 
     Raises:
-        InputError: no such table, or it has none of the clips.
+        InputError: no such table, it has none of the clips, or two captions are of one of its clips.
     """
     references = _read(table)
     meant = clips_meant(clip_ids, references)
+    names = Counter(clip_id.rpartition("/")[2] for clip_id in clip_ids)
+    paths = {
+        name: clip_id
+        for clip_id in clip_ids
+        if clip_id not in meant and names[name := clip_id.rpartition("/")[2]] == 1  # `earshot caption` writes paths
+    }
+    meant |= {paths[name]: clip for name, clip in clips_meant(paths, references).items()}
+    if twice := [clip for clip, count in Counter(meant.values()).items() if count > 1]:
+        raise InputError(
+            f"expected one caption of each clip in {table}, found several of {twice[0]!r}; remove all but one"
+        )
     if not meant:
         raise InputError(
             f"expected references of the captions' clips in {table}, found none: clips are called "

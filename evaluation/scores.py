@@ -65,6 +65,7 @@ class Scores:
         intervals: ends of the 95% bootstrap interval over the clips, by name.
         not_computed: reasons by name.
         per_clip: by name, by clip id; clips with nothing to score are left out.
+        models: of the metrics that need one, by name: a folder or hub id.
     """
 
     rows: CaptionRows
@@ -75,6 +76,7 @@ class Scores:
     intervals: dict[str, tuple[float, float]]
     not_computed: dict[str, str]
     per_clip: PerClip
+    models: dict[str, str]
 
     @property
     def cider_d(self) -> list[float | None]:
@@ -95,6 +97,7 @@ class Scores:
             "tokenizer": self.tokenizer,
             **self.values,
             "intervals": self.intervals,
+            "models": self.models,
             "not_computed": {name: f"not computed: {reason}" for name, reason in self.not_computed.items()},
         }
         if made_by is not None:
@@ -183,5 +186,6 @@ def score_rows(
             reasons.setdefault(name, "the vocabulary has none of the clips' labels, or no caption names an event")
         elif not math.isnan(value.low):
             intervals[name] = (value.low, value.high)
+    used = {model.name: model.model for model in models}
     per_clip = {name: scores for name, scores in per_clip.items() if scores}
-    return Scores(rows, number, without, measured.tokenizer, values, intervals, reasons, per_clip)
+    return Scores(rows, number, without, measured.tokenizer, values, intervals, reasons, per_clip, used)

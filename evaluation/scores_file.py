@@ -53,7 +53,8 @@ def write_scores(captions: Path, rows: CaptionRows, found: Mapping[str, Any], pe
     Args:
         captions: the captions file.
         rows: what it holds.
-        found: what goes to scores.json; an entry `made_by` is added to the one that is there.
+        found: what goes to scores.json; `made_by`, `models`, `intervals` and `not_computed` are added to those that are
+            there.
         per_clip: what goes to scores.csv.
     """
     path, digest = scores_path(captions), digest_of(rows)
@@ -63,8 +64,12 @@ def write_scores(captions: Path, rows: CaptionRows, found: Mapping[str, Any], pe
     else:  # the captions have changed since
         known = {}
     scores = {**known, **found, DIGEST: digest}
-    if "made_by" in known and "made_by" in found:
-        scores["made_by"] = known["made_by"] | found["made_by"]
+    for key in ("made_by", "models", "intervals", "not_computed"):
+        if isinstance(known.get(key), dict) and key in found:
+            scores[key] = known[key] | found[key]
+    for key, computed in (("models", True), ("intervals", True), ("not_computed", False)):
+        listed = scores.get(key, {})
+        scores[key] = {name: listed[name] for name in listed if (scores.get(name) is not None) == computed}
     names = [name for name in per_clip if scores.get(name) is not None]
     with atomic_path(path.with_suffix(".csv")) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -86,7 +86,16 @@ def json_lines(folder: Path, rows: CaptionRows) -> list[Path]:
     return [folder / "mine.jsonl"]
 
 
-FORMS = (project, project_by_table, another_run, dcase, audiocaps, aac_metrics, coco, json_lines)
+def earshot_caption(folder: Path, rows: CaptionRows) -> list[Path]:
+    """What `earshot caption --output` writes of files in a folder."""
+    lines = [
+        [f"eval/{clip}.wav", "0.0", "10.0", text, "", "", ""] for clip, text in zip(rows["clip_ids"], rows["captions"])
+    ]
+    columns = ["file", "start", "end", "caption", "score", "cut", "error"]
+    return [table(folder / "captioned.csv", columns, lines), clotho(folder, rows)]
+
+
+FORMS = (earshot_caption, project, project_by_table, another_run, dcase, audiocaps, aac_metrics, coco, json_lines)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
@@ -138,3 +147,13 @@ def test_a_submission_is_what_dcase_takes_and_can_be_scored(
     assert lines[0] == ["file_name", "caption_predicted"]
     assert lines[1:] == [[f"{clip}.wav", text] for clip, text in zip(by_hand["clip_ids"], by_hand["captions"])]
     assert read_captions(submission, clotho(tmp_path, by_hand))["references"] == by_hand["references"]
+
+
+def test_two_captions_of_a_clip_are_refused(
+    tmp_path: Path, by_hand: CaptionRows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, references = audiocaps(tmp_path, by_hand)
+    path.write_text(path.read_text() + "c01________.wav,a dog\n")
+    with pytest.raises(SystemExit):
+        main([str(path), "--no-java", "--references", str(references)])
+    assert "found several of 'Yc01________'" in capsys.readouterr().err

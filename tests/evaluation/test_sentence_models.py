@@ -100,7 +100,14 @@ def test_the_command_writes_them_with_intervals_and_says_what_lacks(
         lines = list(csv.DictReader(file))
     fense = np.array([float(line["sbert_sim"]) * (1 - 0.9 * float(line["fer"])) for line in lines])
     np.testing.assert_allclose([float(line["fense"]) for line in lines], fense, rtol=1e-12)
+    assert scores["models"] == dict(zip(("sbert_sim", "fer"), folders))
     assert "FENSE" in capsys.readouterr().out
+    main([str(tmp_path / "mine.csv"), "--no-java"])  # once more, without the models: what they found stays
+    again = json.loads((tmp_path / "mine.scores.json").read_text())
+    for key in ("fense", "models", "intervals", "not_computed"):
+        assert again[key] == scores[key], key
+    with open(tmp_path / "mine.scores.csv", newline="") as file:
+        assert {line["clip_id"]: line for line in csv.DictReader(file)} == {line["clip_id"]: line for line in lines}
 
 
 def test_a_model_that_cannot_be_had_is_not_computed(
