@@ -176,3 +176,18 @@ def test_a_test_is_scored_by_the_models_of_its_yaml(
     alone = measure([rows["captions"]], rows["references"], run, java=False, models=models).metrics
     for name in ("sbert_sim", "fer", "fense"):
         assert scores[name] == pytest.approx(alone[name].scores[0], abs=1e-6)
+
+
+@pytest.mark.gpu
+def test_the_gpu_computes_what_the_cpu_does(
+    by_hand: CaptionRows, folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    models = [SentenceSimilarity(folders[0]), FluencyErrors(folders[1])]
+    found = []
+    for _ in range(2):
+        found.append([model.per_clip(by_hand["captions"], by_hand["references"]) for model in models])
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for there, here in zip(*found):
+        np.testing.assert_allclose(there, here, atol=1e-4)
