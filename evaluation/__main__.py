@@ -61,7 +61,7 @@ def score(options: argparse.Namespace) -> None:
     from evaluation.captions_file import captions_path, read_captions, write_submission
     from evaluation.references import not_scored
     from evaluation.scores import score_rows
-    from evaluation.scores_file import read_scores
+    from evaluation.scores_file import read_clip_scores, read_scores
     from evaluation.sentence_models import named_models
     from evaluation.word_scores import read_vocabulary
 
@@ -69,16 +69,17 @@ def score(options: argparse.Namespace) -> None:
     models = named_models(options.metrics)
     captions = captions_path(options.captions)
     rows = read_captions(captions, options.references)
-    read_scores(captions)  # those that are there must be readable
+    read_scores(captions), read_clip_scores(captions, rows)  # those that are there must be readable
     if options.submission is not None:
         write_submission(options.submission, rows)
     scores = score_rows(rows, captions.parent, words, options.java, models)
+    origin = provenance()
+    again = {"scored_again_by": {"command": origin.pop("command"), "versions": origin}}
+    written = scores.write(captions, again)
     Console().print(scores.table(f"scores of {captions}"))
     if scores.without_references:
         print(not_scored(scores.without_references, scores.num_clips))
-    origin = provenance()
-    again = {"scored_again_by": {"command": origin.pop("command"), "versions": origin}}
-    print(f"written to {scores.write(captions, again)}")
+    print(f"written to {written} and {written.with_suffix('.csv').name}")
 
 
 if __name__ == "__main__":

@@ -80,14 +80,21 @@ def write_scores(captions: Path, rows: CaptionRows, found: Mapping[str, Any], pe
 
 
 def read_clip_scores(captions: Path, rows: CaptionRows) -> PerClip:
-    """The scores of each clip; nothing where there are none, or where they are of other captions than `rows`."""
+    """The scores of each clip; nothing where there are none, or where they are of other captions than `rows`.
+
+    Raises:
+        InputError: another table.
+    """
     path = scores_path(captions).with_suffix(".csv")
     if not path.is_file() or read_scores(captions).get(DIGEST) != digest_of(rows):
         return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    names: Sequence[str] = [name for name in (lines[0] if lines else ()) if name != "clip_id"]
-    return {name: {line["clip_id"]: float(line[name]) for line in lines if line[name]} for name in names}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        names: Sequence[str] = [name for name in (lines[0] if lines else ()) if name != "clip_id"]
+        return {name: {line["clip_id"]: float(line[name]) for line in lines if line[name]} for name in names}
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(f"expected the scores of clips in {path}, found another table ({error}); remove it") from None
 
 
 def read_score(captions: Path, name: str) -> float | None:

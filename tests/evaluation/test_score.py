@@ -181,6 +181,19 @@ def test_scores_that_cannot_be_added_to_are_refused_first(
     assert (tmp_path / "scores.json").read_text(encoding="latin-1") == text
 
 
+@pytest.mark.parametrize(
+    "data", [b"clip_id,cider_d\na,high\n", b"clip,cider_d\na,1\n", b"clip_id,cider_d\na,1,2\n", b"\xff"]
+)
+def test_scores_of_clips_that_cannot_be_added_to_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    shutil.copy(BY_HAND, tmp_path / "mine.csv")
+    main([str(tmp_path / "mine.csv"), "--no-java"])
+    capsys.readouterr()
+    (tmp_path / "mine.scores.csv").write_bytes(data)
+    refuses([str(tmp_path / "mine.csv"), "--no-java"], "expected the scores of clips in", capsys)
+
+
 def test_a_path_that_cannot_be_one_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.csv").write_bytes(GOOD)
     refuses(["a" * 300 + ".csv", "--no-java"], "File name too long", capsys)
