@@ -53,6 +53,10 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_fol
         new = [sentence for sentence in sentences if sentence not in known]
         # It parses every occurrence of a sentence anew unless an earlier run left its parse in the cache: distinct
         # sentences first, each once, and 24 systems on the same clips are as cheap as one.
+        if len(new) > AT_ONCE:
+            print(
+                f"SPICE: parsing {len(new)} sentences takes minutes; the parses are kept", file=sys.stderr, flush=True
+            )
         with tqdm(total=len(new), desc="SPICE parses", unit="sentence", disable=None, leave=False) as bar:
             for start in range(0, len(new), AT_ONCE):
                 some = new[start : start + AT_ONCE]
