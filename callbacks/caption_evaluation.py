@@ -13,7 +13,7 @@ from rich.console import Console
 
 from callbacks.made_by import made_by
 from datamodules.clips import CaptionRows
-from datamodules.contracts import AudioTextModel, TestAudio
+from datamodules.contracts import AudioTextModel, Fingerprinted, TestAudio
 from earshot.errors import InputError
 from evaluation.caption_metrics import SentenceMetric
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
@@ -99,6 +99,11 @@ class CaptionEvaluation(L.Callback):
         rows = rows_of(list(self.clips.values()))
         similarity = None if self.clap is None else partial(self._similarity, trainer)
         scores = score_rows(rows, folder, self.vocabulary, self.java, self.models, similarity)
+        if self.clap is not None:
+            digests = []
+            if isinstance(self.clap, Fingerprinted):
+                digests = [self.clap.fingerprint(part)[:16] for part in ("text", "audio")]
+            scores.models["clap_sim"] = " ".join([type(self.clap).__name__, *digests])
         numbers = {f"test/{name}": value for name, value in scores.values.items() if value is not None}
         for name, value in trainer.callback_metrics.items():  # over all clips of all ranks
             if name.startswith("test/"):

@@ -135,6 +135,14 @@ class AudioTextModel(Protocol):
 
 
 @runtime_checkable
+class Fingerprinted(Protocol):
+    """A model that says what decides its embeddings."""
+
+    def fingerprint(self, part: str) -> str:
+        """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
+
+
+@runtime_checkable
 class TextSource(Protocol):
     """A datamodule that gives the texts that fit trains on."""
 

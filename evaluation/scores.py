@@ -65,7 +65,7 @@ class Scores:
         intervals: ends of the 95% bootstrap interval over the clips, by name.
         not_computed: reasons by name.
         per_clip: by name, by clip id; clips with nothing to score are left out.
-        models: of the metrics that need one, by name: a folder or hub id.
+        models: of the metrics that need one, by name: a folder or hub id, or a class and digests.
     """
 
     rows: CaptionRows

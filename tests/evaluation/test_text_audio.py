@@ -96,6 +96,9 @@ def test_a_run_of_another_encoder_is_judged_by_clap(devices: int, in_tmp_path: P
         found = {line["clip_id"]: float(line["clap_sim"]) for line in csv.DictReader(file)}
     assert found == pytest.approx(cosines, abs=1e-5)
     scores = json.loads((run / "scores.json").read_text())
+    clap = ClapEncoder.from_pretrained(MINIATURE / "clap")
+    digests = " ".join(clap.fingerprint(part)[:16] for part in ("text", "audio"))
+    assert scores["models"] == {"clap_sim": f"ClapEncoder {digests}"}
     assert scores["clap_sim"] == pytest.approx(np.mean(list(cosines.values())), abs=1e-5)
     assert scores["intervals"]["clap_sim"][0] < scores["clap_sim"] < scores["intervals"]["clap_sim"][1]
     with open(run / "submission.csv", newline="") as file:
