@@ -208,10 +208,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_page(parser, "runs/memory.md")
     parser.set_defaults(title="GPU memory at full size")
-    options = parser.parse_args(args)
-    options.command = ["python", "-m", "benchmarks.memory", *args]
     torch.manual_seed(0)
     with one_line_errors():
+        options = parser.parse_args(args)
+        options.command = ["python", "-m", "benchmarks.memory", *args]
         found = []
         for row in lines():
             print(f"{row['stage']}: {row['total']} GiB", flush=True)

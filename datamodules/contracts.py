@@ -104,6 +104,45 @@ class TestSource(Protocol):
 
 
 @runtime_checkable
+class TestAudio(Protocol):
+    """A datamodule that gives the audio of its test clips as a metric wants it, whatever the stage reads."""
+
+    def test_audio(
+        self, clip_ids: Collection[str], sampling_rate: int, max_seconds: float | None
+    ) -> Iterable[ClipBatch]:
+        """The test clips of these ids, on the rank that asks, as `ClipFormat` says."""
+
+
+class AudioTextModel(Protocol):
+    """Embeds audio and texts in one space; `lightning_modules.contracts.Matcher` is one.
+
+    Attributes:
+        sampling_rate: of the waveforms, in Hz.
+        max_seconds: longer clips are cut to their beginning; None takes any length.
+    """
+
+    @property
+    def sampling_rate(self) -> int: ...
+
+    @property
+    def max_seconds(self) -> float | None: ...
+
+    def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+        """Waveforms (B, T) and their lengths (B,) to embeddings (B, D) of norm 1."""
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """B texts to embeddings (B, D) of norm 1."""
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A model that says what decides its embeddings."""
+
+    def fingerprint(self, part: str) -> str:
+        """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
+
+
+@runtime_checkable
 class TextSource(Protocol):
     """A datamodule that gives the texts that fit trains on."""
 

@@ -11,7 +11,7 @@ from reports.logged_values import logged_values, read_titles
 from reports.page import add_page, write_page
 from reports.published import NUMBERS, beside, paper_titles, published
 from reports.rows import add_rows, parse_rows, read_runs
-from reports.table import Spread, add_measurement, measure_rows, titles
+from reports.table import Spread, add_measurement, at_least, measure_rows, titles
 
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "random captions",
     )
     add("--shuffle", metavar="ROW", help="add a row with this row's captions permuted among the clips")
-    add("--shuffles", type=int, default=20, help="permutations and random draws to average (%(default)s)")
+    add("--shuffles", type=at_least(1), default=20, help="permutations and random draws to average (%(default)s)")
     add(
         "--logged",
         action="append",

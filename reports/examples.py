@@ -12,14 +12,14 @@ from reports.origin import seeds
 from reports.page import add_page, write_page
 from reports.published import published_captions
 from reports.rows import add_rows, parse_rows
-from reports.table import NOT_GIVEN, Line
+from reports.table import NOT_GIVEN, Line, at_least
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     add_rows(parser)
-    parser.add_argument("--number", type=int, default=10, help="clips to show (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of their choice (%(default)s)")
+    parser.add_argument("--number", type=at_least(1), default=10, help="clips to show (%(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of their choice (%(default)s)")
     parser.add_argument(
         "--vocabulary",
         type=Path,

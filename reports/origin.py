@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
+from earshot.errors import InputError
 from earshot.provenance import provenance
+from evaluation.scores_file import read_scores
 
 HEADING = "## How this was measured"
 SEEDS = "seeds (of the fit whose export was tested, else of the test)"
@@ -37,7 +39,7 @@ def recorded(rows: Mapping[str, Sequence[Path]]) -> list[str]:
 
     Weights, prompt and decoding stay there: a page has no room for them.
     """
-    notes = {name: [_made_by(path.parent) for path in paths] for name, paths in rows.items()}
+    notes = {name: [_made_by(path) for path in paths] for name, paths in rows.items()}
     found = []
     for title, text in (
         ("clip ids", _clips),
@@ -55,10 +57,10 @@ def recorded(rows: Mapping[str, Sequence[Path]]) -> list[str]:
     return found
 
 
-def _made_by(folder: Path) -> dict[str, Any]:
+def _made_by(captions: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "scores.json").read_text(encoding="utf-8")).get("made_by")
-    except (OSError, ValueError, AttributeError):
+        found = read_scores(captions).get("made_by")
+    except (OSError, InputError):
         found = None
     return found if isinstance(found, dict) else {}
 

@@ -10,6 +10,7 @@ from datamodules.clips import CaptionRows
 from datamodules.shards import write_shards
 from evaluation.captions_file import Clip, clips_of, read_captions, write_captions
 from evaluation.captions_file import rows_of as rows_of_clips
+from evaluation.scores_file import write_scores
 from reports.__main__ import main
 
 SOUNDS = {"bell": "a bell rings", "dog": "a dog barks", "rain": "rain falls", "cow": "a cow moos"}
@@ -291,13 +292,41 @@ def test_a_share_of_spider_that_was_not_computed(runs: Path) -> None:
     [
         (["--samples", "-5"], "expected a whole number of at least 1, found -5"),
         (["--seed", "-1"], "expected a whole number of at least 0, found -1"),
+        (["--shuffle", "good", "--shuffles", "-5"], "expected a whole number of at least 1, found -5"),
         (["--output", "."], "expected a file as --output, found the folder ."),
+        (["--output", "good"], "expected a file as --output, found the folder good"),
+        (["--output", "taken.md"], "expected a file as --output, found the folder taken.csv"),
+        (["--output", "good/captions.csv/table.md"], "captions.csv"),
     ],
 )
 def test_options_that_cannot_be(
     runs: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(runs)
+    (runs / "taken.csv").mkdir()
     with pytest.raises(SystemExit) as ended:
         main(["compare", f"good={runs / 'good'}", "--no-java", *arguments])
     assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_what_models_scored_is_read_with_intervals(runs: Path) -> None:
+    """Scores of each clip from when the run was scored; not those of captions that have changed since."""
+    rng = np.random.default_rng(0)
+    fense = {}
+    for name in ("good", "half", "bad"):
+        path = runs / name / "captions.csv"
+        rows = read_captions(path)
+        fense[name] = dict(zip(rows["clip_ids"], rng.random(40).tolist()))
+        write_scores(path, rows, {"fense": 0.5, "clap_sim": 0.5}, {"fense": fense[name], "clap_sim": fense[name]})
+    write_scores(runs / "bad" / "captions.csv", rows, {"clap_sim": None}, {})
+    table = run_report(runs, "--constant-from", str(runs / "train.csv"))
+    for name, scores in fense.items():
+        value, low, high = (float(table[name][f"fense{end}"]) for end in ("", "_low", "_high"))
+        assert value == pytest.approx(np.mean(list(scores.values())))
+        assert low < value < high
+    assert table["best constant"]["fense"] in ("", "nan")
+    assert "clap_sim" not in table["good"]
+    page = (runs / "out" / "table.md").read_text()
+    assert f"CLAP similarity: left out, as {runs / 'bad' / 'captions.csv'} was not scored by it" in page
+    write_captions(runs / "half" / "captions.csv", read_captions(runs / "good" / "captions.csv"))
+    assert "fense" not in run_report(runs)["good"]
