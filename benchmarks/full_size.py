@@ -6,15 +6,17 @@ batches those of configs/paper; on a CPU language models have 2 layers and batch
 """
 
 import argparse
-import gc
+import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -115,8 +117,20 @@ def working_folder(clips: int, texts: int) -> Iterator[None]:
 
 def measure(stage: Stage, batch: int, steps: int, on_gpu: bool, meter: str = "StepMeter") -> None:
     """Run the stage's command in the working folder, with the callback of that name."""
-    gc.collect()  # the stage before
     train([*arguments(stage, batch, steps, on_gpu), "--config", f"{meter}.yaml"])
+
+
+def in_own_process(stage: Stage, batch: int, steps: int, on_gpu: bool, layers: int | None, parts: bool = False) -> Any:
+    """What `measure` found, a `Measured` or for `parts` the shares of `AlignmentParts`; memory is the stage's alone."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn) as pool:
+        return pool.submit(_measured, stage, batch, steps, on_gpu, layers, parts).result()
+
+
+def _measured(stage: Stage, batch: int, steps: int, on_gpu: bool, layers: int | None, parts: bool) -> Any:
+    with random_weights(layers):
+        measure(stage, batch, steps, on_gpu, "AlignmentParts" if parts else "StepMeter")
+    return AlignmentParts.shares() if parts else StepMeter.found[-1]
 
 
 def peak_of(device: torch.device, dtype: torch.dtype) -> float:
@@ -176,26 +190,28 @@ def main(args: Sequence[str] | None = None) -> None:
     clips = steps * max(batch for stage, batch in batches.items() if not stage.of_texts)
     texts = steps * max(batch for stage, batch in batches.items() if stage.of_texts)
     found: list[Line] = []
-    with one_line_errors(), working_folder(clips, 2 * texts), random_weights(layers):
+    with one_line_errors(), working_folder(clips, 2 * texts):
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
         failed = []
         for stage, batch in batches.items():
             try:
-                measure(stage, batch, steps, on_gpu)
+                measured = in_own_process(stage, batch, steps, on_gpu, layers)
             except (RuntimeError, SystemExit) as error:  # out of memory, say: the other rows are worth having
                 failed.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
                 print(failed[-1], file=sys.stderr, flush=True)
                 continue
-            found.append(line(stage, batch, StepMeter.found[-1], peaks))
+            found.append(line(stage, batch, measured, peaks))
             print(f"{stage.name}: {found[-1]['of one']} s each", flush=True)
         aligning = STAGES[1]
-        measure(aligning, batches[aligning], steps, on_gpu, "AlignmentParts")
-        parts = [f"{part} {share:.0%}" for part, share in AlignmentParts.shares().items()]
+        shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
+        parts = [f"{part} {share:.0%}" for part, share in shares.items()]
         profile = f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}"
-        write_page(options, found, HEADINGS, [profile, *NOTES, *failed], measured(device, layers, peaks, options.steps))
+        write_page(
+            options, found, HEADINGS, [profile, *NOTES, *failed], how_measured(device, layers, peaks, options.steps)
+        )
 
 
-def measured(device: torch.device, layers: int | None, peaks: dict[torch.dtype, float], steps: int) -> list[str]:
+def how_measured(device: torch.device, layers: int | None, peaks: dict[torch.dtype, float], steps: int) -> list[str]:
     """How, as the page says it."""
     rates = ", ".join(f"{rate / 1e12:.3g} in {str(dtype).removeprefix('torch.')}" for dtype, rate in peaks.items())
     if device.type == "cuda":
@@ -227,7 +243,7 @@ NOTES = [
     "TFLOP: of products of matrices, convolutions and attention, a second forward in backward (gradient checkpointing) "
     "included; of the peak: these per second, over what this machine reaches in the same precision",
     "s for the batch: what a step waits for it, beside its own seconds",
-    "peak memory: of the GPU's allocator; on a CPU of the whole process",
+    "peak memory: of the GPU's allocator; on a CPU of the stage's whole process, libraries and loader included",
 ]
 
 

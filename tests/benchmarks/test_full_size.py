@@ -73,6 +73,18 @@ def test_the_parts_of_a_step(folder: None) -> None:
     assert min(shares["audio encoder"], shares["vision tower"], shares["backward"]) > 0.02
 
 
+@pytest.mark.slow
+def test_a_process_of_its_own(folder: None) -> None:
+    """The random weights are there, too; and the error is the command's."""
+    (stage,) = (stage for stage in full_size.STAGES if stage.name == "audibility classifier")
+    found = full_size.in_own_process(stage, 2, 3, False, 2)
+    assert found.trained == TRAINED[stage.name] and len(found.seconds) == 1
+    # products with 43 million weights, three times, for two sentences of some 15 tokens
+    assert 0.5 * 6 * 43e6 * 2 * 15 < found.flops < 2 * 6 * 43e6 * 2 * 15
+    with pytest.raises(SystemExit):
+        full_size.in_own_process(replace(stage, more=("--data.root", "nowhere")), 2, 3, False, 2)
+
+
 def test_whole_networks_have_the_parameters_of_the_checkpoints() -> None:
     """As the hub's pages give them."""
     known, counts = configs(None), {}
