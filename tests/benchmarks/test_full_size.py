@@ -67,7 +67,7 @@ def test_one_step(stage: full_size.Stage, folder: None) -> None:
 
 @pytest.mark.slow
 def test_the_parts_of_a_step(folder: None) -> None:
-    full_size.measure(full_size.STAGES[4], 2, 2, False, "AlignmentParts")
+    full_size.measure(full_size.STAGES[1], 2, 2, False, "AlignmentParts")
     shares = AlignmentParts.shares()
     assert tuple(shares) == PARTS and sum(shares.values()) == pytest.approx(1)
     assert min(shares["audio encoder"], shares["vision tower"], shares["backward"]) > 0.02
