@@ -189,7 +189,7 @@ def main(args: Sequence[str] | None = None) -> None:
     steps = UNTIMED + options.steps
     clips = steps * max(batch for stage, batch in batches.items() if not stage.of_texts)
     texts = steps * max(batch for stage, batch in batches.items() if stage.of_texts)
-    found: list[Line] = []
+    found: dict[Stage, Measured] = {}
     with one_line_errors(), working_folder(clips, 2 * texts):
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
         failed = []
@@ -200,14 +200,16 @@ def main(args: Sequence[str] | None = None) -> None:
                 failed.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
                 print(failed[-1], file=sys.stderr, flush=True)
                 continue
-            found.append(line(stage, batch, measured, peaks))
-            print(f"{stage.name}: {found[-1]['of one']} s each", flush=True)
+            found[stage] = measured
+            peaks = {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
+            print(f"{stage.name}: {statistics.median(measured.seconds) / batch:.3g} s each", flush=True)
         aligning = STAGES[1]
         shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
         parts = [f"{part} {share:.0%}" for part, share in shares.items()]
         profile = f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}"
+        rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
         write_page(
-            options, found, HEADINGS, [profile, *NOTES, *failed], how_measured(device, layers, peaks, options.steps)
+            options, rows, HEADINGS, [profile, *NOTES, *failed], how_measured(device, layers, peaks, options.steps)
         )
 
 
@@ -228,7 +230,7 @@ def how_measured(device: torch.device, layers: int | None, peaks: dict[torch.dty
     )
     return [
         where, depth,
-        f"peak, measured by a product of square matrices: {rates} TFLOP/s",
+        f"peak, the best of products of square matrices before each stage and after it: {rates} TFLOP/s",
         f"medians of {steps} steps of each stage's own command, after one to warm up and one to count",
         "noise of 10 s and 336 pixels, random weights; decoding is greedy and goes on to the longest caption",
         *([] if device.type == "cuda" else ["without AudioSet's filter, which takes a GPU"]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import (
 from benchmarks import full_size
 from benchmarks.alignment_parts import PARTS, AlignmentParts
 from benchmarks.random_weights import configs, random_weights
-from benchmarks.step_meter import StepMeter
+from benchmarks.step_meter import Measured, StepMeter
 from lightning_modules.networks.imagebind.towers import ImageBind
 
 BRANCH, TO_IMAGE_TOKENS = 85_647_360, 787_456  # CAV-MAE's audio branch, and the map to the width of image tokens
@@ -125,14 +126,27 @@ def test_other_names_are_loaded_as_always() -> None:
 
 def test_a_row_has_the_share_of_the_peak() -> None:
     """10 TFLOP in 2 s of a machine that does 20 in one."""
-    from benchmarks.step_meter import Measured
-
     found = Measured(5, 7, "bf16-mixed", [1.0, 2.0, 3.0], [0.5], int(10e12), 2.0**31)
     peaks = {torch.bfloat16: 20e12, torch.float32: 1.0}
     row = full_size.line(full_size.STAGES[0], 4, found, peaks)
     assert (row["seconds"], row["of one"], row["share"], row["memory"]) == ("2", "0.5", "25.0%", "2.0")
     assert (row["trained"], row["frozen"]) == ("5", "7")
     assert full_size.line(full_size.STAGES[7], 4, found, peaks)["trained"] == "0"  # nothing trains in predict
+
+
+def test_a_failed_row_costs_no_other(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command itself, whose stages are not run here."""
+
+    def measured(stage: full_size.Stage, *_: object, parts: bool = False) -> object:
+        if stage.name == "WSAC":
+            raise SystemExit(2)
+        return dict.fromkeys(PARTS, 1 / 7) if parts else Measured(1, 2, "32-true", [1.0], [0.0], 10, 1.0)
+
+    monkeypatch.setattr(full_size, "in_own_process", measured)
+    full_size.main(["--output", "page.md", "--clips", "1", "--steps", "1"])
+    page = Path("page.md").read_text()
+    assert "| ZerAuCap | 0 | 3 | 32-true | 1 | 1 | 1 |" in page and "| WSAC |" not in page
+    assert "WSAC is missing, as its command failed: 2" in page and "solver 14%" in page
 
 
 def test_batches_are_those_of_the_papers() -> None:
