@@ -100,6 +100,8 @@ def arguments(stage: Stage, batch: int, steps: int, on_gpu: bool) -> list[str]:
         given += ["--trainer.limit_test_batches", str(steps), "--evaluation.java", "false"]
     if not on_gpu and not stage.of_texts:
         given += ["--data.num_workers", "0"]
+    if stage.configs[:2] == ALIGNMENT:
+        given += ["--data.ids", "null"]  # noise has no list of nearest clips
     accelerator = "gpu" if on_gpu else "cpu"
     return [stage.command, *given, "--trainer.accelerator", accelerator, "--trainer.devices", "1", *stage.more]
 
