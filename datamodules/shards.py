@@ -149,7 +149,10 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[
         for clip_id, media, record in samples:
             content = _packed(path.name, len(ids), clip_id, media, record)
             digest.update(content)
-            _add_sample(tar, clip_id, {"json": content, **media})
+            for extension, data in {"json": content, **media}.items():
+                member = tarfile.TarInfo(f"{_key(clip_id)}.{extension}")  # owner and time stay zero
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
             ids.append(clip_id)
     write_text(path.with_suffix(IDS), json.dumps(ids, ensure_ascii=False))
     return Shard(path, len(ids), None, digest.hexdigest()[:16])
@@ -178,13 +181,6 @@ def _packed(name: str, number: int, clip_id: str, media: dict[str, bytes], recor
 
 def _checksum(body: bytes, name: str, number: int) -> int:
     return zlib.crc32(body, zlib.crc32(f"{name} {number}".encode()))
-
-
-def _add_sample(tar: tarfile.TarFile, clip_id: str, members: dict[str, bytes]) -> None:
-    for extension, data in members.items():
-        member = tarfile.TarInfo(f"{_key(clip_id)}.{extension}")  # owner and time stay zero
-        member.size = len(data)
-        tar.addfile(member, io.BytesIO(data))
 
 
 def _key(clip_id: str) -> str:
