@@ -44,7 +44,7 @@ def recorded(rows: Mapping[str, Sequence[Path]]) -> list[str]:
     for title, text in (
         ("clip ids", _clips),
         ("captioned on", _hardware),
-        ("warning", lambda note: note.get("warning")),
+        ("warning", _warning),
     ):
         texts = {name: dict.fromkeys(filter(None, map(text, group))) for name, group in notes.items()}
         several = {name: "; ".join(each) for name, each in texts.items() if each}
