@@ -188,7 +188,11 @@ def test_one_fit_embeds_the_corpus_of_the_shift_for_all(tmp_path: Path) -> None:
         ("dali", "seeds=20", "expected SEEDS=1 or 2 .* or 8, found 20; correct it"),
         ("dali", "keep=most", "expected KEEP as a number of clips, found most; correct it"),
         ("audibility", "protocol=author", "expected PROTOCOL=paper or authors, found author; correct it"),
-        ("criteria", "size=paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
+        (
+            "criteria",
+            "size=paper",
+            "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion",
+        ),
         ("demo", "size=paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
     ],
 )
