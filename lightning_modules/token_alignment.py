@@ -66,9 +66,8 @@ class TokenAlignment(L.LightningModule):
         aligns = stage in ("fit", "validate")
         if aligns and self.criterion is None:
             raise InputError("expected a criterion to align with, found none; set model.criterion")
-        self.audio_encoder.requires_grad_(
-            aligns
-        )  # where it captions, it is as frozen as the others, in their precision
+        # where it captions, it is as frozen as the others, in their precision
+        self.audio_encoder.requires_grad_(aligns)
         self.captioner.network.load(
             "audio+image" if aligns else None, language_model=not aligns, dtype=frozen_dtype(self._trainer)
         )

@@ -4,7 +4,7 @@
 SIX = "0 0.015 0.03 0.06 0.15 0.5"
 FOURTEEN = "0 0.015 0.03 0.06 0.09 0.12 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5"  # the paper's
 LAMBDAS = str(config.get("lambdas", FOURTEEN if PAPER else SIX)).split()
-AUTHORS = config.get("protocol", "paper") == "authors"
+AUTHORS = one_of("protocol", "paper", "authors") == "authors"
 BY = "_authors" if AUTHORS else ""  # in the names of runs
 CLASSIFIER = f"audibility{SIZE}_seed{{seed}}"
 GUIDED = f"--model.classifier exports/{CLASSIFIER} --evaluation.shown 0"

@@ -34,9 +34,12 @@ wildcard_constraints:
 FILTER = "audioset_filter_paper"
 NEAREST = f"exports/{FILTER}/nearest.csv"
 IDS = config.get("ids", NEAREST if PAPER else "")
+KEEP = str(config.get("keep", 500_000))
+if not KEEP.isdecimal():
+    raise WorkflowError(f"expected KEEP as a number of clips, found {KEEP}; correct it")
 if IDS == NEAREST:
     predict("filter", FILTER, ["audioset_filter", full("audioset_filter")], table="distances.csv", gpus=4)
-    keep = f"--distances exports/{FILTER}/distances.csv --keep {config.get('keep', 500_000)} --output {NEAREST}"
+    keep = f"--distances exports/{FILTER}/distances.csv --keep {KEEP} --output {NEAREST}"
     step("nearest", f"{FILTER}.nearest", f"{PYTHON} -m datamodules.prepare nearest {keep}", NEAREST, [export(FILTER)])
 
 fit("prefix", PREFIX, PREFIX_CONFIGS, "--seed_everything {seed}")

@@ -182,16 +182,23 @@ def test_one_fit_embeds_the_corpus_of_the_shift_for_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "size", "error"),
+    ("target", "setting", "error"),
     [
-        ("dali", "Paper", "expected SIZE=paper, or SIZE=miniature as without it, found Paper; correct it"),
-        ("criteria", "paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
-        ("demo", "paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
+        ("dali", "size=Paper", "expected SIZE=miniature or paper, found Paper; correct it"),
+        ("dali", "seeds=20", "expected SEEDS=1 or 2 .* or 8, found 20; correct it"),
+        ("dali", "keep=most", "expected KEEP as a number of clips, found most; correct it"),
+        ("audibility", "protocol=author", "expected PROTOCOL=paper or authors, found author; correct it"),
+        (
+            "criteria",
+            "size=paper",
+            "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion",
+        ),
+        ("demo", "size=paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
     ],
 )
-def test_a_size_that_there_is_not(target: str, size: str, error: str, tmp_path: Path) -> None:
+def test_a_setting_that_there_is_not(target: str, setting: str, error: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=error):
-        dry_run(tmp_path, target, "--config", f"size={size}")
+        dry_run(tmp_path, target, "--config", setting)
 
 
 def test_audibility_guides_by_each_seeds_own_classifier(tmp_path: Path) -> None:
