@@ -118,13 +118,14 @@ def build(captioner: Callable[[str], "Captioner"], names: Sequence[str], folder:
     from miniature.vocabulary import SCENES
 
     def caption(path: str | None, chosen: list[str], seconds: float) -> Iterator[tuple[Any, str]]:
-        yield from captions_of(path, chosen, seconds, captioner)
+        for audio, text in captions_of(path, chosen, seconds, captioner):
+            yield gr.Audio(audio, visible=audio is not None), text
 
     def scene(heard: list[str], seen: list[str], ground: str, take: float, chosen: list[str], seconds: float) -> Any:
         try:
             path = write_scene(folder, heard, seen, ground, int(take or 0))
         except InputError as error:
-            yield None, problem(str(error))
+            yield gr.Audio(None, visible=False), problem(str(error))
             return
         yield from caption(str(path), chosen, seconds)
 
@@ -147,10 +148,16 @@ def build(captioner: Callable[[str], "Captioner"], names: Sequence[str], folder:
                     from_scene = gr.Button("Caption the scene", variant="primary")
                 seconds = gr.Slider(1, 60, 10, step=1, label="Longer sounds in parts of so many seconds")
             with gr.Column(scale=3, min_width=320):
-                sound = gr.Audio(label="What is captioned", interactive=False, type="filepath", buttons=[])
+                sound = gr.Audio(
+                    label="What is captioned", interactive=False, type="filepath", buttons=[], visible=False
+                )
                 results = gr.HTML("<p class='quiet'>Captions come here.</p>", elem_id="results")
         outputs, last = [sound, results], [chosen, seconds]
-        settings: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private", "concurrency_id": "models"}
+        settings: dict[str, Any] = {
+            "show_progress": "minimal",
+            "api_visibility": "private",
+            "concurrency_id": "models",
+        }
         from_file.click(caption, [file, *last], outputs, **settings)
         from_recording.click(caption, [recorded, *last], outputs, **settings)
         from_scene.click(scene, [heard, seen, ground, take, *last], outputs, **settings)
