@@ -72,10 +72,10 @@ class RankingStage(Protocol):
 
 
 @runtime_checkable
-class ExplainingStage(Protocol):
+class GuidedStage(Protocol):
     """A stage that says what guided its captions."""
 
-    def explain(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
+    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
         """What guided the captions of B clips, which the stage made of this batch."""
 
 

@@ -15,8 +15,8 @@ from datamodules.clips import ClipBatch, ClipFormat, Reason
 from datamodules.contracts import (
     AudioEmbedder,
     CaptioningStage,
-    ExplainingStage,
     ExportingStage,
+    GuidedStage,
     RankingStage,
     expect,
 )
@@ -235,10 +235,10 @@ class Captioner:
         return ranked
 
     def _reasons(self, clips: list[Clip], captions: list[str], explain: bool) -> list[list[Reason]]:
-        if not (explain and clips and isinstance(self.stage, ExplainingStage)):
+        if not (explain and clips and isinstance(self.stage, GuidedStage)):
             return [[] for _ in clips]
         with torch.inference_mode():
-            return self.stage.explain(self._on_device(collate(clips)), captions)
+            return self.stage.reasons(self._on_device(collate(clips)), captions)
 
     def _captions(self, batch: ClipBatch) -> list[str]:
         with torch.inference_mode():

@@ -222,7 +222,7 @@ class ClapPrefixDecoder(L.LightningModule):
         pairs = list(zip(self._texts(tokens), scores.tolist()))
         return [pairs[row : row + number] for row in range(0, len(pairs), number)]
 
-    def explain(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
+    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
         """The training captions nearest to the audio, where an inference strategy searches in them."""
         found = self.memory.nearest(self.embed(batch)) if self.memory else [[] for _ in captions]
         return [

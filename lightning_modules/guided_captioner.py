@@ -115,7 +115,7 @@ class GuidedCaptioner(L.LightningModule):
         return self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
 
     @normal_mode()
-    def explain(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
+    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
         """The keywords where there are any, and how the caption does by the networks that guided it."""
         audio = self.embed(batch)
         found: list[list[Reason]] = [[] for _ in captions]

@@ -77,7 +77,7 @@ def test_a_video_is_captioned(served: tuple[str, Path], tab: Any, tmp_path: Path
     assert tab.locator("#results img").count() == 2  # the spectrogram, and a frame
     tab.locator("summary").click()
     guided_by = tab.locator("details").inner_text()
-    keywords = re.findall(r"^(\w+) (\d\.\d\d)$", guided_by.partition("The caption itself")[0], re.MULTILINE)
+    keywords = re.findall(r"^(\w+) (\d\.\d+)$", guided_by.partition("The caption itself")[0], re.MULTILINE)
     assert len(keywords) == 2 and float(keywords[0][1]) >= float(keywords[1][1])
     bank = (REPOSITORY / "assets" / "miniature" / "keywords.txt").read_text().splitlines()
     assert {word for word, _ in keywords} <= set(bank)
