@@ -5,7 +5,7 @@ BIN ?= .venv/bin
 
 .DEFAULT_GOAL := help
 EXPERIMENTS := demo criteria dali dali-pairs dali-bias dali-examples wsac audibility zeraucap
-.PHONY: help install $(EXPERIMENTS) graph test lint docs metrics clean
+.PHONY: help install $(EXPERIMENTS) app graph test lint docs metrics clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -22,6 +22,7 @@ help:  ## this list
 	@echo "  earshot score        scores of a captions file"
 	@echo "  earshot report       tables and figures of several runs"
 	@echo "  earshot caption      captions of any audio and video files"
+	@echo "  earshot app          the same on a page in the browser"
 	@echo "  earshot push         an export to the Hugging Face hub"
 	@echo "  earshot miniature    the world that ships: its splits, its small models"
 
@@ -63,6 +64,9 @@ $(EXPERIMENTS):
 graph: $(ENVIRONMENT)  ## draw docs/images/pipeline_dali.svg (needs graphviz)
 	$(BIN)/python -m snakemake --snakefile pipelines/Snakefile dali --rulegraph --cores 1 --config quick=1 2>/dev/null \
 		| dot -Tsvg > docs/images/pipeline_dali.svg
+
+app: $(ENVIRONMENT)  ## a page in the browser of this machine: drop, record or put together a sound, read its captions
+	$(BIN)/python -m earshot app
 
 PROCESSES ?= 2
 test: $(ENVIRONMENT)  ## all tests but the slow ones and those that need a GPU

@@ -45,6 +45,13 @@ class CaptionRows(TypedDict):
     labels: list[list[str]]
 
 
+class Reason(NamedTuple):
+    """Something that guided a caption: what it is, and texts with their scores, the highest first."""
+
+    what: str
+    texts: list[tuple[str, float]]
+
+
 class LabelDistance(NamedTuple):
     """What `predict_step` of AudioSet's filter returns of each clip.
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import lightning as L
 from torch import Tensor
 
-from datamodules.clips import Captions, ClipBatch, ClipFormat
+from datamodules.clips import Captions, ClipBatch, ClipFormat, Reason
 from earshot.errors import InputError
 
 T = TypeVar("T")
@@ -69,6 +69,14 @@ class RankingStage(Protocol):
 
     def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
         """`number` (2 or more) captions of each of B clips, the best first, each with its score: higher is better."""
+
+
+@runtime_checkable
+class GuidedStage(Protocol):
+    """A stage that says what guided its captions."""
+
+    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
+        """What guided the captions of B clips, which the stage made of this batch."""
 
 
 @runtime_checkable

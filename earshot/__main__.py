@@ -10,6 +10,7 @@ from earshot.errors import InputError, one_line_errors
 
 VERBS = {
     "caption": ("earshot.caption", "Caption audio and video files."),
+    "app": ("earshot.app", "Caption sounds on a page in the browser, on this machine only."),
     "train": ("train", "Train a stage, validate it, test it, or apply it to data."),
     "prepare": ("datamodules.prepare.__main__", "Pack a folder or a corpus into shards."),
     "score": ("evaluation.__main__", "Score a file of captions."),

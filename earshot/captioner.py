@@ -11,8 +11,15 @@ import torch
 import yaml
 
 from datamodules.clip_reader import Clip, collate
-from datamodules.clips import ClipBatch, ClipFormat
-from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage, RankingStage, expect
+from datamodules.clips import ClipBatch, ClipFormat, Reason
+from datamodules.contracts import (
+    AudioEmbedder,
+    CaptioningStage,
+    ExportingStage,
+    GuidedStage,
+    RankingStage,
+    expect,
+)
 from datamodules.media import Audio, MediaError
 from datamodules.media_clips import Part, Unusable, list_media, read_beginning, read_windows
 from datamodules.waveform import int16_at
@@ -35,6 +42,7 @@ class Caption:
         cut: whether the file goes on after `end` and the rest was not read.
         candidates: captions and their scores, the best first; empty where none were asked for.
         error: why there is no caption.
+        guided_by: what guided it, where that was asked for and the captioner knows it.
     """
 
     file: str
@@ -44,6 +52,7 @@ class Caption:
     cut: bool = False
     candidates: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    guided_by: tuple[Reason, ...] = ()
 
 
 class Captioner:
@@ -101,6 +110,11 @@ class Captioner:
         wanted: ClipFormat = self.stage.clip_format("predict")
         return wanted
 
+    @property
+    def ranks(self) -> bool:
+        """Whether it finds several captions of a clip and ranks them."""
+        return isinstance(self.stage, RankingStage)
+
     def __call__(
         self, audio: str | Path | np.ndarray | Sequence[str | Path | np.ndarray], sampling_rate: int | None = None
     ) -> Any:
@@ -148,14 +162,20 @@ class Captioner:
         yield from self.caption_listed(files, window, candidates, batch_size)
 
     def caption_listed(
-        self, files: Mapping[str, Path], window: float | None = None, candidates: int = 1, batch_size: int = 8
+        self,
+        files: Mapping[str, Path],
+        window: float | None = None,
+        candidates: int = 1,
+        batch_size: int = 8,
+        explain: bool = False,
     ) -> Iterator[Caption]:
-        """`caption_files` of files by name, as `datamodules.media_clips.list_media` gives them."""
+        """`caption_files` of files by name, as `datamodules.media_clips.list_media` gives them; with `explain` each
+        caption says what guided it."""
         longest = self.clip_format.max_seconds
         if window is not None and not 0 < window <= (longest or np.finfo(np.float32).max):
             limit = f" and of at most {longest:g} s, the longest clip of {self.name}" if longest else ""
             raise InputError(f"expected a window above 0{limit}, found {window:g} s; correct it")
-        if candidates > 1 and not isinstance(self.stage, RankingStage):
+        if candidates > 1 and not self.ranks:
             raise InputError(
                 f"expected one caption of each, as {type(self.stage).__name__} finds no others, found {candidates} "
                 "candidates; ask for one, or take a captioner that is trained"
@@ -164,9 +184,9 @@ class Captioner:
         for each in chain.from_iterable(self._read(name, path, window) for name, path in files.items()):
             waiting.append(each)
             if sum(isinstance(one, Part) for one in waiting) >= batch_size:
-                yield from self._finish(waiting, batch_size, candidates)
+                yield from self._finish(waiting, batch_size, candidates, explain)
         while waiting:
-            yield from self._finish(waiting, batch_size, candidates)
+            yield from self._finish(waiting, batch_size, candidates, explain)
 
     def _read(self, name: str, path: Path, window: float | None) -> Iterator[Part | Caption]:
         try:
@@ -182,7 +202,9 @@ class Captioner:
             reason = error.reason if isinstance(error, MediaError) else "broken"
             yield Caption(name, error=f"{reason}: {error}")
 
-    def _finish(self, waiting: list[Caption | Part], batch_size: int, candidates: int) -> Iterator[Caption]:
+    def _finish(
+        self, waiting: list[Caption | Part], batch_size: int, candidates: int, explain: bool
+    ) -> Iterator[Caption]:
         """Caption the first parts of those that wait, and take them off."""
         count = parts = 0
         while count < len(waiting) and parts < batch_size:
@@ -191,12 +213,17 @@ class Captioner:
         taken = waiting[:count]
         del waiting[:count]
         clips = [each.clip for each in taken if isinstance(each, Part)]
-        captions = iter(self._ranked(clips, candidates) if clips else [])
+        ranked_clips = self._ranked(clips, candidates) if clips else []
+        captions = iter(ranked_clips)
+        reasons = iter(self._reasons(clips, [ranked[0][0] for ranked in ranked_clips], explain))
         for each in taken:
             if isinstance(each, Part):
                 ranked = next(captions)
                 shown = tuple(ranked) if candidates > 1 else ()
-                each = Caption(each.clip.clip_id, each.start, each.end, ranked[0][0], each.cut, shown)
+                why = next(reasons)
+                each = Caption(
+                    each.clip.clip_id, each.start, each.end, ranked[0][0], each.cut, shown, guided_by=tuple(why)
+                )
             yield each
 
     def _ranked(self, clips: list[Clip], candidates: int) -> list[list[tuple[str, float]]]:
@@ -206,6 +233,12 @@ class Captioner:
         with torch.inference_mode():
             ranked: list[list[tuple[str, float]]] = self.stage.candidates(self._on_device(batch), candidates)
         return ranked
+
+    def _reasons(self, clips: list[Clip], captions: list[str], explain: bool) -> list[list[Reason]]:
+        if not (explain and clips and isinstance(self.stage, GuidedStage)):
+            return [[] for _ in clips]
+        with torch.inference_mode():
+            return self.stage.reasons(self._on_device(collate(clips)), captions)
 
     def _captions(self, batch: ClipBatch) -> list[str]:
         with torch.inference_mode():

@@ -69,9 +69,15 @@ def find_stage(name: str | Path) -> tuple[Path, Path | None]:
     return (path, Path(export)) if (Path(export) / STAGE).is_file() else (path, None)
 
 
-def default_captioner() -> str:
-    """The newest export that captions audio, or else `keywords`, which needs no training."""
+def all_captioners() -> list[str]:
+    """The exports that caption audio, the newest first, and the configurations that need no training, or had it."""
+    found = []
     for path in sorted(Path("exports").glob(f"*/{STAGE}"), key=lambda path: path.stat().st_mtime, reverse=True):
         if yaml.safe_load(path.read_text(encoding="utf-8")).get("hears"):  # not LLaVA's prefix
-            return str(path.parent)
-    return "keywords"
+            found.append(str(path.parent))
+    return [*found, "keywords", *(["guided"] if Path("exports/audibility").is_dir() else [])]
+
+
+def default_captioner() -> str:
+    """The newest export that captions audio, or else `keywords`, which needs no training."""
+    return all_captioners()[0]

@@ -8,16 +8,15 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.optim import Adam
 from torchmetrics import MeanMetric
 
-from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows
+from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows, Reason
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy, trained_on
 from lightning_modules.embeddings import trained_with
+from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import module_digest
@@ -27,15 +26,12 @@ from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.schedules.warmup_step import WarmupStep
 from lightning_modules.strategies.chain import StrategyChain
 
-MEMORY = "memory.safetensors"
-
 
 class ClapPrefixDecoder(L.LightningModule):
     """Fit: reconstruct captions from their text embeddings, without audio. Test, predict: caption audio embeddings.
 
-    Every embedding is computed once and cached under a hash of what was embedded and of the model. An audio embedding
-    that `inference_strategy` moved among the text embeddings also goes through `training_strategies`, as the text
-    embeddings did in training; only noise is left out.
+    An audio embedding that `inference_strategy` moved among the text embeddings also goes through
+    `training_strategies`, as the text embeddings did in training; only noise is left out.
 
     Args:
         clap: the frozen encoder of audio and text.
@@ -51,11 +47,10 @@ class ClapPrefixDecoder(L.LightningModule):
         prefix_length: how many tokens the decoder's prefix has.
         dropout: in the decoder; the paper does not give it, this is GPT-2's.
         mapping_layers: of the network that makes the prefix; the paper 2, the authors' code 1.
-        decoder_checkpoint: file of a decoder that the authors' code trained, which test and predict start from in the
-            place of an export, with `--export.load false`.
+        decoder_checkpoint: of a decoder that the authors' code trained, in place of an export (`--export.load false`).
         max_caption_tokens: longer training captions are cut to so many tokens, the first and the last included.
         max_new_tokens: longest caption that is decoded.
-        cache: folder of the cached embeddings.
+        cache: folder of all embeddings, each computed once, under a hash of what was embedded and of the model.
         optimizer: the paper's by default.
         lr_scheduler: stepped every epoch; the paper's by default.
 
@@ -80,7 +75,7 @@ class ClapPrefixDecoder(L.LightningModule):
         max_caption_tokens: int = 22,
         max_new_tokens: int = 30,
         cache: str = "data/embeddings",
-        optimizer: OptimizerCallable = lambda p: Adam(p, lr=2e-5),
+        optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=2e-5),
         lr_scheduler: LRSchedulerCallable = WarmupStep,
     ) -> None:
         super().__init__()
@@ -112,13 +107,12 @@ class ClapPrefixDecoder(L.LightningModule):
         )  # fmt: skip
         self.decoder_checkpoint = decoder_checkpoint
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
-        self.remembers = False  # whether the inference strategy has the training captions of an export
+        self.memory: Memory | None = None  # what the inference strategy searches in
         self.val_loss = MeanMetric()
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as CLAP takes it, in test and predict; fit and validate read none."""
-        encoder = self.clap.network
-        return ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
+        return ClipFormat(sampling_rate=self.clap.network.sampling_rate, max_seconds=self.clap.network.max_seconds)
 
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
@@ -149,9 +143,10 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def on_test_start(self) -> None:
         """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
-        if self.inference_strategy is not None and self._data.train is not None:
-            self.inference_strategy.remember(self._store.captions(self._data.train).embeddings)
-        elif self.inference_strategy is not None and not self.remembers:
+        if self.inference_strategy is not None and (train := self._data.train) is not None:
+            self.memory = Memory(self._store.captions(train).embeddings, self._data.captions_of(train).texts)
+            self.inference_strategy.remember(self.memory.embeddings)
+        elif self.inference_strategy is not None and self.memory is None:
             raise InputError("expected training captions to search in, found none; set data.init_args.train")
 
     on_predict_start = on_test_start
@@ -228,6 +223,13 @@ class ClapPrefixDecoder(L.LightningModule):
         pairs = list(zip(self._texts(tokens), scores.tolist()))
         return [pairs[row : row + number] for row in range(0, len(pairs), number)]
 
+    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
+        """The training captions nearest to the audio, where an inference strategy searches in them."""
+        found = self.memory.nearest(self.embed(batch)) if self.memory else [[] for _ in captions]
+        return [
+            [Reason("Nearest training captions (cosine similarity)", nearest)] if nearest else [] for nearest in found
+        ]
+
     def _texts(self, tokens: Tensor) -> list[str]:
         return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
@@ -251,11 +253,10 @@ class ClapPrefixDecoder(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def export(self, folder: Path) -> None:
-        """Write the decoder as a Hugging Face folder, what it was trained with, what each strategy knows, and the
-        training captions' embeddings for an inference strategy."""
+        """Write the decoder as a Hugging Face folder, what it was trained with, what strategies know or search in."""
         self.decoder.save_pretrained(folder)
         if not self.supervised:
-            save_file({"embeddings": self.sources["train"][0].contiguous()}, folder / MEMORY)
+            Memory(self.sources["train"][0], training_texts(self.trainer)).save(folder)
         trained_with.write(folder, self._trained_with())
         self.training_strategies.save(folder)
 
@@ -274,9 +275,9 @@ class ClapPrefixDecoder(L.LightningModule):
             )
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
-        if self.inference_strategy is not None and (folder / MEMORY).is_file():
-            self.inference_strategy.remember(load_file(folder / MEMORY)["embeddings"])
-            self.remembers = True
+        if self.inference_strategy is not None and (memory := Memory.load(folder)) is not None:
+            self.inference_strategy.remember(memory.embeddings)
+            self.memory = memory
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

@@ -187,6 +187,14 @@ TextFunction = Callable[[list[str]], Tensor]
 """Called with N texts; returns a value of each, (N, ...), that does not depend on the others."""
 
 
+@runtime_checkable
+class NamesKeywords(Protocol):
+    """A guidance that finds keywords for the audio."""
+
+    def keywords_of(self, match: TextFunction, audio: Tensor) -> list[list[tuple[str, float]]]:
+        """The keywords of B audio embeddings (B, D), with their cosine similarities, the highest first."""
+
+
 class Guidance(Module, Protocol):
     """How a language model is made to caption audio.
 

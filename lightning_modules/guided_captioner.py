@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
+from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Reason
 from earshot.errors import InputError
-from lightning_modules.contracts import Guidance, Matcher, trained_on
+from lightning_modules.contracts import Guidance, Matcher, NamesKeywords, trained_on
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
@@ -121,6 +121,23 @@ class GuidedCaptioner(L.LightningModule):
         """The matcher's embeddings of the audio (B, D), of norm 1."""
         assert batch.waveforms is not None and batch.num_samples is not None
         return self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
+
+    @normal_mode()
+    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
+        """The keywords where there are any, and how the caption does by the networks that guided it."""
+        audio = self.embed(batch)
+        found: list[list[Reason]] = [[] for _ in captions]
+        if isinstance(self.guidance, NamesKeywords):
+            for reasons, keywords in zip(found, self.guidance.keywords_of(self.match, audio)):
+                reasons.append(Reason("Keywords in the prompt (cosine similarity with the audio)", keywords))
+        texts = [prompted(caption, self.guidance.prompt or "") for caption in captions]
+        scores = [("cosine similarity with the audio", (self.match(texts) * audio).sum(-1))]
+        if self.audible is not None:
+            audible = self.audible([prompted(caption, self.prompt) for caption in captions])
+            scores.append(("probability that it is audible", audible))
+        for row, reasons in enumerate(found):
+            reasons.append(Reason("The caption itself", [(what, float(values[row])) for what, values in scores]))
+        return found
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

@@ -13,6 +13,8 @@ VERBS = {
     "plot": "scores of runs against a number that differs between them (DALI, Figure 5)",
     "examples": "captions of the same clips by several runs, side by side (DALI, Tables 2 and 4)",
     "paper": "DALI's rows beside the paper's, and which of its claims hold",
+    "listen": "a page for a blind listening test: raters choose between two runs' captions, or grade one's",
+    "listened": "what raters of a listening test preferred, with intervals, and how far they agree",
     "best": "the name of the row with the highest score, to choose a method on a validation split",
 }
 

@@ -21,6 +21,7 @@ ARCHIVE = REPOSITORY / "docs" / "results" / "archive.md"  # its commands are tho
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 MODULES = {
     "caption": "earshot.caption",
+    "app": "earshot.app",
     "prepare": "datamodules.prepare",
     "score": "evaluation",
     "report": "reports",

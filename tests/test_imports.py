@@ -78,7 +78,9 @@ def forbidden(module: str, imported: str) -> bool:
         "miniature": ("earshot", "datamodules", "miniature"),
         "train": ("earshot", "callbacks"),
     }
-    if inside(module, "earshot.caption", "earshot.captioner", "earshot.stage"):  # what users call
+    if inside(module, "earshot.app"):  # it also puts scenes of the miniature together
+        return not inside(imported, "earshot", "miniature")
+    if inside(module, "earshot.caption", "earshot.captioner", "earshot.stage", "earshot.app_captions"):  # users call
         return not inside(imported, "earshot", "datamodules")
     if inside(module, "miniature.make"):  # the scripts that made the small models
         return not inside(imported, "lightning_modules.networks", *allowed["miniature"])

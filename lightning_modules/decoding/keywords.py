@@ -65,11 +65,17 @@ class KeywordDecoding(nn.Module):
             )
         self.keywords = read_bank(bank)
 
+    def keywords_of(self, match: TextFunction, audio: Tensor) -> list[list[tuple[str, float]]]:
+        """See `contracts.NamesKeywords`."""
+        similarity = audio @ match(self.keywords).T  # (B, keywords)
+        best = similarity.topk(min(self.num_keywords, len(self.keywords)))
+        rows = zip(best.indices.tolist(), best.values.tolist())
+        return [[(self.keywords[place], value) for place, value in zip(*row)] for row in rows]
+
     def prompts(self, match: TextFunction, audio: Tensor) -> list[str]:
         """A prompt for each of B audio embeddings (B, D)."""
-        similarity = audio @ match(self.keywords).T  # (B, keywords)
-        best = similarity.topk(min(self.num_keywords, len(self.keywords))).indices.tolist()
-        return [self.beginning + self.between.join(self.keywords[i] for i in row) + self.ending for row in best]
+        found = self.keywords_of(match, audio)
+        return [self.beginning + self.between.join(word for word, _ in row) + self.ending for row in found]
 
     @torch.no_grad()
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:

@@ -134,6 +134,46 @@ def test_candidates_are_ranked_and_scored(
     assert scores == sorted(scores, reverse=True) and scores[0] < 0
 
 
+def test_what_guided_a_caption(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keywords that the prompt has; the nearest caption, which nearest-neighbour decoding reads; audibility."""
+    monkeypatch.chdir(exports)
+    soundfile.write(tmp_path / "a.wav", tone(2, 16000), 16000)
+    soundfile.write(tmp_path / "b.wav", tone(2, 16000, frequency=3000), 16000)
+    soundfile.write(tmp_path / "c.wav", np.zeros(16000), 16000)
+    files = {name: tmp_path / f"{name}.wav" for name in "acb"}
+
+    def guided(name: str, *overlays: str) -> tuple[Captioner, list[dict[str, dict[str, float]]]]:
+        captioner = Captioner.from_pretrained(name, overlays, device="cpu")
+        found = list(captioner.caption_listed(files, explain=True))
+        assert found[1].error and not found[1].guided_by
+        assert [each.caption for each in found] == [each.caption for each in captioner.caption_listed(files)]
+        assert not any(each.guided_by for each in captioner.caption_listed(files))
+        (alone,) = captioner.caption_listed({"a": files["a"]}, explain=True)
+        for one, other in zip(found[0].guided_by, alone.guided_by, strict=True):
+            assert dict(one.texts) == pytest.approx(dict(other.texts), abs=1e-4)
+        return captioner, [{what: dict(texts) for what, texts in each.guided_by} for each in found if not each.error]
+
+    captioner, (first, second) = guided("keywords")
+    audio = captioner.embed([files["a"], files["b"]])
+    for row, found in zip(audio, (first, second)):
+        keywords, caption = found.values()
+        (prompt,) = captioner.stage.guidance.prompts(captioner.stage.match, row[None])
+        assert prompt == f"Objects: {', and a '.join(keywords)}. This is a sound of "
+        assert list(caption) == ["cosine similarity with the audio"]
+    captioner, found = guided("guided")
+    assert all(0 <= each["The caption itself"]["probability that it is audible"] <= 1 for each in found)
+    captioner, found = guided("clap_prefix", "strategy/nearest_neighbour")
+    audio = captioner.embed([files["a"], files["b"]])
+    for row, each in zip(audio, found):
+        (nearest,) = each.values()
+        texts = captioner.stage.clap.network.embed_text(list(nearest))
+        assert len(nearest) == 5 and list(nearest.values()) == pytest.approx((texts @ row).tolist(), abs=1e-4)
+        decoded = captioner.stage.inference_strategy(row[None])[0]  # Eq. 3: the nearest caption's embedding
+        torch.testing.assert_close(decoded, texts[0], atol=1e-4, rtol=0)
+    _, found = guided("clap_prefix")
+    assert found == [{}, {}]
+
+
 def test_candidates_of_a_captioner_that_has_none(
     tmp_path: Path, in_tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,33 @@
+"""The memory of an export: what is nearest, and that a file holds all of it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from lightning_modules.embeddings.memory import FILE, Memory
+
+
+def test_nearest_are_those_of_a_plain_search_and_each_text_comes_once(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(40, 8, generator=generator) * torch.rand(40, 1, generator=generator)
+    texts = [f"caption {row % 13} – “ü”" for row in range(40)]
+    Memory(embeddings, texts).save(tmp_path)
+    memory = Memory.load(tmp_path)
+    assert memory is not None and memory.texts == texts and torch.equal(memory.embeddings, embeddings)
+    audio = torch.randn(3, 8, generator=generator)
+    found = memory.nearest(audio, 4)
+    for row, near in zip(audio.numpy(), found):
+        cosines = [float(row @ each / np.linalg.norm(row) / np.linalg.norm(each)) for each in embeddings.numpy()]
+        best = {text: max(c for c, t in zip(cosines, texts) if t == text) for text in texts}
+        expected = sorted(best.items(), key=lambda pair: -pair[1])[:4]
+        assert [text for text, _ in near] == [text for text, _ in expected]
+        np.testing.assert_allclose([value for _, value in near], [value for _, value in expected], atol=1e-6)
+
+
+def test_exports_of_earlier_versions(tmp_path: Path) -> None:
+    assert Memory.load(tmp_path) is None
+    save_file({"embeddings": torch.eye(3)}, tmp_path / FILE)
+    memory = Memory.load(tmp_path)
+    assert memory is not None and memory.nearest(torch.ones(2, 3)) == [[], []]
