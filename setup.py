@@ -12,5 +12,5 @@ setup(
         *(f"earshot.{name}" for name in FILES),
     ],
     package_dir={f"earshot.{name}": name for name in FILES},
-    package_data={"reports": ["papers.csv"]} | {f"earshot.{name}": ["**/*"] for name in FILES},
+    package_data={"reports": ["papers.csv", "templates/*"]} | {f"earshot.{name}": ["**/*"] for name in FILES},
 )

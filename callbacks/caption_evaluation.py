@@ -22,6 +22,7 @@ from evaluation.references import not_scored
 from evaluation.scores import captions_table, score_rows
 from evaluation.text_audio import text_audio_similarity
 from evaluation.word_scores import read_vocabulary
+from reports.clip_pages.of_run import CLIPS, write_report
 
 
 class CaptionEvaluation(L.Callback):
@@ -43,6 +44,7 @@ class CaptionEvaluation(L.Callback):
         clap: embeds audio and text; adds how near each caption is to its audio, which is read once more from the test
             split, in the model's own format (configs/metrics/clap_similarity.yaml).
         submission: also write submission.csv, the captions as DCASE takes them.
+        report_clips: how many clips of report.html, the page of the test, have sound and image; None writes no page.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class CaptionEvaluation(L.Callback):
         models: Sequence[SentenceMetric] = (),
         clap: AudioTextModel | None = None,
         submission: bool = False,
+        report_clips: int | None = CLIPS,
     ) -> None:
+        self.report_clips = report_clips
         self.models = models
         self.clap = clap
         self.submission = submission
@@ -127,6 +131,8 @@ class CaptionEvaluation(L.Callback):
         if "warning" in origin:
             console.print(f"warning: {origin['warning']}", soft_wrap=True, markup=False)
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
+        if self.report_clips is not None:
+            console.print(report_line(folder / FILE_NAME, self.report_clips), soft_wrap=True, markup=False)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show where the captions are, and the first few of them."""
@@ -158,6 +164,14 @@ class CaptionEvaluation(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the file; the captions so far are in it."""
         self._close()
+
+
+def report_line(captions: Path, clips: int) -> str:
+    """Write the page of a test and say where it is; the scores are there already, and no fault here takes them away."""
+    try:
+        return f"report: {write_report(captions, clips)}"
+    except Exception as error:
+        return f"warning: no report was written ({error}); try: python -m reports html {captions.parent}"
 
 
 def gathered(trainer: L.Trainer, outputs: object) -> list[Any]:

@@ -104,6 +104,14 @@ class TestSource(Protocol):
 
 
 @runtime_checkable
+class TestFolder(Protocol):
+    """A datamodule whose test split is a folder of shards."""
+
+    def test_folder(self) -> Path:
+        """The folder, once the datamodule is set up."""
+
+
+@runtime_checkable
 class TestAudio(Protocol):
     """A datamodule that gives the audio of its test clips as a metric wants it, whatever the stage reads."""
 

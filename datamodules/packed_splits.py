@@ -127,6 +127,10 @@ class PackedSplits(L.LightningDataModule):
         """The test split."""
         return self.clips("test", "test")
 
+    def test_folder(self) -> Path:
+        """The folder of the test split's shards."""
+        return self.shards["test"][0].path.parent
+
     def test_audio(self, clip_ids: Collection[str], sampling_rate: int, max_seconds: float | None) -> EvalLoader:
         """The test clips of these ids with their audio alone, whatever the stage reads, on the rank that asks."""
         return EvalLoader(

@@ -10,6 +10,7 @@ from evaluation.bootstrap import Estimate
 from evaluation.scores import TITLES
 from reports.origin import section_of
 from reports.page import add_page, write_page
+from reports.published import published
 from reports.table import Cell, Line
 
 ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
@@ -31,7 +32,6 @@ ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
 METRICS = ("bleu_4", "meteor", "rouge_l", "cider", "spice", "spider")  # of the paper's tables
 OURS = (*(metric.replace("cider", "cider_d") for metric in METRICS), "verb_recall", "visual_share")
 THEIRS = {metric: f"{TITLES.get(metric, 'CIDEr')}, paper" for metric in METRICS}
-PUBLISHED = Path(__file__).with_name("papers.csv")
 Scores = dict[str, dict[str, float]]  # by row, then by column
 
 # (corpus, a, b): the paper says that a's CIDEr-D is above b's
@@ -67,20 +67,6 @@ def run(options: argparse.Namespace) -> None:
         measured += [f"{corpus}: {entry}" for entry in section_of(files[corpus].with_suffix(".md"))]
     headings = TITLES | {f"paper_{key}": title for key, title in THEIRS.items()}
     write_page(options, lines, headings, claims(scores), measured)
-
-
-def published(paper: str, corpus: str) -> dict[str, dict[str, float]]:
-    """A paper's own numbers on one corpus, as printed: by row and metric, from papers.csv.
-
-    Its column `table` is a table's number, "G" for DALI's appendix G, a section's number where a number stands in the
-    text. The rows are named as this project's commands name them; what a paper prints in per cent is a fraction.
-    """
-    found: dict[str, dict[str, float]] = {}
-    with open(PUBLISHED, newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            if (line["paper"], line["corpus"]) == (paper, corpus):
-                found.setdefault(line["row"], {})[line["metric"]] = float(line["value"])
-    return found
 
 
 def read_report(path: Path) -> Scores:

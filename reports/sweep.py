@@ -12,7 +12,7 @@ from evaluation.bootstrap import Estimate, estimate
 from evaluation.metric import Metric
 from evaluation.scores import TITLES
 from reports.page import add_page, write_page
-from reports.paper import published
+from reports.published import published
 from reports.rows import METAVAR, add_rows, parse_rows, read_runs, read_scores
 from reports.table import Cell, Spread, add_measurement, measure_rows, titles
 

@@ -10,7 +10,7 @@ from datamodules.clips import CaptionRows
 from evaluation.captions_file import write_captions
 from evaluation.word_scores import read_vocabulary
 from reports.__main__ import main
-from reports.paper import PUBLISHED, published
+from reports.published import PUBLISHED, published
 
 
 def report(path: Path, values: dict[str, tuple[float, float]]) -> None:

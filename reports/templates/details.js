@@ -1,0 +1,5 @@
+// How a clip was captioned, as the stage told it.
+
+function detailsOf(clip) {
+  return [];
+}
