@@ -15,11 +15,21 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 
 @dataclass(frozen=True)
 class Column:
-    """A score of each clip: its key in scores.json, its title, and whether the page shows it before it is asked for."""
+    """A score of each clip.
+
+    Attributes:
+        key: its name in scores.json.
+        title: above it.
+        shown: whether the page shows it before it is asked for.
+        low_is_good: the worst clips are those with the highest.
+        system: number of the system that it is of, beside whose captions it stands; None where it has a column only.
+    """
 
     key: str
     title: str
     shown: bool = True
+    low_is_good: bool = False
+    system: int | None = None
 
 
 @dataclass(frozen=True)

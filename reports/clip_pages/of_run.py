@@ -16,6 +16,7 @@ from reports.clip_pages.document import ClipRow, Column, Document, Interval, Tab
 from reports.clip_pages.media import embedded, split_folder
 from reports.clip_pages.sample import chosen, drawn
 from reports.published import published_row
+from reports.rows import run_name
 
 FILE_NAME = "report.html"
 DETAILS = "details.json"
@@ -24,6 +25,7 @@ ORDER = (  # of scores as columns and headline: what papers rank by comes first
     "cider_d", "spider", "fense", "spider_fl", "meteor", "spice", "clap_sim", "rouge_l", "bleu_4", "recall",
 )  # fmt: skip
 SHOWN, HEADLINE = 5, 4
+LOW_IS_GOOD = ("fer", "visual_share")
 
 
 def write_report(run: Path, clips: int = CLIPS, data: Path | None = None, output: Path | None = None) -> Path:
@@ -51,12 +53,12 @@ def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None
     made_by = scores.get("made_by") or {}
     config = config_of(captions.parent)
     keys = sorted(per_clip, key=lambda key: (*ORDER, *TITLES, key).index(key))
-    columns = [Column(key, TITLES.get(key, key), index < SHOWN) for index, key in enumerate(keys)]
+    columns = [Column(key, TITLES.get(key, key), index < SHOWN, key in LOW_IS_GOOD) for index, key in enumerate(keys)]
     first = [per_clip[keys[0]].get(clip_id) if keys else None for clip_id in rows["clip_ids"]]
     found = clip_rows(rows, [rows["captions"]], [per_clip[key] for key in keys])
     embedding = add_media(found, chosen(first, clips), made_by, config, data)
     add_details(found, captions.with_name(DETAILS))
-    name = config.get("run_name") or captions.parent.name
+    name = config.get("run_name") or run_name(captions)
     number = scores.get("num_clips", len(found))
     split = (made_by.get("clips") or {}).get("split", captions.name)
     inputs = (made_by.get("captions") or {}).get("inputs")

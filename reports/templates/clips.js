@@ -75,7 +75,9 @@ function textOf(clip) {
   const inCaptions = new Set(clip.captions.flatMap(wordsOf));
   const cell = make("td", { role: "cell", className: "text" });
   clip.captions.forEach((caption, index) => {
-    const name = DATA.systems.length > 1 ? make("span", { className: "system" }, DATA.systems[index]) : null;
+    const own = DATA.columns.findIndex((column) => column.system === index);
+    const score = own < 0 ? "" : ` · ${DATA.columns[own].title.split(":")[0]} ${shownNumber(clip.scores[own])}`;
+    const name = DATA.systems.length > 1 ? make("span", { className: "system" }, DATA.systems[index] + score) : null;
     cell.append(make("p", { className: "caption", dir: "auto" }, name, ...marked(caption || "(no words)", inReferences)));
   });
   const items = [...new Set(clip.references)].map((reference) => {

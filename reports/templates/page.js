@@ -13,10 +13,12 @@ function ranked(column, descending) {
   return scored.sort((a, b) => sign * (DATA.clips[a].scores[column] - DATA.clips[b].scores[column]) || a - b);
 }
 
+const lowIsGood = () => DATA.columns[state.score]?.low_is_good ?? false;
+const [WORST, BEST] = DATA.systems.length > 1 ? ["lowest", "highest"] : ["worst", "best"];
 const FILTERS = {
   random: { title: `${Math.min(FEW, DATA.random.length)} at random`, clips: () => DATA.random },
-  worst: { title: `worst ${FEW}`, clips: () => ranked(state.score, false).slice(0, FEW) },
-  best: { title: `best ${FEW}`, clips: () => ranked(state.score, true).slice(0, FEW) },
+  worst: { title: `${WORST} ${FEW}`, clips: () => ranked(state.score, lowIsGood()).slice(0, FEW) },
+  best: { title: `${BEST} ${FEW}`, clips: () => ranked(state.score, !lowIsGood()).slice(0, FEW) },
   all: { title: `all ${DATA.clips.length}`, clips: () => DATA.clips.map((_, index) => index) },
 };
 
@@ -40,7 +42,7 @@ function show() {
 }
 
 function showHead() {
-  const heads = [make("th", { role: "columnheader", scope: "col" }, "Clip"), make("th", { role: "columnheader", scope: "col" }, "Caption and references")];
+  const heads = [make("th", { role: "columnheader", scope: "col", className: "clip" }, "Clip"), make("th", { role: "columnheader", scope: "col" }, "Caption and references")];
   for (const column of state.columns) {
     const direction = state.sort !== column ? "none" : state.descending ? "descending" : "ascending";
     const button = make("button", { type: "button" }, DATA.columns[column].title);
@@ -92,8 +94,8 @@ function start() {
     radio.addEventListener("change", () => {
       state.filter = name;
       state.sort = name === "worst" || name === "best" ? state.score : state.sort;
-      state.descending = name === "worst" ? false : name === "best" ? true : state.descending;
-      if (state.sort !== null && !state.columns.includes(state.sort)) state.columns.push(state.sort);
+      if (name === "worst" || name === "best") state.descending = (name === "best") !== lowIsGood();
+      if (state.sort !== null && !state.columns.includes(state.sort)) byId("columns").querySelectorAll("input")[state.sort].click();
       refresh();
     });
     byId("filters").append(make("label", {}, radio, filter.title));
@@ -112,6 +114,7 @@ function start() {
     showDistribution();
     if (state.filter === "worst" || state.filter === "best") {
       state.sort = state.score;
+      state.descending = (state.filter === "best") !== lowIsGood();
       if (!state.columns.includes(state.sort)) byId("columns").querySelectorAll("input")[state.sort].click();
     }
     refresh();
@@ -124,6 +127,7 @@ function start() {
     show();
     byId("rows").rows[first]?.querySelector("audio, summary")?.focus();
   });
+  if (DATA.systems.length > 1) byId("head").closest("table").classList.add("wide");
   byId("explorer").hidden = false;
   if (DATA.columns.length) showDistribution();
   refresh();
