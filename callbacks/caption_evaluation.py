@@ -11,9 +11,10 @@ import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
+from callbacks.explanations import write_explanations
 from callbacks.made_by import made_by
-from datamodules.clips import CaptionRows
-from datamodules.contracts import AudioTextModel, Fingerprinted, TestAudio
+from datamodules.clips import CaptionRows, ClipFormat
+from datamodules.contracts import AudioTextModel, Fingerprinted, TestClips
 from earshot.errors import InputError
 from evaluation.caption_metrics import SentenceMetric
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
@@ -132,6 +133,8 @@ class CaptionEvaluation(L.Callback):
             console.print(f"warning: {origin['warning']}", soft_wrap=True, markup=False)
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
         if self.report_clips is not None:
+            if (missing := write_explanations(trainer, pl_module, rows, cider_d, self.report_clips)) is not None:
+                console.print(missing, soft_wrap=True, markup=False)
             console.print(report_line(folder / FILE_NAME, self.report_clips), soft_wrap=True, markup=False)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -149,9 +152,9 @@ class CaptionEvaluation(L.Callback):
         """The cosine of each caption and its audio, by clip id; on rank 0 alone, as the audio is read anew."""
         assert self.clap is not None
         data, clap = vars(trainer).get("datamodule"), self.clap
-        if not isinstance(data, TestAudio):
-            raise NotComputed("the datamodule has no `test_audio`, as that of packed splits has")
-        batches = data.test_audio(captions, clap.sampling_rate, clap.max_seconds)
+        if not isinstance(data, TestClips):
+            raise NotComputed("the datamodule has no `test_clips`, as that of packed splits has")
+        batches = data.test_clips(captions, ClipFormat(clap.sampling_rate, clap.max_seconds))
         try:
             return text_audio_similarity(clap, batches, captions, trainer.strategy.root_device)
         except InputError as error:

@@ -19,7 +19,7 @@ from reports.published import published_row
 from reports.rows import run_name
 
 FILE_NAME = "report.html"
-DETAILS = "details.json"
+DETAILS = "explanations.json"
 CLIPS = 60  # with sound and image
 ORDER = (  # of scores as columns and headline: what papers rank by comes first
     "cider_d", "spider", "fense", "spider_fl", "meteor", "spice", "clap_sim", "rouge_l", "bleu_4", "recall",
