@@ -93,7 +93,8 @@ function panel(name, source, [rows, columns], upwards) {
     context.clearRect(0, 0, columns, rows);
     for (let token = 0; token < rows * columns; token += 1) {
       const row = Math.floor(token / columns);
-      context.fillStyle = `rgba(0, 0, 0, ${0.82 * (1 - (masses.get(token) ?? 0) / most)})`;
+      const share = (masses.get(token) ?? 0) / most;
+      context.fillStyle = share > 0 ? `rgba(255, 255, 255, ${0.35 * share})` : "rgba(0, 0, 0, 0.72)"; // seen on silence too
       context.fillRect(token % columns, upwards ? rows - 1 - row : row, 1, 1);
     }
   };
