@@ -1,5 +1,6 @@
 """The page of a test in headless Chromium, where there is one: played, sorted, searched, audited."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ CAPTIONS = [*HOSTILE, *["a bell rings"] * 12, *["a dog barks loudly"] * 12]
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = run_folder(tmp_path_factory.mktemp("page"), CAPTIONS)
+    plan = {
+        "audio_grid": [2, 4], "seconds": 1.0, "hz": [20, 8000], "image_grid": [2, 2], "padded": False,
+        "masses": [[token, 3 if token == 5 else token % 3, 1 / 8] for token in range(8)],
+    }  # fmt: skip
+    told = {"transport": plan, "nearest": [["a <b>bell</b>", 0.9]], "tokens": [[["<i>", 0.5], ["bell", 0.4]]]}
+    (folder / "explanations.json").write_text(json.dumps({f"clip-{number:03d}": told for number in range(32)}))
     main(["html", str(folder)])
     return folder / "report.html"
 
@@ -136,6 +143,23 @@ def test_words_shared_with_a_reference_are_marked(page: Any) -> None:
     assert page.locator("#rows .references mark").first.text_content() == "dog"
 
 
+def test_the_plan_is_looked_at_by_pointing_and_by_keyboard(page: Any) -> None:
+    page.locator("#rows details.how > summary").first.click()
+    said = page.locator("#rows details.how [role=status]").first
+    frame = page.locator(".panel.frame").first
+    frame.hover(position={"x": 130, "y": 130})  # the patch at the bottom right gets its mass from token 5 alone
+    assert said.text_content().startswith("Frame, row 2, column 2: its mass comes from 1 of 8 patches of the sound")
+    assert "(100%) from 0.25 to 0.50 s" in said.text_content()
+    page.locator(".panel.spectrogram").first.focus()  # begins in the middle: the lower row, token 2
+    assert "to row 2, column 1" in said.text_content() and said.text_content().startswith("Sound, 0.50 to 0.75 s, 0.0")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    assert said.text_content().startswith("Sound, 0.25 to 0.50 s, ") and "to row 2, column 2" in said.text_content()
+    for number, text in ((1, "a <b>bell</b>"), (2, '"<i>" 0.500')):
+        page.locator("#rows tr").first.locator("details.how > summary").nth(number).click()
+        assert text in page.locator("#rows tr").first.text_content()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_no_serious_violation_and_nothing_wider_than_the_screen(
@@ -146,6 +170,8 @@ def test_no_serious_violation_and_nothing_wider_than_the_screen(
     opened = context.new_page()
     opened.goto(page_file.as_uri())
     opened.wait_for_selector("#rows tr")
+    for number in range(3):
+        opened.locator("#rows tr").first.locator("details.how > summary").nth(number).click()
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     found = axe.Axe().run(opened).response["violations"]
     context.close()
