@@ -60,6 +60,7 @@ $(EXPERIMENTS):
 		echo "error: expected Snakemake in $(BIN), found none; do make install, or $(BIN)/python -m pip install 'snakemake>=9,<10'" >&2; \
 		exit 2; }
 	$(SNAKEMAKE) $(subst -,_,$@) $(if $(strip $(CONFIG)),--config $(strip $(CONFIG)))
+	$(if $(filter demo,$@),$(if $(DRY)$(SLURM),,@echo "report, to open in a browser: $(or $(RESULTS),runs)/demo.html"))
 
 graph: $(ENVIRONMENT)  ## draw docs/images/pipeline_dali.svg (needs graphviz)
 	$(BIN)/python -m snakemake --snakefile pipelines/Snakefile dali --rulegraph --cores 1 --config quick=1 2>/dev/null \

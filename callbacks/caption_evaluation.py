@@ -11,9 +11,10 @@ import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from rich.console import Console
 
+from callbacks.explanations import write_explanations
 from callbacks.made_by import made_by
-from datamodules.clips import CaptionRows
-from datamodules.contracts import AudioTextModel, Fingerprinted, TestAudio
+from datamodules.clips import CaptionRows, ClipFormat
+from datamodules.contracts import AudioTextModel, Fingerprinted, TestClips
 from earshot.errors import InputError
 from evaluation.caption_metrics import SentenceMetric
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
@@ -22,6 +23,7 @@ from evaluation.references import not_scored
 from evaluation.scores import captions_table, score_rows
 from evaluation.text_audio import text_audio_similarity
 from evaluation.word_scores import read_vocabulary
+from reports.clip_pages.of_run import CLIPS, write_report
 
 References = Literal["all", "first", "last"]
 KEPT: dict[References, slice] = {"all": slice(None), "first": slice(1), "last": slice(-1, None)}
@@ -47,6 +49,7 @@ class CaptionEvaluation(L.Callback):
             split, in the model's own format (configs/metrics/clap_similarity.yaml).
         submission: also write submission.csv, the captions as DCASE takes them.
         references: which of a clip's references are written and count: all, or one, the first or the last.
+        report_clips: how many clips of report.html, the page of the test, have sound and image; None writes no page.
     """
 
     def __init__(
@@ -58,7 +61,9 @@ class CaptionEvaluation(L.Callback):
         clap: AudioTextModel | None = None,
         submission: bool = False,
         references: References = "all",
+        report_clips: int | None = CLIPS,
     ) -> None:
+        self.report_clips = report_clips
         self.models = models
         self.clap = clap
         self.submission = submission
@@ -134,6 +139,10 @@ class CaptionEvaluation(L.Callback):
         if "warning" in origin:
             console.print(f"warning: {origin['warning']}", soft_wrap=True, markup=False)
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
+        if self.report_clips is not None:
+            if (missing := write_explanations(trainer, pl_module, rows, cider_d, self.report_clips)) is not None:
+                console.print(missing, soft_wrap=True, markup=False)
+            console.print(report_line(folder / FILE_NAME, self.report_clips), soft_wrap=True, markup=False)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show where the captions are, and the first few of them."""
@@ -150,9 +159,9 @@ class CaptionEvaluation(L.Callback):
         """The cosine of each caption and its audio, by clip id; on rank 0 alone, as the audio is read anew."""
         assert self.clap is not None
         data, clap = vars(trainer).get("datamodule"), self.clap
-        if not isinstance(data, TestAudio):
-            raise NotComputed("the datamodule has no `test_audio`, as that of packed splits has")
-        batches = data.test_audio(captions, clap.sampling_rate, clap.max_seconds)
+        if not isinstance(data, TestClips):
+            raise NotComputed("the datamodule has no `test_clips`, as that of packed splits has")
+        batches = data.test_clips(captions, ClipFormat(clap.sampling_rate, clap.max_seconds))
         try:
             return text_audio_similarity(clap, batches, captions, trainer.strategy.root_device)
         except InputError as error:
@@ -165,6 +174,14 @@ class CaptionEvaluation(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the file; the captions so far are in it."""
         self._close()
+
+
+def report_line(captions: Path, clips: int) -> str:
+    """Write the page of a test and say where it is; the scores are there already, and no fault here takes them away."""
+    try:
+        return f"report: {write_report(captions, clips)}"
+    except Exception as error:
+        return f"warning: no report was written ({error}); try: python -m reports html {captions.parent}"
 
 
 def gathered(trainer: L.Trainer, outputs: object) -> list[Any]:

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 
 from callbacks.export import PROVENANCE, Export
-from datamodules.contracts import CaptioningStage, TestSource
+from datamodules.contracts import CaptioningStage, TestFolder, TestSource
 from datamodules.known_corpora import NAMES, beside_its_list, corpus_of
 from earshot.provenance import provenance
 
@@ -54,11 +54,13 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, clip_ids: Sequence[str
 
 
 def clips_of_test(trainer: L.Trainer, clip_ids: Sequence[str]) -> dict[str, Any]:
-    """The split, N, a digest of the ids whatever their order, and what is known of the corpus."""
+    """The split, its folder, N, a digest of the ids whatever their order, and what is known of the corpus."""
     data = vars(trainer).get("datamodule")
     split = str(data.test) if isinstance(data, TestSource) else "unknown"
     digest = hashlib.sha256("\n".join(sorted(clip_ids)).encode()).hexdigest()[:LENGTH]
     found: dict[str, Any] = {"split": split, "number": len(clip_ids), "digest": digest}
+    if isinstance(data, TestFolder):
+        found["folder"] = str(data.test_folder())
     if type(data).__module__.partition(".")[0] == SYNTHETIC:
         return found | {"synthetic": True}
     return found | beside_its_list(split, len(clip_ids))

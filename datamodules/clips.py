@@ -52,6 +52,41 @@ class Reason(NamedTuple):
     texts: list[tuple[str, float]]
 
 
+class TransportPlan(TypedDict):
+    """How the mass of a sound's tokens is moved onto those of a frame.
+
+    Attributes:
+        audio_grid: rows (frequencies, low to high) and columns (time) of the audio tokens, row by row.
+        seconds: that the columns cover, from the clip's beginning.
+        hz: lower and upper edge of the rows, which are equally wide in mel = 1127 ln(1 + f / 700).
+        image_grid: rows (from the top) and columns of the image tokens, row by row.
+        padded: whether the image was filled up to a square; False, cropped at its centre.
+        masses: audio token, image token, mass; the masses sum to 1.
+    """
+
+    audio_grid: tuple[int, int]
+    seconds: float
+    hz: tuple[float, float]
+    image_grid: tuple[int, int]
+    padded: bool
+    masses: list[tuple[int, int, float]]
+
+
+class Explanation(TypedDict, total=False):
+    """How a clip was captioned, as JSON; what a method does not have is left out.
+
+    Attributes:
+        transport: between the clip's audio tokens and its frame's (DALI).
+        nearest: training captions nearest to the embedding that was decoded, with cosine similarities (WSAC).
+        tokens: for each token of the caption the candidates that it was chosen from, with their scores, the chosen one
+            first (guidance).
+    """
+
+    transport: TransportPlan
+    nearest: list[tuple[str, float]]
+    tokens: list[list[tuple[str, float]]]
+
+
 class LabelDistance(NamedTuple):
     """What `predict_step` of AudioSet's filter returns of each clip.
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import lightning as L
 from torch import Tensor
 
-from datamodules.clips import Captions, ClipBatch, ClipFormat, Reason
+from datamodules.clips import Captions, ClipBatch, ClipFormat, Explanation, Reason
 from earshot.errors import InputError
 
 T = TypeVar("T")
@@ -80,6 +80,14 @@ class GuidedStage(Protocol):
 
 
 @runtime_checkable
+class ExplainingStage(ClipStage, Protocol):
+    """A stage that says how it captions a clip; `clip_format("explain")` is what it reads for that."""
+
+    def explain(self, batch: ClipBatch) -> list[Explanation]:
+        """What there is to see of each of B clips, without a change of the captions."""
+
+
+@runtime_checkable
 class AudioEmbedder(Protocol):
     """A stage that embeds audio."""
 
@@ -112,13 +120,19 @@ class TestSource(Protocol):
 
 
 @runtime_checkable
-class TestAudio(Protocol):
-    """A datamodule that gives the audio of its test clips as a metric wants it, whatever the stage reads."""
+class TestFolder(Protocol):
+    """A datamodule whose test split is a folder of shards."""
 
-    def test_audio(
-        self, clip_ids: Collection[str], sampling_rate: int, max_seconds: float | None
-    ) -> Iterable[ClipBatch]:
-        """The test clips of these ids, on the rank that asks, as `ClipFormat` says."""
+    def test_folder(self) -> Path:
+        """The folder, once the datamodule is set up."""
+
+
+@runtime_checkable
+class TestClips(Protocol):
+    """A datamodule that gives test clips as a metric or an explanation wants them, whatever `test` reads."""
+
+    def test_clips(self, clip_ids: Collection[str], clip_format: ClipFormat) -> Iterable[ClipBatch]:
+        """The test clips of these ids, on the rank that asks."""
 
 
 class AudioTextModel(Protocol):

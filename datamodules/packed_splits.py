@@ -127,10 +127,14 @@ class PackedSplits(L.LightningDataModule):
         """The test split."""
         return self.clips("test", "test")
 
-    def test_audio(self, clip_ids: Collection[str], sampling_rate: int, max_seconds: float | None) -> EvalLoader:
-        """The test clips of these ids with their audio alone, whatever the stage reads, on the rank that asks."""
+    def test_folder(self) -> Path:
+        """The folder of the test split's shards."""
+        return self.shards["test"][0].path.parent
+
+    def test_clips(self, clip_ids: Collection[str], clip_format: ClipFormat) -> EvalLoader:
+        """The test clips of these ids in a form of their own, on the rank that asks."""
         return EvalLoader(
-            shards_with(self.shards["test"], clip_ids), ClipFormat(sampling_rate, max_seconds), self.eval_batch_size,
+            shards_with(self.shards["test"], clip_ids), clip_format, self.eval_batch_size,
             num_workers=self.num_workers, skip_broken=True,
         )  # fmt: skip
 

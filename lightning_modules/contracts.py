@@ -108,6 +108,15 @@ class AudioEncoder(ReadsAudio, Protocol):
         """Read such a folder."""
 
 
+@runtime_checkable
+class HasTokenGrid(Protocol):
+    """An audio encoder whose tokens stand for patches of a spectrogram."""
+
+    def token_grid(self) -> tuple[int, int, float, tuple[float, float]]:
+        """Rows (frequencies, low to high) and columns (time) of the N tokens, row by row; the seconds that the columns
+        cover; the lowest and the highest frequency in Hz, with rows equally wide in mel."""
+
+
 class Media(Protocol):
     """B clips, decoded. A medium that was not asked for is None.
 

@@ -1,9 +1,11 @@
 """DALI's alignment: an audio encoder learns tokens that are distributed like an image encoder's (section 3.2)."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -11,9 +13,11 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
+from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, TransportPlan
 from earshot.errors import InputError
-from lightning_modules.contracts import Criterion, ScheduledCriterion
+from lightning_modules.contracts import Criterion, HasTokenGrid, ScheduledCriterion
+from lightning_modules.losses.earth_mover import EarthMover
+from lightning_modules.losses.transport import transport_cost, uniform_weights
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
 from lightning_modules.networks.frozen import Frozen, cast_weights, frozen_dtype
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -58,7 +62,7 @@ class TokenAlignment(L.LightningModule):
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Alignment reads both media, captioning what the captioner captions from."""
-        aligns = stage in ("fit", "validate")
+        aligns = stage in ("fit", "validate", "explain")
         return ClipFormat(**self.captioner.network.wants("audio+image" if aligns else None))
 
     def setup(self, stage: str) -> None:
@@ -102,6 +106,40 @@ class TokenAlignment(L.LightningModule):
         return batch.rows(self.captioner.network.caption(batch))
 
     predict_step = test_step
+
+    @torch.no_grad()
+    def explain(self, batch: ClipBatch) -> list[Explanation]:
+        """The optimal plan between each clip's audio tokens and those of its middle frame, all with the same weight.
+
+        It does not depend on the criterion, whose own weights are not exported. Nothing is explained of an encoder
+        whose tokens are no patches of a spectrogram.
+        """
+        network = self.captioner.network
+        if not isinstance(network.audio_encoder, HasTokenGrid):
+            return [{} for _ in batch.clip_ids]
+        network.load("audio+image", language_model=False, dtype=frozen_dtype(self._trainer))
+        self.captioner.to(self.device)
+        audio_tokens, image_tokens = network.audio_tokens(batch), network.image_tokens(batch)
+        weights = uniform_weights(audio_tokens), uniform_weights(image_tokens)
+        _, transport = transport_cost(audio_tokens, image_tokens, *weights, EarthMover())
+        rows, columns, seconds, hz = network.audio_encoder.token_grid()
+        side = math.isqrt(image_tokens.shape[1])
+        if side**2 != image_tokens.shape[1] or rows * columns != audio_tokens.shape[1]:
+            return [{} for _ in batch.clip_ids]
+        plan = transport.plan.to_sparse() if not transport.plan.is_sparse else transport.plan
+        found: list[list[tuple[int, int, float]]] = [[] for _ in batch.clip_ids]
+        for (clip, audio, image), mass in zip(plan.indices().T.tolist(), plan.values().tolist()):
+            if clip < len(found):
+                found[clip].append((audio, image, round(mass, 7)))
+        return [
+            Explanation(
+                transport=TransportPlan(
+                    audio_grid=(rows, columns), seconds=seconds, hz=hz, image_grid=(side, side),
+                    padded=network.pad_images, masses=masses,
+                )
+            )
+            for masses in found
+        ]  # fmt: skip
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

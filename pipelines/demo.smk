@@ -15,7 +15,7 @@ DEMO_TABLE = summarize(
     "demo_table",
     "Alignment by optimal transport: captions from audio, image and both",
     f"compare {rows({name: run for run, (name, _) in DEMO.items()})} --against audio --shuffle audio"
-    f" --constant-from {DATA}/audiocaps/val {WORDS}",
+    f" --constant-from {DATA}/audiocaps/val {WORDS} --html",
     "demo.md",
     val_split("audiocaps") + tested(*DEMO),
     threads=all_cores,

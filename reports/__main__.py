@@ -9,6 +9,7 @@ from earshot.errors import one_line_errors
 
 VERBS = {
     "compare": "runs that captioned the same clips in one table, with bootstrap intervals",
+    "html": "the page of a test that `test` wrote, again: scores, and clips to hear, see and search",
     "sweep": "captions guided with several lambda_2 in a table and a figure (audibility guidance, Table 2)",
     "plot": "scores of runs against a number that differs between them (DALI, Figure 5)",
     "examples": "captions of the same clips by several runs, side by side (DALI, Tables 2 and 4)",

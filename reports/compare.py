@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="add a paper's numbers on a corpus, from reports/papers.csv: columns, and rows that only the paper has",
     )
     add_measurement(parser)
+    add(
+        "--html",
+        action="store_true",
+        help="also write a page beside the table, with the runs' captions clip by clip, sound, frame and differences "
+        "(from --against, or the first row)",
+    )
+    add("--clips", type=at_least(0), default=60, help="clips on that page that get sound and image (%(default)s)")
     add_page(parser, "runs/report.md")
 
 
@@ -57,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
         if name is not None and name not in paths:
             raise InputError(f"expected one of the rows {', '.join(paths)}, found {name!r}; correct the name")
     runs = read_runs(paths)
+    against = options.against or (next(iter(paths)) if options.html and len(paths) > 1 else None)
     logged = logged_values(paths, list(logged_titles))
     rng = np.random.default_rng(options.seed)
     guesses: dict[str, Guess] = {}
@@ -67,16 +75,33 @@ def run(options: argparse.Namespace) -> None:
         name = f"{options.shuffle}, shuffled"
         guesses[name] = shuffled_captions(runs[options.shuffle], options.shuffles, rng)
     without_model = {name: guess.systems for name, guess in guesses.items()}
-    found = measure_rows(options, COLUMNS, paths, runs, without_model, options.against, options.of)
+    found = measure_rows(options, COLUMNS, paths, runs, without_model, against, options.of)
     notes = [f"{name}: {guess.note}" for name, guess in guesses.items()]
     for key, title in logged_titles.items():
         notes.append(f"{title}: the last {key} that the newest fit or validate beside the test logged")
         for line in found.lines:
             values = logged.get(str(line["row"]), {}).get(key)
             line[key] = Spread(tuple(values)) if values else "-"
-    headings = titles(options.against, options.of) | logged_titles
+    headings = titles(against, options.of) | logged_titles
     theirs = published(*options.published) if options.published else {}
     if options.published and not theirs:
         raise InputError(f"expected a paper and a corpus of {NUMBERS.name}, found {options.published}; correct them")
     lines = beside(found.lines, theirs)
     write_page(options, lines, headings | paper_titles(theirs), notes, found.measured)
+    if options.html:
+        from reports.clip_pages.of_comparison import write_comparison
+
+        path, title = options.output.with_suffix(".html"), options.title or "Comparison of runs"
+        write_comparison(
+            path,
+            title,
+            paths,
+            runs,
+            found,
+            headings,
+            [*options.note, *notes],
+            against or next(iter(paths)),
+            options.clips,
+            options.command,
+        )
+        print(f"page: {path}")

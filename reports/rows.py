@@ -1,6 +1,7 @@
 """The rows of a report: ROW=RUN[,RUN...] arguments, and the captions of their runs in one order of clips."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from evaluation.references import not_scored, with_references
 from evaluation.scores import TITLES
 from evaluation.scores_file import read_score
 
-METAVAR = "ROW=RUN[,RUN...]"
+METAVAR = "[ROW=]RUN[,RUN...]"
 
 
 def add_rows(parser: argparse.ArgumentParser, metavar: str = METAVAR, name: str = "a row's name") -> None:
@@ -20,7 +21,9 @@ def add_rows(parser: argparse.ArgumentParser, metavar: str = METAVAR, name: str 
         "its run: a run folder, runs/<run_name> (the newest test in it) or a captions file; several, with commas "
         "between them, are training runs of one method"
     )
-    parser.add_argument("runs", nargs="+", metavar=metavar, help=f"{name}, and {what}")
+    parser.add_argument(
+        "runs", nargs="+", metavar=metavar, help=f"{name} (that of the run where it has none), and {what}"
+    )
 
 
 def parse_rows(arguments: Sequence[str]) -> dict[str, list[Path]]:
@@ -32,6 +35,8 @@ def parse_rows(arguments: Sequence[str]) -> dict[str, list[Path]]:
     rows: dict[str, list[Path]] = {}
     for argument in arguments:
         name, _, runs = argument.partition("=")
+        if not runs and Path(argument).exists():
+            name, runs = run_name(Path(argument)), argument
         if not (name and all(runs.split(","))):
             raise InputError(
                 f"expected ROW=RUN or ROW=RUN1,RUN2, found {argument!r}; name the row, as in "
@@ -43,6 +48,14 @@ def parse_rows(arguments: Sequence[str]) -> dict[str, list[Path]]:
         if len({path.resolve() for path in rows[name]}) < len(rows[name]):
             raise InputError(f"expected every run once, found a run twice in {argument!r}; name each once")
     return rows
+
+
+def run_name(run: Path) -> str:
+    """What a row is called that has no name: as its run is, or its file."""
+    folder = run.resolve() if run.is_dir() else run.resolve().with_suffix("")
+    if folder.name == "captions":
+        folder = folder.parent
+    return folder.parent.name if re.fullmatch(r"test-\w+", folder.name) else folder.name
 
 
 def read_scores(rows: Mapping[str, Sequence[Path]], key: str, advice: str) -> dict[str, list[float]]:

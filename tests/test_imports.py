@@ -73,7 +73,7 @@ def forbidden(module: str, imported: str) -> bool:
         "earshot": ("earshot",),
         "datamodules": ("earshot", "datamodules"),
         "evaluation": ("earshot", "datamodules", "evaluation"),
-        "callbacks": ("earshot", "datamodules", "evaluation", "callbacks"),
+        "callbacks": ("earshot", "datamodules", "evaluation", "reports", "callbacks"),
         "reports": ("earshot", "datamodules", "evaluation", "reports"),
         "miniature": ("earshot", "datamodules", "miniature"),
         "train": ("earshot", "callbacks"),

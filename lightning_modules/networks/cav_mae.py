@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from earshot.errors import InputError
 from lightning_modules.networks.authors_checkpoint import check_tensors, read_checkpoint, tensors_in
-from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
+from lightning_modules.networks.front_ends.filterbank import LOW_FREQUENCY, KaldiFilterbank
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.vit import Block
 
@@ -71,6 +71,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
                 f"{patch_size}, width {width}, num_heads {num_heads}; change the encoder's sizes"
             )
         self.num_frames = num_frames
+        self.patch_size = patch_size
         self.sampling_rate = sampling_rate
         self.mean = mean
         self.std = std
@@ -90,6 +91,12 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
                 nn.init.xavier_uniform_(module.weight.flatten(1))  # the convolution is a Linear on patches
                 nn.init.zeros_(module.bias)
+
+    def token_grid(self) -> tuple[int, int, float, tuple[float, float]]:
+        """See `lightning_modules.contracts.HasTokenGrid`."""
+        rows, columns = (side // self.patch_size for side in (self.filterbank.num_mel_bins, self.num_frames))
+        seconds = self.num_frames * self.filterbank.hop_length / self.sampling_rate
+        return rows, columns, seconds, (LOW_FREQUENCY, self.sampling_rate / 2)
 
     def features(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
         """Compute normalised log-mel features; what is missing at a clip's end is 0 before the normalisation.

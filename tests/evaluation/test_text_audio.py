@@ -114,5 +114,5 @@ def test_without_packed_splits_it_says_why(tmp_path: Path) -> None:
     from evaluation.metric import NotComputed
 
     trainer = SimpleNamespace(datamodule=L.LightningDataModule())
-    with pytest.raises(NotComputed, match="has no `test_audio`"):
+    with pytest.raises(NotComputed, match="has no `test_clips`"):
         CaptionEvaluation(clap=Angles())._similarity(trainer, {"a": "0"})  # type: ignore[arg-type]

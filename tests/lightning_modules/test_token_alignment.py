@@ -54,6 +54,18 @@ def test_fit_then_every_other_command(in_tmp_path: Path, world_root: Path, monke
     scores = json.loads(Path("runs/dali_ot/test-1/scores.json").read_text())
     by_clip = [float(row["cider_d"]) for row in rows]
     assert scores["cider_d"] == pytest.approx(sum(by_clip) / 40, abs=1e-5) and 0 < scores["cider_d"] < 10
+    told = json.loads(Path("runs/dali_ot/test-1/explanations.json").read_text())
+    assert told.keys() == {row["clip_id"] for row in rows}  # 40 are fewer than the report's 60
+    for plan in (each["transport"] for each in told.values()):
+        (high, wide), (rows_of_patches, columns) = plan["audio_grid"], plan["image_grid"]
+        by_sound, by_patch = torch.zeros(high * wide), torch.zeros(rows_of_patches * columns)
+        for audio, image, mass in plan["masses"]:
+            by_sound[audio] += mass
+            by_patch[image] += mass
+        assert (high, wide, plan["seconds"]) == (8, 16, 2.56)
+        assert by_sound.allclose(torch.full_like(by_sound, 1 / len(by_sound)), atol=1e-5)
+        assert by_patch.allclose(torch.full_like(by_patch, 1 / len(by_patch)), atol=1e-5)
+    assert "for the eye only" in Path("runs/dali_ot/test-1/report.html").read_text()
     main(["predict", *arguments(world_root)])
     with open("runs/dali_ot/predict-1/captions.csv") as file:
         assert {row["clip_id"] for row in csv.DictReader(file)} == {row["clip_id"] for row in rows}

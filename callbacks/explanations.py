@@ -1,0 +1,44 @@
+"""How the clips of a report were captioned, as their stage tells it: written beside the scores for the page."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from datamodules.clips import CaptionRows
+from datamodules.contracts import ExplainingStage, TestClips
+from earshot.atomic import write_text
+from earshot.errors import InputError
+from reports.clip_pages.of_run import DETAILS
+from reports.clip_pages.sample import chosen
+
+
+@torch.no_grad()
+def write_explanations(
+    trainer: L.Trainer, stage: L.LightningModule, rows: CaptionRows, cider_d: Sequence[float | None], clips: int
+) -> str | None:
+    """Write explanations.json into the run folder, of the clips whose sound the page will have; on rank 0 alone.
+
+    Returns:
+        Why there is none, for the terminal; None where there is one, or where the stage has nothing to explain.
+    """
+    data, path = vars(trainer).get("datamodule"), Path(trainer.default_root_dir, DETAILS)
+    path.unlink(missing_ok=True)
+    if not isinstance(stage, ExplainingStage) or not isinstance(data, TestClips):
+        return None
+    wanted = {rows["clip_ids"][place] for place in chosen(cider_d, clips)}
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for batch in data.test_clips(wanted, stage.clip_format("explain")):
+            on_device = trainer.strategy.batch_to_device(batch)
+            found |= {clip: dict(each) for clip, each in zip(batch.clip_ids, stage.explain(on_device)) if each}
+    except InputError as error:
+        return f"the report does not show how clips were captioned: {str(error).partition(';')[0]}"
+    except Exception as error:  # the scores are there already, and no fault here takes them away
+        return f"warning: the report does not show how clips were captioned ({error!r})"
+    if found:
+        write_text(path, json.dumps(found) + "\n")
+    return None
