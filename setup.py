@@ -12,6 +12,6 @@ setup(
         *(f"earshot.{name}" for name in FILES),
     ],
     package_dir={f"earshot.{name}": name for name in FILES},
-    package_data={"reports": ["papers.csv", "templates/*"], "earshot": ["app*"]}
+    package_data={"reports": ["*.csv", "templates/*"], "earshot": ["app*"]}
     | {f"earshot.{name}": ["**/*"] for name in FILES},
 )

@@ -20,7 +20,7 @@ from earshot.errors import InputError, one_line_errors
 from evaluation.bootstrap import estimate
 from miniature.vocabulary import SOUNDING, THINGS
 from reports.page import add_page, write_page
-from reports.table import Cell
+from reports.table import Cell, at_least
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -29,11 +29,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("distances", type=Path)
     parser.add_argument("--split", type=Path, default=Path("data/miniature/audioset/train"), help="(%(default)s)")
-    parser.add_argument("--samples", type=int, default=2000, help="bootstrap samples (%(default)s)")
+    parser.add_argument("--samples", type=at_least(1), default=2000, help="bootstrap samples (%(default)s)")
     add_page(parser, "runs/audioset_filter.md")
-    options = parser.parse_args(args)
-    options.command = ["python", "-m", "benchmarks.audioset_filter", *args]
     with one_line_errors():
+        options = parser.parse_args(args)
+        options.command = ["python", "-m", "benchmarks.audioset_filter", *args]
         run(options)
 
 

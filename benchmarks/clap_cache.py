@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from datamodules.caption_table import read_captions
-from lightning_modules.embeddings.cache import cached, write_cache
+from lightning_modules.embeddings.cache import cached, new_cache
 from lightning_modules.embeddings.store import TEXTS_AT_ONCE
 from lightning_modules.networks.clap.cnn14 import Cnn14
 from lightning_modules.networks.clap.encoder import ClapEncoder, cleaned
@@ -60,7 +60,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path, shape = Path(folder) / "text.f32", (len(texts), 1024)
-        write_cache(path, shape, [(torch.arange(len(texts)), torch.nn.functional.normalize(torch.randn(shape), dim=1))])
+        with new_cache(path, shape) as table:
+            table.copy_(torch.nn.functional.normalize(torch.randn(shape), dim=1))
         memory = cached(path, shape)
         assert memory is not None
 

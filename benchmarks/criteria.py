@@ -142,9 +142,8 @@ def peak() -> float:
 def bytes_of_first_step(plain: bool, *row: Any) -> float:
     """What a first step adds at most; later ones would find memory that the allocator has kept."""
     torch.set_num_threads(1)
-    os.sched_setaffinity(
-        0, sorted(os.sched_getaffinity(0))[:1]
-    )  # or each further thread of the solver would add its own
+    # or each further thread of the solver would add its own
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     step = training_steps(*row)[0 if plain else 1]
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is in use

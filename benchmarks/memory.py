@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from benchmarks import full_size
+from benchmarks import networks
 from benchmarks.live_memory import Need, Step, kept_bytes, peak
 from datamodules.clips import ClipBatch
 from earshot.errors import one_line_errors
@@ -52,7 +52,7 @@ def llava_need(stage_of: Callable[[int], Built], trains: bool = True) -> Need:
             kept.append(sum(found.values()))
         else:
             kept.append(peak(stage, step, 1, trains=False))
-    missing = (full_size.LAYERS - 2) * (kept[1] - kept[0])
+    missing = (networks.LAYERS - 2) * (kept[1] - kept[0])
     return Need.of(lambda clips: peak(stage, step, clips, trains, first), 1, 2, missing)
 
 
@@ -77,7 +77,7 @@ def mixed(step: Step) -> Step:
 
 def prefix_tuning(layers: int, again: bool) -> Built:
     """A step is from image tokens, which are computed once in a run."""
-    stage = LlavaPrefixTuning(full_size.captioner("image", layers, images=layers == full_size.LAYERS))
+    stage = LlavaPrefixTuning(networks.captioner("image", layers, images=layers == networks.LAYERS))
     stage.setup("fit")
     model = stage.captioner.network.loaded
     if again:
@@ -89,7 +89,7 @@ def prefix_tuning(layers: int, again: bool) -> Built:
 
 def distillation(layers: int, again: bool) -> Built:
     """A step is from audio."""
-    captioner = full_size.captioner("audio", layers)
+    captioner = networks.captioner("audio", layers)
     stage = AudiovisualDistillation(captioner)
     stage.setup("fit")
     captioner.load(dtype=torch.bfloat16)  # the audio encoder, which is frozen
@@ -105,7 +105,7 @@ def distillation(layers: int, again: bool) -> Built:
 
 def pseudo_captions(layers: int) -> Built:
     """A step is prompt and longest caption at once, which leaves the KV cache of the last token."""
-    captioner = full_size.captioner("audio+image", layers, images=True)
+    captioner = networks.captioner("audio+image", layers, images=True)
     stage = TokenAlignment(None, captioner)
 
     def step(clips: int) -> Tensor:
@@ -126,7 +126,7 @@ def first_layer(model: Any) -> nn.Module:
 
 def alignment(criterion: Any) -> tuple[nn.Module, Step]:
     """The stage, and a step with all of its layers."""
-    stage = TokenAlignment(criterion, full_size.captioner("audio", None, images=True))
+    stage = TokenAlignment(criterion, networks.captioner("audio", None, images=True))
     return stage, mixed(lambda clips: stage.distance(media(clips))[0])
 
 
@@ -168,7 +168,7 @@ def lines() -> Iterator[Line]:
     """The rows of the table."""
     for again, how in ((False, "all activations kept"), (True, "gradient checkpointing")):
         with torch.device("meta"):
-            stage, *_ = prefix_tuning(full_size.LAYERS, False)
+            stage, *_ = prefix_tuning(networks.LAYERS, False)
         need = llava_need(lambda layers: prefix_tuning(layers, again))  # noqa: B023 (called at once)
         counts = parameters(stage, stage.captioner.network)
         yield line(f"DALI, prefix tuning, {how}", "llava_prefix_tuning", counts, need)
@@ -178,20 +178,20 @@ def lines() -> Iterator[Line]:
         need = Need.of(lambda clips: peak(aligning, step, clips), 4, 8)  # noqa: B023 (called at once)
         yield line(f"DALI, alignment, {how}", "token_alignment", counts, need)
     with torch.device("meta"):
-        predicting, *_ = pseudo_captions(full_size.LAYERS)
+        predicting, *_ = pseudo_captions(networks.LAYERS)
     counts = parameters(predicting, predicting.captioner.network)
     yield line("DALI, pseudo-captions", "pseudo_captions", counts, llava_need(pseudo_captions, False), trains=False)
     for again, how in ((False, "all activations kept"), (True, "gradient checkpointing")):
         with torch.device("meta"):
-            distilling, *_ = distillation(full_size.LAYERS, False)
+            distilling, *_ = distillation(networks.LAYERS, False)
         need = llava_need(lambda layers: distillation(layers, again))  # noqa: B023 (called at once)
         counts = parameters(distilling, distilling.captioner.network)
         yield line(f"DALI, distillation, {how}", "audiovisual_distillation", counts, need)
     decoder = PrefixDecoder(1024, 30522, 101, 102, 0)
     words = torch.randint(1000, 30000, (1, TEXT))
     need = Need.of(lambda n: peak(decoder, lambda n: decoder(torch.ones(n, 1024), words.expand(n, -1)), n), 32, 64)
-    yield line("WSAC", "clap_prefix", parameters(decoder, full_size.clap()), need, frozen=4)
-    bert = full_size.distilbert()
+    yield line("WSAC", "clap_prefix", parameters(decoder, networks.clap()), need, frozen=4)
+    bert = networks.distilbert()
 
     def classified(texts: int) -> Tensor:
         labels = torch.zeros(texts, dtype=torch.long)
@@ -208,10 +208,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_page(parser, "runs/memory.md")
     parser.set_defaults(title="GPU memory at full size")
-    options = parser.parse_args(args)
-    options.command = ["python", "-m", "benchmarks.memory", *args]
     torch.manual_seed(0)
     with one_line_errors():
+        options = parser.parse_args(args)
+        options.command = ["python", "-m", "benchmarks.memory", *args]
         found = []
         for row in lines():
             print(f"{row['stage']}: {row['total']} GiB", flush=True)

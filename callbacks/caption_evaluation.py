@@ -1,8 +1,10 @@
 """Captions of test and predict: gathered from all ranks, written batch by batch, scored once."""
 
 import csv
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, TypeGuard
+from typing import Any, Literal, TextIO, TypeGuard
 
 import lightning as L
 import torch.distributed
@@ -11,10 +13,18 @@ from rich.console import Console
 
 from callbacks.made_by import made_by
 from datamodules.clips import CaptionRows
-from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions
+from datamodules.contracts import AudioTextModel, Fingerprinted, TestAudio
+from earshot.errors import InputError
+from evaluation.caption_metrics import SentenceMetric
+from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
+from evaluation.metric import NotComputed
 from evaluation.references import not_scored
 from evaluation.scores import captions_table, score_rows
+from evaluation.text_audio import text_audio_similarity
 from evaluation.word_scores import read_vocabulary
+
+References = Literal["all", "first", "last"]
+KEPT: dict[References, slice] = {"all": slice(None), "first": slice(1), "last": slice(-1, None)}
 
 
 class CaptionEvaluation(L.Callback):
@@ -32,12 +42,30 @@ class CaptionEvaluation(L.Callback):
         vocabulary: JSON file of event words and visual words (`evaluation.word_scores`); adds the scores by words.
         java: False leaves out METEOR, SPICE, SPIDEr and the PTB tokenizer even where Java is installed.
         shown: how many captions the terminal shows.
+        models: metrics that need a model, such as FENSE's two (configs/metrics/fense.yaml).
+        clap: embeds audio and text; adds how near each caption is to its audio, which is read once more from the test
+            split, in the model's own format (configs/metrics/clap_similarity.yaml).
+        submission: also write submission.csv, the captions as DCASE takes them.
+        references: which of a clip's references are written and count: all, or one, the first or the last.
     """
 
-    def __init__(self, vocabulary: Path | None = None, java: bool = True, shown: int = 5) -> None:
+    def __init__(
+        self,
+        vocabulary: Path | None = None,
+        java: bool = True,
+        shown: int = 5,
+        models: Sequence[SentenceMetric] = (),
+        clap: AudioTextModel | None = None,
+        submission: bool = False,
+        references: References = "all",
+    ) -> None:
+        self.models = models
+        self.clap = clap
+        self.submission = submission
         self.vocabulary = None if vocabulary is None else read_vocabulary(vocabulary)
         self.java = java
         self.shown = shown
+        self.kept = KEPT[references]
         self.clips: dict[str, Clip] = {}  # by id; on rank 0
         self.file: TextIO | None = None
 
@@ -57,6 +85,7 @@ class CaptionEvaluation(L.Callback):
             csv.writer(self.file).writerow(COLUMNS)
         for clip in (clip for rows in batches for clip in clips_of(rows)):
             if clip.clip_id not in self.clips:  # a sampler may repeat clips to give all ranks as many
+                clip = clip._replace(references=clip.references[self.kept])
                 self.clips[clip.clip_id] = clip
                 csv.writer(self.file).writerow([*clip.cells(), ""])
         self.file.flush()
@@ -75,15 +104,22 @@ class CaptionEvaluation(L.Callback):
         self._close()
         folder = Path(trainer.default_root_dir)
         rows = rows_of(list(self.clips.values()))
-        scores = score_rows(rows, folder, self.vocabulary, self.java)
+        similarity = None if self.clap is None else partial(self._similarity, trainer)
+        scores = score_rows(rows, folder, self.vocabulary, self.java, self.models, similarity)
+        if self.clap is not None:
+            digests = []
+            if isinstance(self.clap, Fingerprinted):
+                digests = [self.clap.fingerprint(part)[:16] for part in ("text", "audio")]
+            scores.models["clap_sim"] = " ".join([type(self.clap).__name__, *digests])
         numbers = {f"test/{name}": value for name, value in scores.values.items() if value is not None}
         for name, value in trainer.callback_metrics.items():  # over all clips of all ranks
             if name.startswith("test/"):
                 scores.values[name.removeprefix("test/")] = float(value)
         cider_d = scores.cider_d
         write_captions(folder / FILE_NAME, rows, cider_d)
+        self._submit(folder, rows)
         origin = made_by(trainer, pl_module, rows["clip_ids"])
-        scores_file = scores.write(folder, origin)
+        scores_file = scores.write(folder / FILE_NAME, origin)
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "test/num_clips": scores.num_clips}, step=trainer.global_step)
             logger.save()
@@ -104,9 +140,27 @@ class CaptionEvaluation(L.Callback):
         if self.file is not None:
             self._close()
             console = Console()
-            console.print(captions_table(rows_of(list(self.clips.values())), self.shown))
+            rows = rows_of(list(self.clips.values()))
+            self._submit(Path(trainer.default_root_dir), rows)
+            console.print(captions_table(rows, self.shown))
             path = Path(trainer.default_root_dir, FILE_NAME)
             console.print(f"{len(self.clips)} captions in {path}", soft_wrap=True, markup=False)
+
+    def _similarity(self, trainer: L.Trainer, captions: Mapping[str, str]) -> dict[str, float]:
+        """The cosine of each caption and its audio, by clip id; on rank 0 alone, as the audio is read anew."""
+        assert self.clap is not None
+        data, clap = vars(trainer).get("datamodule"), self.clap
+        if not isinstance(data, TestAudio):
+            raise NotComputed("the datamodule has no `test_audio`, as that of packed splits has")
+        batches = data.test_audio(captions, clap.sampling_rate, clap.max_seconds)
+        try:
+            return text_audio_similarity(clap, batches, captions, trainer.strategy.root_device)
+        except InputError as error:
+            raise NotComputed(str(error)) from None
+
+    def _submit(self, folder: Path, rows: CaptionRows) -> None:
+        if self.submission:
+            write_submission(folder / "submission.csv", rows)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the file; the captions so far are in it."""

@@ -32,8 +32,8 @@ class PredictTable(L.Callback):
 
     Each rank appends one line per clip to its own file in exports/<run_name>/parts-<digest>/, and syncs it to disk
     before the next batch begins. The same command skips the clips that are there already. The digest covers everything
-    that decides the rows (weights, prefix, question, decoding, split): when any of it changes, prediction starts from
-    the beginning. The table itself is written once all clips are there, sorted by clip id.
+    that decides the rows (weights, prefix, question, decoding, split, precision): when any of it changes, prediction
+    starts from the beginning. The table itself is written once all clips are there, sorted by clip id.
 
     Args:
         file_name: of the table.
@@ -87,7 +87,13 @@ class PredictTable(L.Callback):
             rank_zero_info(f"{self.parts}/ has {len(found)} of {clips} clips; the table waits for all")
             return
         write_rows(self.folder / self.file_name, (json.loads(found[clip_id]) for clip_id in sorted(found)))
-        origin = {"made_by": self.made_by, "run_folder": trainer.default_root_dir, **provenance()}
+        precision = str(trainer.precision)
+        origin = {
+            "made_by": self.made_by,
+            "precision": precision,
+            "run_folder": trainer.default_root_dir,
+            **provenance(),
+        }
         write_text(self.folder / PROVENANCE, json.dumps(origin, indent=2) + "\n")
         for other in self.folder.glob("parts-*"):
             if other != self.parts:  # of an earlier table
@@ -120,6 +126,7 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str
         "rows as objects",  # the form of the lines: those of another form are not read
         expect(CaptioningStage, stage, "the stage whose rows callbacks.predict_table writes").captions_made_by(),
         datamodule_of(trainer, PredictSource).predict_digest(),
+        str(trainer.precision),
     ):
         digest.update(json.dumps(part, sort_keys=True).encode())
     for path in loaded:

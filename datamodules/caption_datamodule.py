@@ -62,12 +62,13 @@ class CaptionDataModule(PackedSplits):
         return self.read[split]
 
     def clips_of(self, split: str, clip_ids: Collection[str] | None = None) -> EvalLoader:
-        """All clips of a packed split, or those of these ids, every one on every rank, as the stage's
+        """All clips of a packed split, or those of these ids, each on one of the ranks, as the stage's
         `clip_format("predict")` wants them."""
         clip_format, shards = self.clip_format("predict"), self._shards(split)
         if clip_ids is not None:
             shards = shards_with(shards, clip_ids)
-        return EvalLoader(shards, clip_format, self.eval_batch_size, num_workers=self.num_workers)
+        order = BatchOrder.of(trainer_of(self))
+        return EvalLoader(shards, clip_format, self.eval_batch_size, order, num_workers=self.num_workers)
 
     def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, by the CRC-32 in its records: no audio is read."""

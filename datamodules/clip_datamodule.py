@@ -97,7 +97,7 @@ class ClipDataModule(PackedSplits):
     def train_dataloader(self) -> TrainLoader | FewShotLoader:
         """From the batch that the trainer has come to."""
         trainer, shards = trainer_of(self), self.shards["train"]
-        share_cores(trainer, self.num_workers)
+        share_cores(trainer)
         order = BatchOrder.of(trainer, self.seed)
         if self.few_clips is not None:
             return FewShotLoader(self.few_clips, self.batch_size, order)
@@ -130,8 +130,8 @@ class ClipDataModule(PackedSplits):
         }
 
 
-def share_cores(trainer: L.Trainer, num_workers: int) -> None:
-    """On a CPU, leave a core to each reading process: threads that wait for one another slow a step sixfold."""
+def share_cores(trainer: L.Trainer) -> None:
+    """On a CPU, give each device its share of the cores; the reading processes, mostly idle, take theirs from it."""
     if trainer.strategy.root_device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // trainer.world_size - num_workers))
+        torch.set_num_threads(max(1, cores // trainer.world_size))

@@ -23,7 +23,7 @@ CLIP_MEAN = (122, 116, 104)  # the pixel that CLIP subtracts
 
 
 class BrokenClip(InputError):
-    """A medium that is whole, as its CRC-32 says, and yet cannot be decoded."""
+    """A clip that lacks a medium that is wanted, or has one that is whole, as its CRC-32 says, and not decodable."""
 
 
 @dataclass
@@ -93,23 +93,15 @@ class ClipReader:
     captions: Mapping[str, list[str]] | None = None
 
     def wanted(self, record: dict[str, Any]) -> list[str]:
-        """The extensions of the media to read: of the audio, then of the image, or of all images that there are.
-
-        Raises:
-            InputError: the clip lacks a medium that is wanted.
-        """
+        """The extensions of the media to read, of those that there are: audio, then an image, or all images."""
         clip_id, names, found = record["id"], record["crc32"], []
         if self.clip_format.sampling_rate is not None:
             found = [name for name in ("wav", "flac") if name in names][:1]
-            if not found:
-                raise InputError(f"expected audio of clip {clip_id!r}, found none; use inputs: image, or other clips")
         if self.clip_format.image_size is not None:
             frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
             if self.clip_format.all_images:
                 return found + [f"{frame}.jpg" for frame in frames[:MAX_IMAGES]]
-            if not frames:
-                raise InputError(f"expected images of clip {clip_id!r}, found none; use inputs: audio, or other clips")
-            found.append(f"{frames[self._choose(clip_id, len(frames))]}.jpg")
+            found += [f"{frames[self._choose(clip_id, len(frames))]}.jpg"] if frames else []
         return found
 
     def _choose(self, clip_id: str, count: int) -> int:
@@ -122,7 +114,7 @@ class ClipReader:
         """Decode what `wanted` named.
 
         Raises:
-            BrokenClip: a medium that cannot be decoded.
+            BrokenClip: a medium that is missing, or cannot be decoded.
         """
         wants, record = self.clip_format, sample.record
         waveform, images = None, []
@@ -131,6 +123,10 @@ class ClipReader:
                 images.append(_decoded(sample, name, decode_image, wants.image_size, wants.pad_images))
             else:
                 waveform = _decoded(sample, name, decode_audio, wants.sampling_rate, wants.max_seconds)
+        if wants.sampling_rate is not None and waveform is None:
+            raise lacks(record["id"], "audio", "image")
+        if wants.image_size is not None and not (images or wants.all_images):
+            raise lacks(record["id"], "images", "audio")
         image = images[0] if images else None
         if wants.all_images and wants.image_size is not None:
             size = wants.image_size
@@ -146,6 +142,14 @@ class ClipReader:
                 "whole training split first: python train.py predict --config configs/pseudo_captions.yaml"
             )
         return self.captions[record["id"]] or [""]
+
+
+def lacks(clip_id: str, medium: str, other: str) -> BrokenClip:
+    """The error of a clip without audio, or without images, which captions of the other medium do not need."""
+    return BrokenClip(
+        f"expected {medium} of clip {clip_id!r}, found none; use inputs: {other}, leave out such clips with "
+        "data.init_args.skip_broken: true, or pack the split without them"
+    )
 
 
 def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], *args: Any) -> np.ndarray:

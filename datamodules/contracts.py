@@ -98,7 +98,7 @@ class CaptionSource(Protocol):
         """All captions of a split or table, in order."""
 
     def clips_of(self, split: str, clip_ids: Collection[str] | None = None) -> Iterable[ClipBatch]:
-        """All clips of a packed split, or those of these ids, on every rank."""
+        """All clips of a packed split, or those of these ids, each on one of the ranks."""
 
     def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, without reading the audio."""
@@ -109,6 +109,45 @@ class TestSource(Protocol):
     """A datamodule that names the split that it tests on."""
 
     test: str | None
+
+
+@runtime_checkable
+class TestAudio(Protocol):
+    """A datamodule that gives the audio of its test clips as a metric wants it, whatever the stage reads."""
+
+    def test_audio(
+        self, clip_ids: Collection[str], sampling_rate: int, max_seconds: float | None
+    ) -> Iterable[ClipBatch]:
+        """The test clips of these ids, on the rank that asks, as `ClipFormat` says."""
+
+
+class AudioTextModel(Protocol):
+    """Embeds audio and texts in one space; `lightning_modules.contracts.Matcher` is one.
+
+    Attributes:
+        sampling_rate: of the waveforms, in Hz.
+        max_seconds: longer clips are cut to their beginning; None takes any length.
+    """
+
+    @property
+    def sampling_rate(self) -> int: ...
+
+    @property
+    def max_seconds(self) -> float | None: ...
+
+    def embed_audio(self, waveforms: Tensor, num_samples: Tensor) -> Tensor:
+        """Waveforms (B, T) and their lengths (B,) to embeddings (B, D) of norm 1."""
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """B texts to embeddings (B, D) of norm 1."""
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A model that says what decides its embeddings."""
+
+    def fingerprint(self, part: str) -> str:
+        """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
 
 
 @runtime_checkable

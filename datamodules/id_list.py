@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datamodules.caption_table import read_captions
 from datamodules.endings import ENDING
-from earshot.errors import InputError
+from earshot.errors import InputError, command_that_makes
 
 COLUMNS = {"clip_id", "id", "file_name", "youtube_id"}
 SEGMENT = re.compile(r"([\w-]{11}), *\d+(?:\.\d+)?, *\d+(?:\.\d+)?, ", re.ASCII)  # a row of AudioSet's lists
@@ -42,7 +42,10 @@ def read_ids(path: Path) -> list[str]:
             ]
     except (OSError, ValueError, TypeError) as error:
         found = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"expected a list of ids in {path}, found: {found}; correct the path") from None
+        todo = "correct the path"
+        if path.parts[:1] == ("exports",):
+            todo = f"make it: {command_that_makes(path.parent)}, then earshot prepare nearest"
+        raise InputError(f"expected a list of ids in {path}, found: {found}; {todo}") from None
     if content is not None:
         if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
             raise InputError(f'expected a JSON list of ids such as ["a", "b"] in {path}, found another; correct it')

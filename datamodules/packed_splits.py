@@ -11,6 +11,7 @@ from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
 from datamodules.contracts import CaptioningStage, ClipStage, expect
+from datamodules.kept_clips import shards_with
 from datamodules.media_clips import list_media, media_digest, other_kinds
 from datamodules.media_loader import MediaLoader
 from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
@@ -125,6 +126,13 @@ class PackedSplits(L.LightningDataModule):
     def test_dataloader(self) -> EvalLoader:
         """The test split."""
         return self.clips("test", "test")
+
+    def test_audio(self, clip_ids: Collection[str], sampling_rate: int, max_seconds: float | None) -> EvalLoader:
+        """The test clips of these ids with their audio alone, whatever the stage reads, on the rank that asks."""
+        return EvalLoader(
+            shards_with(self.shards["test"], clip_ids), ClipFormat(sampling_rate, max_seconds), self.eval_batch_size,
+            num_workers=self.num_workers, skip_broken=True,
+        )  # fmt: skip
 
     def predict_dataloader(self) -> EvalLoader | MediaLoader:
         """The predict split, or the media files, without the clips left out."""

@@ -49,7 +49,8 @@ class GlobalBatches(Protocol):
 def divide_global_batch(data: GlobalBatches) -> None:
     """Set the batch of a device, and how many of them the trainer accumulates, to make up a global batch.
 
-    Each device has an equal share of a step. A share of at most `batch_size` is one batch, a larger one several.
+    Each device has an equal share of a step. A share of at most `batch_size` is one batch, a larger one several. The
+    trainer's val_check_interval, where it is a whole number, then counts optimizer steps; Lightning's counts batches.
 
     Raises:
         InputError: the devices or the batches do not divide it, or the trainer is set to accumulate otherwise.
@@ -76,6 +77,8 @@ def divide_global_batch(data: GlobalBatches) -> None:
             f"expected trainer.accumulate_grad_batches {share // size}, as data.global_batch_size {total} gives, found "
             f"{accumulated}; leave one of them out"
         )
+    if accumulated != share // size and isinstance(data.trainer.val_check_interval, int):
+        data.trainer.val_check_interval *= share // size
     data.batch_size, data.trainer.accumulate_grad_batches = size, share // size
     rank_zero_info(f"global batch of {total}: {devices} devices x {size} x {share // size} accumulated")
 

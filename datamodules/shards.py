@@ -1,8 +1,9 @@
 """Packed splits: WebDataset tars, and the wids index of webdataset with the sample count of each tar.
 
-A sample begins with its JSON, which has the clip's id, captions, labels and the CRC-32 of its media. The media follow:
-`<key>.wav` or `<key>.flac`, and `<key>.0.jpg` to `<key>.9.jpg`. The key is the id with its dots quoted, since a key
-ends at the first dot for webdataset.
+A sample begins with its JSON, which has the clip's id, captions, labels and the CRC-32 of its media, and at its end a
+checksum of all this and of its place: the tar's name and the sample's number in it. The media follow: `<key>.wav` or
+`<key>.flac`, and `<key>.0.jpg` to `<key>.9.jpg`. The key is the id with its dots quoted, since a key ends at the first
+dot for webdataset. The index also has a digest of the JSONs of each tar. Splits of older versions have neither.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import io
 import json
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,6 +25,7 @@ from earshot.errors import InputError
 
 INDEX = "index.json"
 IDS = ".ids.json"  # beside each tar: the ids of its samples, which are needed without the media
+CHECKSUM = b', "checksum": '
 AGAIN = "the file is damaged, or the index belongs to other files: copy or pack it again"
 
 
@@ -34,11 +37,13 @@ class Shard:
         path: of the tar.
         in_tar: how many samples the index promises.
         kept: numbers of those that are read, ascending; None reads all.
+        digest: of the samples' JSONs, which has the digests of their media; None in splits of older versions.
     """
 
     path: Path
     in_tar: int
     kept: tuple[int, ...] | None = None
+    digest: str | None = None
 
     @property
     def num_samples(self) -> int:
@@ -60,7 +65,8 @@ def read_index(folder: Path) -> list[Shard]:
     """The shards of a split, in order.
 
     Raises:
-        InputError: there is no index, it cannot be read or is empty, or a tar that it names is missing.
+        InputError: there is no index, it cannot be read or is empty, or names a tar twice, with less than one
+            sample, or that is missing.
     """
     path = folder / INDEX
     if not path.exists():
@@ -70,21 +76,29 @@ def read_index(folder: Path) -> list[Shard]:
             "pack one: python -m datamodules.prepare --help"
         )
     try:
-        entries = json.loads(path.read_text())["shardlist"]
-        shards = [Shard(folder / entry["url"], int(entry["nsamples"])) for entry in entries]
+        index = json.loads(path.read_text())
+        shards = [
+            Shard(folder / one["url"], int(one["nsamples"]), None, one.get("digest")) for one in index["shardlist"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"expected a wids index in {path}, found {error!r}; pack the split again") from None
-    if not any(shard.num_samples for shard in shards):
+    if not shards:
         raise InputError(f"expected clips in {folder}, found an empty index; pack the split again")
+    names = Counter(shard.path.name for shard in shards)
     for shard in shards:
+        if shard.num_samples < 1 or names[shard.path.name] > 1:
+            found = f"{shard.num_samples} of them" if shard.num_samples < 1 else "it twice"
+            raise InputError(f"expected {shard.path.name} once, with samples, in {path}, found {found}; {AGAIN}")
         if not shard.path.exists():
             raise InputError(f"expected the shard {shard.path}, found no such file; copy or pack the split again")
+    if (total := sum(shard.in_tar for shard in shards)) != index.get("num_samples", total):
+        raise InputError(f"expected {index['num_samples']} samples in {path}, found {total}; {AGAIN}")
     return shards
 
 
 def index_digest(shards: list[Shard]) -> str:
-    """A short digest of the shards' names, sample counts and kept samples; it does not depend on the folder."""
-    text = "".join(f"{shard.path.name} {shard.in_tar}{shard.kept or ''}\n" for shard in shards)
+    """A short digest of the shards' names, contents and kept samples; it does not depend on the folder."""
+    text = "".join(f"{shard.path.name} {shard.in_tar}{shard.digest or ''}{shard.kept or ''}\n" for shard in shards)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -130,32 +144,60 @@ def write_shards(
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[str, Any]]]) -> Shard:
     """Write one tar of samples as `write_shards` takes them, and their ids beside it; ids are not compared."""
     ids: list[str] = []
+    digest = hashlib.sha256()
     with atomic_path(path) as partial, tarfile.TarFile(partial, "w", copybufsize=2**20) as tar:
         for clip_id, media, record in samples:
-            _add_sample(tar, clip_id, media, record)
+            content = _packed(path.name, len(ids), clip_id, media, record)
+            digest.update(content)
+            for extension, data in {"json": content, **media}.items():
+                member = tarfile.TarInfo(f"{_key(clip_id)}.{extension}")  # owner and time stay zero
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
             ids.append(clip_id)
     write_text(path.with_suffix(IDS), json.dumps(ids, ensure_ascii=False))
-    return Shard(path, len(ids))
+    return Shard(path, len(ids), None, digest.hexdigest()[:16])
 
 
 def write_index(folder: Path, shards: Iterable[Shard]) -> None:
     """Write the index, with which `folder` becomes a split that can be read."""
+    shards = list(shards)
+    entries = [{"url": shard.path.name, "nsamples": shard.num_samples, "digest": shard.digest} for shard in shards]
     index = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,
-        "shardlist": [{"url": shard.path.name, "nsamples": shard.num_samples} for shard in shards],
+        "num_samples": sum(shard.num_samples for shard in shards),
+        "shardlist": entries,
     }
     write_text(folder / INDEX, json.dumps(index, indent=1))
 
 
-def _add_sample(tar: tarfile.TarFile, clip_id: str, media: dict[str, bytes], record: dict[str, Any]) -> None:
+def _packed(name: str, number: int, clip_id: str, media: dict[str, bytes], record: dict[str, Any]) -> bytes:
+    """The JSON of a sample, for its place."""
     crc32 = {extension: zlib.crc32(data) for extension, data in media.items()}
     content = {"id": clip_id, "captions": [], "labels": [], **record, "crc32": crc32}
-    members = {"json": json.dumps(content, ensure_ascii=False).encode(), **media}
-    for extension, data in members.items():
-        member = tarfile.TarInfo(f"{clip_id.replace('.', '%2E')}.{extension}")  # owner and time stay zero
-        member.size = len(data)
-        tar.addfile(member, io.BytesIO(data))
+    body = json.dumps(content, ensure_ascii=False).encode()[:-1]
+    return body + CHECKSUM + b"%d}" % _checksum(body, name, number)
+
+
+def _checksum(body: bytes, name: str, number: int) -> int:
+    return zlib.crc32(body, zlib.crc32(f"{name} {number}".encode()))
+
+
+def _key(clip_id: str) -> str:
+    return clip_id.replace(".", "%2E")
+
+
+def _record(data: bytes, shard: Shard, number: int, key: str) -> dict[str, Any]:
+    """The JSON of a sample, which must be the one that was packed at its place."""
+    record: dict[str, Any] = json.loads(data)
+    body = data.rpartition(CHECKSUM)[0]
+    if shard.digest and record.pop("checksum", None) != _checksum(body, shard.path.name, number):
+        raise InputError(
+            f"expected the JSON that was packed as number {number} of {shard.path}, found another, of {key}; {AGAIN}"
+        )
+    if _key(record["id"]) != key:
+        raise InputError(f"expected the id of {key}.json in {shard.path} in it, found {record['id']!r}; {AGAIN}")
+    return record
 
 
 def records(shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:
@@ -195,13 +237,15 @@ def read_samples(
 
     Raises:
         InputError: the tar cannot be read, holds other than the promised number of samples, misses a wanted
-            medium, or a medium fails its CRC-32.
+            medium, or a medium fails its CRC-32; a JSON is not the one that was packed at its place, or, where the
+            tar is read to its end, all of them are not those of the index.
     """
     kept = range(shard.in_tar) if shard.kept is None else shard.kept
     places = kept[start:stop]
     chosen = places if isinstance(places, range) else frozenset(places)
     end = kept[stop] if stop < len(kept) else shard.in_tar  # the first that is not needed
     number = -1
+    digest = hashlib.sha256()
     sample: Sample | None = None
     extensions: set[str] = set()
 
@@ -229,8 +273,9 @@ def read_samples(
                         raise InputError(f"expected {shard.in_tar} samples in {shard.path}, found more; {AGAIN}")
                     if number >= end:
                         return
+                    digest.update(data)
                     if number in chosen:
-                        sample = Sample(shard.path, key, json.loads(data))
+                        sample = Sample(shard.path, key, _record(data, shard, number, key))
                         extensions = set(wanted(sample.record))
                 elif sample is not None:
                     if key != sample.key:
@@ -249,3 +294,5 @@ def read_samples(
         yield finished(sample)
     if number + 1 < shard.in_tar:
         raise InputError(f"expected {shard.in_tar} samples in {shard.path}, found {number + 1}; {AGAIN}")
+    if shard.digest and shard.digest != digest.hexdigest()[:16]:
+        raise InputError(f"expected the samples of the index in {shard.path}, found others; {AGAIN}")

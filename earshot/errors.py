@@ -9,7 +9,10 @@ from pathlib import Path
 
 from earshot.paths import resource
 
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # permissions, and a full disk
+REFUSED = (  # permissions, a full disk, a path that is a folder or leads through a file
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 class InputError(Exception):

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from earshot import __version__
@@ -25,10 +25,18 @@ def provenance(command: Sequence[str] = ()) -> dict[str, str]:
     return {
         "command": shlex.join(command or [*program(Path(sys.argv[0])), *sys.argv[1:]]),
         "Python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: found for package in PACKAGES if (found := installed(package))},
         "earshot": __version__,
         **({"commit": commit} if commit else {}),
     }
+
+
+def installed(package: str) -> str | None:
+    """The version of a package; None where it is not there, as aac-metrics without its extra."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def program(path: Path) -> list[str]:

@@ -11,15 +11,27 @@ from earshot.provenance import provenance
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Score a captions file (columns clip_id, caption and references, a JSON list); write scores.json beside it.
+    """Score a captions file; write scores.json, and scores.csv with the scores of each clip, beside it.
 
-    Clips without references are named and not scored.
+    The file is a CSV with columns clip_id, caption and references (a JSON list), DCASE's submission, aac-metrics'
+    table, COCO's results (.json) or JSON Lines (.jsonl). Clips without references are named and not scored. The scores
+    of mine.csv go to mine.scores.json and mine.scores.csv.
     """
     parser = argparse.ArgumentParser(prog="earshot score", description=main.__doc__)
-    parser.add_argument("captions", type=Path, nargs="?", help="captions file, or a run folder that holds one")
-    parser.add_argument("--vocabulary", type=Path, help="JSON file of event words and visual words; adds word scores")
-    parser.add_argument("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")
-    parser.add_argument("--fetch", action="store_true", help="fetch the files of METEOR, SPICE and PTB first")
+    add = parser.add_argument
+    add("captions", type=Path, nargs="?", help="captions file, or a run folder that holds one")
+    add("--references", type=Path, metavar="TABLE", help="Clotho's, AudioCaps' or another table of the references")
+    add(
+        "--metrics",
+        default="",
+        metavar="NAME[=MODEL],...",
+        help="more scores, by models: fense, spider_fl, or sbert_sim and fer, of which these two are made; MODEL is a "
+        "folder or hub id in place of the usual one, as in sbert_sim=FOLDER,fer=FOLDER",
+    )
+    add("--vocabulary", type=Path, help="JSON file of event words and visual words; adds word scores")
+    add("--submission", type=Path, metavar="FILE", help="also write the captions as a CSV that DCASE takes")
+    add("--no-java", dest="java", action="store_false", help="leave METEOR, SPICE and PTB out")
+    add("--fetch", action="store_true", help="fetch the files of METEOR, SPICE and PTB first")
     options = parser.parse_args(args)
     with one_line_errors():
         if options.fetch:
@@ -27,7 +39,7 @@ def main(args: Sequence[str] | None = None) -> None:
         elif options.captions is None:
             raise InputError("expected a captions file, found none; name one, or --fetch")
         if options.captions is not None:
-            score(options.captions, options.vocabulary, options.java)
+            score(options)
 
 
 def fetch() -> None:
@@ -44,22 +56,30 @@ def fetch() -> None:
     print(f"{len(fetched)} files fetched, all are in {folder}")
 
 
-def score(path: Path, vocabulary: Path | None, java: bool) -> None:
-    """Score one captions file, print the table and write scores.json."""
-    from evaluation.captions_file import captions_path, read_captions
+def score(options: argparse.Namespace) -> None:
+    """Score one captions file, print the table and write the scores."""
+    from evaluation.captions_file import captions_path, read_captions, write_submission
     from evaluation.references import not_scored
     from evaluation.scores import score_rows
+    from evaluation.scores_file import read_clip_scores, read_scores
+    from evaluation.sentence_models import named_models
     from evaluation.word_scores import read_vocabulary
 
-    words = None if vocabulary is None else read_vocabulary(vocabulary)
-    captions = captions_path(path)
-    scores = score_rows(read_captions(captions), captions.parent, words, java)
+    words = None if options.vocabulary is None else read_vocabulary(options.vocabulary)
+    models = named_models(options.metrics)
+    captions = captions_path(options.captions)
+    rows = read_captions(captions, options.references)
+    read_scores(captions), read_clip_scores(captions, rows)  # those that are there must be readable
+    if options.submission is not None:
+        write_submission(options.submission, rows)
+    scores = score_rows(rows, captions.parent, words, options.java, models)
+    origin = provenance()
+    again = {"scored_again_by": {"command": origin.pop("command"), "versions": origin}}
+    written = scores.write(captions, again)
     Console().print(scores.table(f"scores of {captions}"))
     if scores.without_references:
         print(not_scored(scores.without_references, scores.num_clips))
-    origin = provenance()
-    again = {"scored_again_by": {"command": origin.pop("command"), "versions": origin}}
-    print(f"written to {scores.write(captions.parent, again)}")
+    print(f"written to {written} and {written.with_suffix('.csv').name}")
 
 
 if __name__ == "__main__":

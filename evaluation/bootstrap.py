@@ -14,7 +14,9 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return "-" if np.isnan(self.value) else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        if np.isnan(self.value):
+            return "-"
+        return f"{self.value:.3f}" + ("" if np.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
 
 
 def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:

@@ -3,13 +3,16 @@
 import csv
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from datamodules.caption_table import read_rows
 from datamodules.clips import CaptionRows
+from datamodules.endings import ENDING
 from earshot.atomic import atomic_path
 from earshot.errors import InputError
+from evaluation.field_forms import Fields, read_entries, text_of
+from evaluation.reference_table import references_by_clip
 
 COLUMNS = ("clip_id", "caption", "references", "labels", "cider_d")
 FILE_NAME = "captions.csv"
@@ -62,43 +65,55 @@ def captions_path(path: Path) -> Path:
     return scored[-1].with_name(FILE_NAME) if scored else path / FILE_NAME
 
 
-def read_captions(path: Path) -> CaptionRows:
+def read_captions(path: Path, table: Path | None = None) -> CaptionRows:
     """Read the captions file that a path names (`captions_path`).
 
-    The columns clip_id, caption and references (a JSON list of sentences) are required, labels is optional; encoding
-    and separator are those of `datamodules.caption_table`.
+    A CSV, whose encoding and separator are those of `datamodules.caption_table`, a JSON list (.json) or JSON Lines
+    (.jsonl). What a column or key is called says what it is: the clip (clip_id, image_id, file_name, youtube_id), its
+    caption (caption, caption_predicted), references (a list, or caption_1, caption_2 ...) and, where there are any,
+    labels. So DCASE's submissions, aac-metrics' tables and COCO's results are read as they are.
+
+    Args:
+        path: the file.
+        table: takes the references from there (`evaluation.reference_table`).
 
     Raises:
-        InputError: no such file, another of `read_rows`, a missing column, a cell that is not a list of texts, a
-            repeated clip, no clip.
+        InputError: no such file, another of `read_entries` or `Fields`, no references, a repeated clip, no clip.
     """
     path = captions_path(path)
+    remedy = "run `test` first or check the path"
     if not path.is_file():
-        raise InputError(f"expected a captions file at {path}, found none; run `test` first or check the path")
-    rows = read_rows(path, "captions", "run `test` first or check the path")
-    if absent := set(COLUMNS[:3]) - rows[0].keys():
-        raise InputError(f"expected columns {', '.join(COLUMNS[:3])} in {path}, found no {min(absent)}; add it")
-    clips = [
-        Clip(
-            row["clip_id"],
-            row["caption"],
-            *(_texts(row.get(key, ""), f"{path}, {key} of {row['clip_id']!r}") for key in ("references", "labels")),
+        raise InputError(f"expected a captions file at {path}, found none; {remedy}")
+    entries = read_entries(path, remedy)
+    columns = [column for column in dict.fromkeys(chain.from_iterable(entries)) if column]
+    fields = Fields(columns, path)
+    if table is None and not (fields.references or fields.series):
+        raise InputError(
+            f"expected references in {path}, found the columns {', '.join(columns)}; add a column references, or name "
+            "the table that has them, as in: earshot score FILE --references TABLE"
         )
-        for row in rows
-    ]
+    clips = []
+    for number, row in enumerate(entries, start=1):
+        clip_id = fields.clip_id(row, number)
+        where = f"{path}, {{}} of {clip_id!r}"
+        caption = text_of(row.get(fields.caption), where.format(fields.caption))
+        labels = fields.texts(row, fields.labels, where.format("labels"))
+        references = fields.references_of(row, where.format("references")) if table is None else []
+        clips.append(Clip(clip_id, caption, references, labels))
     if repeated := len(clips) - len({clip.clip_id for clip in clips}):
         raise InputError(f"expected every clip once in {path}, found {repeated} rows that repeat a clip; remove them")
-    return rows_of(clips)
+    return rows_of(clips) if table is None else _with_references(clips, table)
 
 
-def _texts(cell: str, where: str) -> list[str]:
-    """The texts of a JSON list; none in an empty cell."""
-    try:
-        texts = json.loads(cell or "[]")
-    except ValueError:
-        texts = None
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InputError(
-            f'expected a JSON list such as ["a dog barks"] in {where}, found {cell[:60]!r}; correct the cell'
-        )
-    return texts
+def _with_references(clips: Sequence[Clip], table: Path) -> CaptionRows:
+    found = references_by_clip(table, [clip.clip_id for clip in clips])
+    return rows_of([clip._replace(references=found.get(clip.clip_id, [])) for clip in clips])
+
+
+def write_submission(path: Path, rows: CaptionRows) -> None:
+    """Write captions as DCASE takes them: a CSV with the columns file_name, here <clip id>.wav, caption_predicted."""
+    with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file_name", "caption_predicted"))
+        names = (ENDING.sub("", clip_id) + ".wav" for clip_id in rows["clip_ids"])
+        writer.writerows(zip(names, rows["captions"]))

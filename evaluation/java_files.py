@@ -4,7 +4,9 @@ The folder, `$AAC_METRICS_CACHE_PATH/aac-metrics` or by default `~/.cache/aac-me
 aac-metrics, so that both can use one cache.
 """
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +43,17 @@ SPICE_MAVEN_FILES = {
     f"spice/lib/{name}-7.3.1.jar": f"org.ow2.asm:{name}:7.3.1"
     for name in ("asm", "asm-analysis", "asm-commons", "asm-tree", "asm-util")
 }
+# These are programs, too. A file of another hash is not used, whatever repository Maven is set up to ask.
+MAVEN_HASHES = {  # SHA-256
+    "stanford-corenlp-3.6.0.jar": "d341d5863276f55782c5ef73212222d6b3b48e02ae1951ab6de7618d28b12742",
+    "stanford-corenlp-3.6.0-models.jar": "d285157bd7887ee3018094b5dbae092e49088b023361ccdb550ee1daf9b2c9bd",
+    "nashorn-core-15.4.jar": "6f816e84dfd63a81d4eaa7829c08337bbaff3ec683ff3bf6bbd90d017a00dc6f",
+    "asm-7.3.1.jar": "2f67e11ceec819ebd88ddee5300aba699b1cbab2e20c22e97cf027d3be93959b",
+    "asm-analysis-7.3.1.jar": "46b8a8efd4b94facb5ab4b35afe30ee0546ae7a43d2c64e6def56c2f168fefa5",
+    "asm-commons-7.3.1.jar": "87cd8bb3c6bf6bcbb33fca48060c5065f66ebf6a3d7de9bf18bff51bcf156ebc",
+    "asm-tree-7.3.1.jar": "f91a4a8aa868c5c4665bb4fd134019a91f9f8b9216527fba295e3c8b5422b78b",
+    "asm-util-7.3.1.jar": "182128592742ed4883ac82bf205f137b6bfbe1234c68e6feb13759e75a85b729",
+}
 WHEEL_FILES = TOKENIZER_FILES | METEOR_FILES | SPICE_WHEEL_FILES
 SPICE_FILES = SPICE_WHEEL_FILES | SPICE_MAVEN_FILES
 
@@ -55,13 +68,35 @@ def missing(files: dict[str, str]) -> list[str]:
     return [name for name in files if not (cache_folder() / name).is_file()]
 
 
+# What pip and Maven print where nothing answers; Maven's own complaint is then that it knows no such plugin.
+UNREACHABLE = re.compile(
+    r"connection broken|Failed to establish|name resolution|not known|Unknown host|Network is unreachable"
+    r"|Connection (?:refused|reset|timed out)|[Tt]imed out|ProxyError|Could not transfer|No plugin found for prefix"
+)
+
+
 def _run(command: list[str], what: str) -> None:
     result = subprocess.run(command, capture_output=True, check=False, text=True)
-    if result.returncode:
-        lines = [line for line in (result.stderr + result.stdout).splitlines() if "ERROR" in line[:8]]
-        why = (lines or ["it gave no reason"])[0].strip()[:300]
+    if not result.returncode:
+        return
+    output = (result.stderr + result.stdout).splitlines()
+    if offline := next(filter(UNREACHABLE.search, output), None):
         raise InputError(
-            f"expected {what} to fetch the files of the Java metrics, it failed: {why}; check the network, run again"
+            f"expected {what} to reach the network for the files of the Java metrics, it did not: "
+            f"{offline.strip()[:300]}; check the connection, the proxy and the index or mirror that it is set up to "
+            "use, run again"
+        )
+    why = next((line for line in output if "ERROR" in line[:8]), "it gave no reason").strip()[:300]
+    raise InputError(f"expected {what} to fetch the files of the Java metrics, it failed: {why}; run again")
+
+
+def _require_hash(path: Path) -> None:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != MAVEN_HASHES[path.name]:
+        raise InputError(
+            f"expected {path.name} with the SHA-256 {MAVEN_HASHES[path.name][:16]}..., found {found[:16]}...; the "
+            "repository that Maven asks has another file: set it to Maven Central, run again"
         )
 
 
@@ -69,7 +104,7 @@ def fetch() -> list[str]:
     """Fetch by pip and Maven the files that the cache lacks (490 MB in all); returns their names.
 
     Raises:
-        InputError: no Java, no Maven, or a download that failed.
+        InputError: no Java, no Maven, no network, a download that failed, or a file of another hash.
     """
     from_wheel, from_maven = missing(WHEEL_FILES), missing(SPICE_MAVEN_FILES)
     for program, needed, package in (
@@ -94,6 +129,7 @@ def fetch() -> list[str]:
             command += [f"-Dartifact={SPICE_MAVEN_FILES[name]}", f"-DoutputDirectory={folder / 'jars'}"]
             command += [f"-Dmaven.repo.local={folder / 'repository'}"]  # ~/.m2 would keep a second copy of everything
             _run(command, "mvn dependency:copy")
+            _require_hash(folder / "jars" / Path(name).name)
             with atomic_path(cache_folder() / name) as partial:
                 shutil.move(folder / "jars" / Path(name).name, partial)
     return from_wheel + from_maven

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.java_files import FETCH_COMMAND, METEOR_FILES, TOKENIZER_FILES, cache_folder, missing
+from evaluation.metric import NotComputed
 
 # The tokens that caption metrics drop. Brackets stay, as -lrb- and -rrb-, because published scores keep them: the
 # list in general use has them in capitals and the tokens are lower-cased.
@@ -22,10 +23,6 @@ METEOR_STATISTICS = 23
 # SPICE caches its parses by fst-2.47, which uses the internals of these packages; Java 16 and newer closes them.
 _OPEN_PACKAGES = ("lang", "math", "util", "util.concurrent", "net", "text")
 _OPEN = " ".join(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPEN_PACKAGES)
-
-
-class NotComputed(Exception):
-    """Why a metric that needs Java was not computed."""
 
 
 def _heap() -> str:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+class NotComputed(Exception):
+    """Why a metric that needs Java or a model was not computed."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A corpus score.
@@ -35,6 +39,19 @@ class Metric:
     def resampled(self, weights: np.ndarray) -> np.ndarray:
         """The corpus scores where clip n counts `weights[b, n]` times: (B, N) -> (B, R)."""
         return self.finish(np.einsum("bn,rns->brs", weights, self.statistics, optimize=True))
+
+
+class Size(Metric):
+    """A size of the whole corpus, (R, N, 1): of parts of it, or where clips repeat, it would say something else."""
+
+    @property
+    def per_clip(self) -> np.ndarray:
+        """Nothing, nan: (R, N)."""
+        return np.full(self.statistics.shape[:2], np.nan)
+
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """Nothing, nan: (B, N) -> (B, R)."""
+        return np.full((len(weights), len(self.statistics)), np.nan)
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray) -> Metric:

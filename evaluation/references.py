@@ -20,7 +20,7 @@ def with_references(rows: CaptionRows) -> tuple[CaptionRows, list[str]]:
     if clips and not found:
         raise InputError(
             f"expected reference captions, found none for {len(clips)} clips such as {clips[0].clip_id!r}; use "
-            "`predict` for clips without references"
+            "`predict` for clips without references, or name a table of them: earshot score FILE --references TABLE"
         )
     return rows_of(found), [clip.clip_id for clip in clips if not any(clip.references)]
 

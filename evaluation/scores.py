@@ -1,25 +1,28 @@
-"""The scores of one captions file: computed once, shown as a table, written as JSON."""
+"""The scores of one captions file: computed once, shown as a table, written beside it."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Column, Table
 
 from datamodules.clips import CaptionRows
-from earshot.atomic import write_text
 from earshot.errors import InputError
 from earshot.terminal import printable
-from evaluation.caption_metrics import measure
+from evaluation.bootstrap import Estimate, bootstrap_weights, estimate
+from evaluation.caption_metrics import SentenceMetric, measure
 from evaluation.captions_file import clips_of
+from evaluation.metric import NotComputed, ratio
 from evaluation.references import with_references
+from evaluation.scores_file import PerClip, write_scores
 from evaluation.word_scores import Vocabulary, word_metrics
 
-FILE_NAME = "scores.json"
+SAMPLES = 2000  # of the bootstrap, with seed 0
+Similarity = Callable[[Mapping[str, str]], Mapping[str, float]]  # captions to cosines, by clip id; or NotComputed
 TITLES = {
     "bleu_1": "BLEU-1",
     "bleu_2": "BLEU-2",
@@ -30,6 +33,13 @@ TITLES = {
     "meteor": "METEOR",
     "spice": "SPICE",
     "spider": "SPIDEr",
+    "sbert_sim": "sentence similarity",
+    "fer": "fluency error rate",
+    "fense": "FENSE",
+    "spider_fl": "SPIDEr-FL",
+    "clap_sim": "CLAP similarity",
+    "vocabulary": "vocabulary size",
+    "caption_length": "caption length",
     "precision": "precision",
     "recall": "recall",
     "verb_recall": "verb recall",
@@ -47,51 +57,65 @@ class Scores:
     """Scores of the N clips that have references.
 
     Attributes:
+        rows: all clips, those without references too.
         num_clips: N.
         without_references: ids of the clips that are not scored.
         tokenizer: "ptb" or "words".
         values: scores by name; None where `not_computed` has the reason.
+        intervals: ends of the 95% bootstrap interval over the clips, by name.
         not_computed: reasons by name.
-        cider_d: of each clip that was given, None for one without references; zero where there is only one clip.
+        per_clip: by name, by clip id; clips with nothing to score are left out.
+        models: of the metrics that need one, by name: a folder or hub id, or a class and digests.
     """
 
+    rows: CaptionRows
     num_clips: int
     without_references: list[str]
     tokenizer: str
     values: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
     not_computed: dict[str, str]
-    cider_d: list[float | None]
+    per_clip: PerClip
+    models: dict[str, str]
 
-    def write(self, folder: Path, made_by: Mapping[str, Any] | None = None) -> Path:
-        """Add the scores to scores.json in a run folder, atomically; what the stage logged there stays.
+    @property
+    def cider_d(self) -> list[float | None]:
+        """CIDEr-D of each clip that was given; None where there is none."""
+        scores = self.per_clip.get("cider_d", {})
+        return [scores.get(clip_id) for clip_id in self.rows["clip_ids"]]
+
+    def write(self, captions: Path, made_by: Mapping[str, Any] | None = None) -> Path:
+        """Add the scores to those beside a captions file, atomically; what the stage logged there stays.
 
         Args:
-            folder: of the run.
-            made_by: what the scores come from, added to what the file says of that.
+            captions: the file.
+            made_by: what the scores come from, added to what is said of that.
         """
-        path = folder / FILE_NAME
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        reasons = {name: f"not computed: {reason}" for name, reason in self.not_computed.items()}
         found: dict[str, Any] = {
             "num_clips": self.num_clips,
             "num_without_references": len(self.without_references),
             "tokenizer": self.tokenizer,
             **self.values,
-            "not_computed": reasons,
+            "intervals": self.intervals,
+            "models": self.models,
+            "not_computed": {name: f"not computed: {reason}" for name, reason in self.not_computed.items()},
         }
         if made_by is not None:
-            found["made_by"] = {**known.get("made_by", {}), **made_by}
-        write_text(path, json.dumps(known | found, indent=2) + "\n")
-        return path
+            found["made_by"] = dict(made_by)
+        return write_scores(captions, self.rows, found, self.per_clip)
 
     def table(self, title: str) -> Table:
         """The table for the terminal, one line per metric."""
         caption = f"tokens by {TOKENIZERS[self.tokenizer]}"
         number = Column(f"{self.num_clips} clips", justify="right")
-        table = Table("metric", number, title=title, caption=caption, title_justify="left")
+        table = Table("metric", number, "95% interval", title=title, caption=caption, title_justify="left")
         for name, value in self.values.items():
-            shown = f"not computed: {self.not_computed[name]}" if value is None else f"{value:.3f}"
-            table.add_row(TITLES.get(name, name), escape(shown))
+            if value is None:
+                table.add_row(TITLES.get(name, name), escape(f"not computed: {self.not_computed[name]}"))
+                continue
+            ends = ", ".join(f"{end:.3f}" for end in self.intervals.get(name, ()))
+            shown = f"{value:.0f}" if name == "vocabulary" else f"{value:.3f}"
+            table.add_row(TITLES.get(name, name), shown, ends)
         return table
 
 
@@ -108,7 +132,14 @@ def captions_table(rows: CaptionRows, number: int, cider_d: Sequence[float | Non
     return table
 
 
-def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | None = None, java: bool = True) -> Scores:
+def score_rows(
+    rows: CaptionRows,
+    work_folder: Path,
+    vocabulary: Vocabulary | None = None,
+    java: bool = True,
+    models: Sequence[SentenceMetric] = (),
+    similarity: Similarity | None = None,
+) -> Scores:
     """Score the captions of those clips that have references, all at once.
 
     CIDEr-D takes its document frequencies from all clips that are scored, and from no other.
@@ -118,39 +149,43 @@ def score_rows(rows: CaptionRows, work_folder: Path, vocabulary: Vocabulary | No
         work_folder: SPICE keeps its parses here while it runs.
         vocabulary: adds the word scores.
         java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out.
+        models: metrics that need a model.
+        similarity: adds how near the captions are to the audio; called with those that are scored.
 
     Raises:
         InputError: no clip, or none with references.
     """
     if not rows["clip_ids"]:
         raise InputError("expected captions to score, found none; check the split and the number of batches")
-    clip_ids = rows["clip_ids"]
-    rows, without = with_references(rows)
-    measured = measure([rows["captions"]], rows["references"], work_folder, java)
+    scored, without = with_references(rows)
+    number, clip_ids = len(scored["clip_ids"]), scored["clip_ids"]
+    measured = measure([scored["captions"]], scored["references"], work_folder, java, models)
     metrics, reasons = dict(measured.metrics), dict(measured.not_computed)
+    if similarity is not None:
+        try:
+            if not (cosines := similarity(dict(zip(clip_ids, scored["captions"])))):
+                raise NotComputed("no clip has audio")
+            pairs = [(cosines.get(clip_id, 0.0), clip_id in cosines) for clip_id in clip_ids]
+            metrics["clap_sim"] = ratio(*np.array([pairs]).transpose(2, 0, 1))  # over the clips with audio
+        except NotComputed as reason:
+            reasons["clap_sim"] = str(reason)
     if vocabulary is not None:
-        metrics |= word_metrics([rows["captions"]], rows["labels"], vocabulary)
+        metrics |= word_metrics([scored["captions"]], scored["labels"], vocabulary)
+    weights = bootstrap_weights(number, SAMPLES, seed=0)
     values: dict[str, float | None] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    per_clip: PerClip = {}
     for name in (name for name in TITLES if name in metrics or name in reasons):
-        value = float(metrics[name].scores[0]) if name in metrics else math.nan
-        values[name] = None if math.isnan(value) else value
-        if math.isnan(value):
+        value = Estimate(math.nan, math.nan, math.nan)
+        if name in metrics:
+            value = estimate(float(metrics[name].scores[0]), metrics[name].resampled(weights)[:, 0])
+            clips = dict(zip(clip_ids, metrics[name].per_clip[0].tolist()))
+            per_clip[name] = {clip_id: score for clip_id, score in clips.items() if not math.isnan(score)}
+        values[name] = None if math.isnan(value.value) else value.value
+        if math.isnan(value.value):
             reasons.setdefault(name, "the vocabulary has none of the clips' labels, or no caption names an event")
-    number = len(rows["clip_ids"])
-    scores = metrics["cider_d"].per_clip[0].tolist() if "cider_d" in metrics else [0.0] * number
-    by_clip = dict(zip(rows["clip_ids"], scores))
-    return Scores(number, without, measured.tokenizer, values, reasons, [by_clip.get(clip_id) for clip_id in clip_ids])
-
-
-def read_score(folder: Path, name: str) -> float | None:
-    """A score in scores.json of a run folder; None where it was not computed.
-
-    Raises:
-        InputError: no scores.json, or one that cannot be read.
-    """
-    path = folder / FILE_NAME
-    try:
-        value = json.loads(path.read_text(encoding="utf-8")).get(name)
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"expected scores at {path}, found none ({error}); run `test` first") from None
-    return float(value) if isinstance(value, int | float) else None
+        elif not math.isnan(value.low):
+            intervals[name] = (value.low, value.high)
+    used = {model.name: model.model for model in models}
+    per_clip = {name: scores for name, scores in per_clip.items() if scores}
+    return Scores(rows, number, without, measured.tokenizer, values, intervals, reasons, per_clip, used)

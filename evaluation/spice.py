@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from earshot.atomic import atomic_folder
 from evaluation.java_files import SPICE_FILES, cache_folder
-from evaluation.java_metrics import NotComputed, complaint, run_java
+from evaluation.java_metrics import complaint, run_java
+from evaluation.metric import NotComputed
 
 LONGEST = 100  # words of a sentence; its parser fails on captions that repeat themselves thousands of times
 AT_ONCE = 1200  # sentences that a run of Java parses; starting it takes seconds
@@ -37,8 +38,12 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_fol
         NotComputed: no Java, no files, or Java failed.
     """
     pairs = [(_cut(caption), [_cut(reference) for reference in group]) for caption, group in zip(captions, references)]
-    if cut := sum(len(caption.split()) > LONGEST for caption in captions):
-        print(f"SPICE: {cut} captions have more than {LONGEST} words; it compares their beginnings", file=sys.stderr)
+    if cut := [_cut(caption)[:40] for caption in captions if len(caption.split()) > LONGEST]:
+        print(
+            f"SPICE: {len(cut)} captions have more than {LONGEST} words, such as '{cut[0]} ...'; it compares their "
+            "beginnings",
+            file=sys.stderr,
+        )
     digest = hashlib.sha256("\n".join(sorted({text for _, group in pairs for text in group})).encode()).hexdigest()
     kept = cache_folder() / "parses" / digest[:16]
     with tempfile.TemporaryDirectory(dir=work_folder, prefix="spice-") as temporary:
@@ -48,6 +53,10 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_fol
         new = [sentence for sentence in sentences if sentence not in known]
         # It parses every occurrence of a sentence anew unless an earlier run left its parse in the cache: distinct
         # sentences first, each once, and 24 systems on the same clips are as cheap as one.
+        if len(new) > AT_ONCE:
+            print(
+                f"SPICE: parsing {len(new)} sentences takes minutes; the parses are kept", file=sys.stderr, flush=True
+            )
         with tqdm(total=len(new), desc="SPICE parses", unit="sentence", disable=None, leave=False) as bar:
             for start in range(0, len(new), AT_ONCE):
                 some = new[start : start + AT_ONCE]

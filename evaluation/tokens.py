@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from evaluation import java_metrics
-from evaluation.java_metrics import NotComputed
+from evaluation.metric import NotComputed
 
 Tokens = tuple[str, ...]
 MAX_ORDER = 4  # of n-grams, in BLEU and in CIDEr-D

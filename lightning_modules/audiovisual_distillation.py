@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from datamodules.contracts import training_texts
 from earshot.errors import InputError
+from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import weights_digest
 from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
@@ -81,9 +82,9 @@ class AudiovisualDistillation(L.LightningModule):
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The captions' loss, given the audio."""
         captioner = self.captioner.network
-        loss, _ = captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch))
+        loss, tokens = captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.clip_ids))
-        return loss
+        return rank_share(loss, tokens)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """The captions' loss, given the audio: a mean over all tokens of all ranks."""

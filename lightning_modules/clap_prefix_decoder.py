@@ -18,6 +18,7 @@ from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, Train
 from lightning_modules.embeddings import trained_with
 from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.store import EmbeddingStore
+from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
@@ -152,9 +153,9 @@ class ClapPrefixDecoder(L.LightningModule):
 
     @property
     def _store(self) -> EmbeddingStore:
-        strategy, writes = self.trainer.strategy, self.trainer.is_global_zero
-        clap = self.clap.to(strategy.root_device).network
-        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, writes, strategy.broadcast)
+        clap = self.clap.to(self.trainer.strategy.root_device).network
+        ranks = self.trainer.global_rank, self.trainer.world_size
+        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, *ranks)
 
     @property
     def _data(self) -> CaptionSource:
@@ -177,19 +178,18 @@ class ClapPrefixDecoder(L.LightningModule):
         embeddings, row_of = self.sources[name]
         wanted = self.training_strategies(embeddings[row_of[batch.rows.cpu()]].to(self.device))
         tokens = self.tokens(batch.captions)
-        return self.decoder(wanted, tokens), tokens
+        return self.decoder(wanted, tokens), (tokens != self.tokenizer.pad_token_id).sum()
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings (Eq. 1)."""
-        loss, _ = self._loss("train", batch)
+        loss, num_tokens = self._loss("train", batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.captions))
-        return loss
+        return rank_share(loss, num_tokens)
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
         """The same on held-out captions, a mean over all tokens of all ranks; the best weights are chosen by it."""
         if batch.valid:
-            loss, tokens = self._loss("val", batch)
-            self.val_loss.update(loss, weight=(tokens != self.tokenizer.pad_token_id).sum())
+            self.val_loss.update(*self._loss("val", batch))
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.captions))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:

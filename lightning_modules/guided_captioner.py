@@ -38,6 +38,8 @@ class GuidedCaptioner(L.LightningModule):
         language_model: folder or hub id of a causal language model.
         classifier: folder or hub id of an audibility classifier; None does without it, and without metric A.
         positive: the classifier's label of audible sentences.
+        keep_prompt: whether captions begin with the guidance's prompt, where it has one. The paper does not say; the
+            captions of its authors' code do.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class GuidedCaptioner(L.LightningModule):
         language_model: str = "gpt2-medium",
         classifier: str | None = None,
         positive: str = "audible",
+        keep_prompt: bool = False,
     ) -> None:
         super().__init__()
         self.guidance = guidance
@@ -54,6 +57,7 @@ class GuidedCaptioner(L.LightningModule):
         self.language_model = language_model
         self.classifier = classifier
         self.positive = positive
+        self.kept_prompt = guidance.prompt if keep_prompt else None
         self.prompt = PROMPT  # of metric A: how the classifier's training sentences begin
         self.frozen = nn.ModuleList()  # the language model and the classifier, once loaded
         self.test_audibility = MeanMetric()  # metric A
@@ -97,14 +101,18 @@ class GuidedCaptioner(L.LightningModule):
         if not batch.valid:
             return batch.rows([])
         assert self.lm is not None
-        return batch.rows(self.guidance(self.lm, self.match, self.audible, self.embed(batch)))
+        captions = self.guidance(self.lm, self.match, self.audible, self.embed(batch))
+        if self.kept_prompt is not None:
+            captions = [prompted(caption, self.kept_prompt) for caption in captions]
+        return batch.rows(captions)
 
     @normal_mode()
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions with their references; logs metric A, the mean probability that a caption is audible."""
         rows = self.predict_step(batch, batch_idx)
         if self.audible is not None:
-            if texts := [prompted(caption, self.prompt) for caption in rows["captions"]]:
+            before = self.prompt if self.kept_prompt is None else ""
+            if texts := [prompted(caption, before) for caption in rows["captions"]]:
                 self.test_audibility.update(self.audible(texts))
             self.log("test/audibility", self.test_audibility, batch_size=len(texts))
         return rows
@@ -139,5 +147,6 @@ class GuidedCaptioner(L.LightningModule):
             "language_model": [self.language_model, files_digest(self.language_model)],
             "classifier": self.classifier and [self.classifier, files_digest(self.classifier)],
             "positive": self.positive,
+            "kept_prompt": self.kept_prompt,
             "trained_on": trained_on(self.matcher.network),
         }

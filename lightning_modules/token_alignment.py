@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
 from earshot.errors import InputError
 from lightning_modules.contracts import Criterion, ScheduledCriterion
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
-from lightning_modules.networks.frozen import Frozen, frozen_dtype
+from lightning_modules.networks.frozen import Frozen, cast_weights, frozen_dtype
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 
 
@@ -29,8 +29,8 @@ class TokenAlignment(L.LightningModule):
     Args:
         criterion: called with audio tokens (B, N, D) and image tokens (B, M, D); test and predict work without one.
         captioner: its audio encoder is aligned with its image encoder.
-        optimizer: the paper's by default.
-        lr_scheduler: stepped every epoch; the paper's by default.
+        optimizer: that of the authors' code by default; the paper gives none.
+        lr_scheduler: stepped every epoch; likewise.
 
     Raises:
         InputError: the captioner has no audio encoder.
@@ -62,10 +62,12 @@ class TokenAlignment(L.LightningModule):
         return ClipFormat(**self.captioner.network.wants("audio+image" if aligns else None))
 
     def setup(self, stage: str) -> None:
-        """Load the frozen networks that the stage uses, and no others."""
+        """Load the networks that the stage uses, and no others; all but an encoder that trains are frozen."""
         aligns = stage in ("fit", "validate")
         if aligns and self.criterion is None:
             raise InputError("expected a criterion to align with, found none; set model.criterion")
+        # where it captions, it is as frozen as the others, in their precision
+        self.audio_encoder.requires_grad_(aligns)
         self.captioner.network.load(
             "audio+image" if aligns else None, language_model=not aligns, dtype=frozen_dtype(self._trainer)
         )
@@ -124,5 +126,7 @@ class TokenAlignment(L.LightningModule):
 
     def load_export(self, folder: Path) -> None:
         """Take the aligned encoder of a folder that `export` wrote."""
-        self.audio_encoder = type(self.audio_encoder).from_pretrained(folder).to(self.device)
-        self.captioner.network.audio_encoder = self.audio_encoder
+        trains = next(self.audio_encoder.parameters()).requires_grad
+        found = type(self.audio_encoder).from_pretrained(folder).to(self.device).requires_grad_(trains)
+        cast_weights(found, frozen_dtype(self._trainer))
+        self.audio_encoder = self.captioner.network.audio_encoder = found

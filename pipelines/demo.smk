@@ -1,5 +1,5 @@
-# make demo: train the alignment by optimal transport, caption audio, print a table. The jobs run one after another
-# with all cores each.
+# make demo: train the alignment by optimal transport, caption audio, print a table. The fit and the table run with
+# all cores each; of the tests as many run at a time as there are cores.
 DEMO = {
     "dali_ot": ("audio", []),
     "image": ("image", ["inputs/image"]),
@@ -10,7 +10,7 @@ DEMO = {
 fit("demo_fit", "dali_ot", ["dali_ot"], threads=all_cores)
 for run, (_, overlay) in DEMO.items():
     reads = ["dali_ot"] if run.startswith("dali_ot") else []
-    test(f"demo_{run}", run, ["dali_ot", *overlay], "", reads, threads=all_cores)
+    test(f"demo_{run}", run, ["dali_ot", *overlay], "", reads)
 DEMO_TABLE = summarize(
     "demo_table",
     "Alignment by optimal transport: captions from audio, image and both",

@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 from statistics import fmean
 
 from earshot.atomic import write_text
+from reports.page import output_file
 from reports.rows import add_rows, parse_rows, read_scores
 
 
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     add_rows(parser)
     parser.add_argument("--metric", default="cider_d", help="name of a score in scores.json (%(default)s)")
-    parser.add_argument("--output", type=Path, help="text file for the name of the best row")
+    parser.add_argument("--output", type=output_file, help="text file for the name of the best row")
 
 
 def run(options: argparse.Namespace) -> None:

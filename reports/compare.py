@@ -9,8 +9,9 @@ from earshot.errors import InputError
 from reports.guesses import Guess, constant_captions, shuffled_captions
 from reports.logged_values import logged_values, read_titles
 from reports.page import add_page, write_page
+from reports.published import NUMBERS, beside, paper_titles, published
 from reports.rows import add_rows, parse_rows, read_runs
-from reports.table import Spread, add_measurement, measure_rows, titles
+from reports.table import Spread, add_measurement, at_least, measure_rows, titles
 
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
 
@@ -25,10 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--constant-from",
         metavar="SPLIT",
         type=Path,
-        help="train or val split folder or captions file: add rows of its best constant caption and of random captions",
+        help="a train or val split's folder, or a file of its captions: add rows of its best constant caption and of "
+        "random captions",
     )
     add("--shuffle", metavar="ROW", help="add a row with this row's captions permuted among the clips")
-    add("--shuffles", type=int, default=20, help="permutations and random draws to average (%(default)s)")
+    add("--shuffles", type=at_least(1), default=20, help="permutations and random draws to average (%(default)s)")
     add(
         "--logged",
         action="append",
@@ -36,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=TITLE",
         help="add the last value of KEY in metrics.csv of the newest fit or validate beside each test, in "
         "runs/<run_name>; repeatable",
+    )
+    add(
+        "--published",
+        nargs=2,
+        metavar=("PAPER", "CORPUS"),
+        help="add a paper's numbers on a corpus, from reports/papers.csv: columns, and rows that only the paper has",
     )
     add_measurement(parser)
     add_page(parser, "runs/report.md")
@@ -67,4 +75,8 @@ def run(options: argparse.Namespace) -> None:
             values = logged.get(str(line["row"]), {}).get(key)
             line[key] = Spread(tuple(values)) if values else "-"
     headings = titles(options.against, options.of) | logged_titles
-    write_page(options, found.lines, headings, notes, found.measured)
+    theirs = published(*options.published) if options.published else {}
+    if options.published and not theirs:
+        raise InputError(f"expected a paper and a corpus of {NUMBERS.name}, found {options.published}; correct them")
+    lines = beside(found.lines, theirs)
+    write_page(options, lines, headings | paper_titles(theirs), notes, found.measured)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datamodules import caption_table
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.bootstrap import derangement
@@ -29,7 +30,7 @@ def constant_captions(
     """Two rows for these clips: the best constant caption and random captions, both of a split with other clips.
 
     Args:
-        source: a split folder or a captions file.
+        source: a split folder, a captions file, or a table of captions.
         clip_ids: N clips under test.
         draws: how many times random captions are drawn.
         rng: draws them.
@@ -38,7 +39,7 @@ def constant_captions(
     Raises:
         InputError: a clip under test is among those of the source.
     """
-    other, _ = with_references(read_captions(source) if source.is_file() else read_split(source))
+    other, _ = with_references(other_clips(source))
     if shared := set(other["clip_ids"]) & set(clip_ids):
         raise InputError(
             f"expected a train or val split without the clips under test, found {len(shared)} of them in "
@@ -75,6 +76,15 @@ def best_constant_caption(rows: CaptionRows, java: bool = True) -> str:
     tokens = dict(zip(sentences, tokenize(sentences, java)[0]))
     cider = CiderD([[tokens[reference] for reference in group] for group in rows["references"]])
     return max(dict.fromkeys(sentences), key=lambda sentence: cider.score_everywhere(tokens[sentence]))
+
+
+def other_clips(source: Path) -> CaptionRows:
+    """The clips of a split folder, of a captions file, or of a table such as WSAC trains on."""
+    if not source.is_file():
+        return read_split(source)
+    if "references" in caption_table.read_rows(source, "captions", "correct the path")[0]:
+        return read_captions(source)
+    return rows_of([Clip(name, "", texts, []) for name, texts in caption_table.read_captions(source).items()])
 
 
 def read_split(folder: Path) -> CaptionRows:

@@ -8,9 +8,12 @@ from typing import Any
 
 import yaml
 
+from earshot.errors import InputError
 from earshot.provenance import provenance
+from evaluation.scores_file import read_scores
 
 HEADING = "## How this was measured"
+MADE_BY_ELSEWHERE = "weights, prompt, decoding and versions of each test: `made_by` in its scores.json"
 SEEDS = "seeds (of the fit whose export was tested, else of the test)"
 
 
@@ -37,12 +40,12 @@ def recorded(rows: Mapping[str, Sequence[Path]]) -> list[str]:
 
     Weights, prompt and decoding stay there: a page has no room for them.
     """
-    notes = {name: [_made_by(path.parent) for path in paths] for name, paths in rows.items()}
+    notes = {name: [noted_by_test(path) for path in paths] for name, paths in rows.items()}
     found = []
     for title, text in (
         ("clip ids", _clips),
         ("captioned on", _hardware),
-        ("warning", lambda note: note.get("warning")),
+        ("warning", _warning),
     ):
         texts = {name: dict.fromkeys(filter(None, map(text, group))) for name, group in notes.items()}
         several = {name: "; ".join(each) for name, each in texts.items() if each}
@@ -51,14 +54,15 @@ def recorded(rows: Mapping[str, Sequence[Path]]) -> list[str]:
         elif several:
             found.append(f"{title}: " + "; ".join(f"{name} {each}" for name, each in several.items()))
     if any(note for group in notes.values() for note in group):
-        found.append("weights, prompt, decoding and versions of each test: `made_by` in its scores.json")
+        found.append(MADE_BY_ELSEWHERE)
     return found
 
 
-def _made_by(folder: Path) -> dict[str, Any]:
+def noted_by_test(captions: Path) -> dict[str, Any]:
+    """What the test that wrote a captions file noted beside its scores; nothing where there is no such note."""
     try:
-        found = json.loads((folder / "scores.json").read_text(encoding="utf-8")).get("made_by")
-    except (OSError, ValueError, AttributeError):
+        found = read_scores(captions).get("made_by")
+    except (OSError, InputError):
         found = None
     return found if isinstance(found, dict) else {}
 

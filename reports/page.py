@@ -14,14 +14,25 @@ from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 from evaluation.bootstrap import Estimate
 from reports.origin import HEADING, origin
-from reports.table import Cell, Line, Spread
+from reports.table import NOT_GIVEN, Cell, Line, Spread
 
 
 def add_page(parser: argparse.ArgumentParser, output: str, what: str = "Markdown file; a CSV goes beside it") -> None:
     """The options of a page."""
     parser.add_argument("--title", help="heading of the page")
     parser.add_argument("--note", action="append", default=[], help="paragraph above the table; repeatable")
-    parser.add_argument("--output", type=Path, default=Path(output), help=f"{what} (%(default)s)")
+    parser.add_argument("--output", type=output_file, default=Path(output), help=f"{what} (%(default)s)")
+
+
+def output_file(text: str) -> Path:
+    """The type of --output: refuses a folder before anything is measured, also in the place of a file beside it."""
+    for path in (
+        Path(text),
+        *(Path(text).with_suffix(suffix) for suffix in (".md", ".csv", ".png") if Path(text).name),
+    ):
+        if path.is_dir():
+            raise InputError(f"expected a file as --output, found the folder {path}; name a file in it")
+    return Path(text)
 
 
 def write_page(
@@ -42,8 +53,6 @@ def write_page(
         measured: how the numbers were measured, beside the command, the versions and the date.
         figure: a picture beside the page, to be shown on it.
     """
-    if options.output.is_dir():
-        raise InputError(f"expected a file as --output, found the folder {options.output}; name a file in it")
     markdown, values = (options.output.with_suffix(suffix) for suffix in (".md", ".csv"))
     grid = [[headings.get(key, key) for key in lines[0]], *([str(cell) for cell in line.values()] for line in lines)]
     rows = [" | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) for row in grid]
@@ -78,4 +87,4 @@ def csv_cells(key: str, cell: Cell) -> dict[str, str]:
     if isinstance(cell, Spread):
         ends = {f"{key}_lowest": repr(min(cell.values)), f"{key}_highest": repr(max(cell.values))}
         return {key: repr(float(np.mean(cell.values))), **ends}
-    return {} if cell == "-" else {key: cell}
+    return {} if cell in ("-", NOT_GIVEN) else {key: cell}

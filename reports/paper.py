@@ -10,7 +10,8 @@ from evaluation.bootstrap import Estimate
 from evaluation.scores import TITLES
 from reports.origin import section_of
 from reports.page import add_page, write_page
-from reports.table import Cell, Line
+from reports.published import beside, paper_titles, published
+from reports.table import NOT_GIVEN, Cell, Line
 
 ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
     "image": "image only, with prefix",
@@ -28,22 +29,31 @@ ROWS = {  # as the DALI pipeline names them, in the order of the paper's tables
     "contrastive": "contrastive",
     "contrastive_distilled": "contrastive, distilled",
 }
+COMPETITORS = {  # of the paper's tables, whose numbers there are these papers' own
+    "audibility guidance (Shaharabany et al.)": ("audibility_guidance", "0.015"),
+    "ZerAuCap (Salewski et al.)": ("zeraucap", "ZerAuCap"),
+}
 METRICS = ("bleu_4", "meteor", "rouge_l", "cider", "spice", "spider")  # of the paper's tables
 OURS = (*(metric.replace("cider", "cider_d") for metric in METRICS), "verb_recall", "visual_share")
-THEIRS = {metric: f"{TITLES.get(metric, 'CIDEr')}, paper" for metric in METRICS}
-PUBLISHED = Path(__file__).with_name("papers.csv")
 Scores = dict[str, dict[str, float]]  # by row, then by column
 
-# (corpus, a, b): the paper says that a's CIDEr-D is above b's
-ORDER = (
-    ("audiocaps", "image", "image_without_prefix"),
-    ("audiocaps", "image", "best constant"),
+# (corpus, a, b): the score of a is above that of b. What the paper says (section 5 and Table 1) ...
+CLAIMS = (
     *(("audiocaps", name, "contrastive") for name in ("attentive_ot", "mmd", "ot")),
     *((corpus, f"{name}_distilled", name) for corpus in ("audiocaps", "clotho") for name in
-      ("attentive_ot", "ot", "contrastive", "mmd")),
-    ("audiocaps", "attentive_ot_image", "attentive_ot"),
+      ("attentive_ot", "ot", "contrastive")),
+    *(("audiocaps", "attentive_ot_distilled", f"{name}_distilled") for name in ("mmd", "ot", "contrastive")),
     ("audiocaps", "attentive_ot_image_distilled", "attentive_ot_distilled"),
+    ("clotho", "mmd", "attentive_ot"),
+    ("clotho", "mmd_distilled", "attentive_ot_distilled"),
 )  # fmt: skip
+# ... and checks of this project's own
+CHECKS = (
+    ("audiocaps", "image", "image_without_prefix"),
+    ("audiocaps", "image", "best constant"),
+    ("audiocaps", "attentive_ot_image", "attentive_ot"),
+)
+LESS_TAUGHT = ("mmd", "attentive_ot")  # the paper: the first gains less by distillation than the second
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,22 +75,7 @@ def run(options: argparse.Namespace) -> None:
     measured = ["the paper's numbers: DALI, Tables 1 and 3 and appendix G"]
     for corpus in scores:
         measured += [f"{corpus}: {entry}" for entry in section_of(files[corpus].with_suffix(".md"))]
-    headings = TITLES | {f"paper_{key}": title for key, title in THEIRS.items()}
-    write_page(options, lines, headings, claims(scores), measured)
-
-
-def published(paper: str, corpus: str) -> dict[str, dict[str, float]]:
-    """A paper's own numbers on one corpus, as printed: by row and metric, from papers.csv.
-
-    Its column `table` is a table's number, "G" for DALI's appendix G, a section's number where a number stands in the
-    text. The rows are named as this project's commands name them; what a paper prints in per cent is a fraction.
-    """
-    found: dict[str, dict[str, float]] = {}
-    with open(PUBLISHED, newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            if (line["paper"], line["corpus"]) == (paper, corpus):
-                found.setdefault(line["row"], {})[line["metric"]] = float(line["value"])
-    return found
+    write_page(options, lines, TITLES | paper_titles(published("dali", "audiocaps")), claims(scores), measured)
 
 
 def read_report(path: Path) -> Scores:
@@ -100,19 +95,22 @@ def read_report(path: Path) -> Scores:
 
 
 def lines_of(corpus: str, ours: Scores) -> list[Line]:
-    """A line for each row that was measured, in the paper's order."""
-    theirs = published("dali", corpus)
+    """A line for each row that was measured, in the paper's order, and one for each that only the paper has."""
     names = [*(name for name in ROWS if name in ours), *(name for name in ours if name not in ROWS)]
-    return [
+    lines: list[Line] = [
         {"row": ROWS.get(name, name), "corpus": corpus, "N": f"{ours[name].get('N', math.nan):g}"}
         | {key: _cell(ours[name], key) for key in OURS}
-        | {f"paper_{key}": _cell(theirs.get(name, {}), key) for key in THEIRS}
         for name in names
     ]
+    theirs = {ROWS[name]: row for name, row in published("dali", corpus).items()}
+    for name, (paper, row) in COMPETITORS.items():
+        found = published(paper, corpus).get(row, {})
+        theirs |= {name: {key: found.get(key, NOT_GIVEN) for key in METRICS}} if found else {}
+    return [line | {"corpus": corpus} for line in beside(lines, theirs)]
 
 
 def _cell(scores: dict[str, float], key: str) -> Cell:
-    """A number of ours with its interval, one of the paper's as it was printed."""
+    """A number with its interval, where it has one."""
     if key not in scores:
         return "-"
     if f"{key}_low" in scores:
@@ -121,28 +119,53 @@ def _cell(scores: dict[str, float], key: str) -> Cell:
 
 
 def claims(scores: dict[str, Scores]) -> list[str]:
-    """For each of the paper's claims whether it holds here; claims about rows that were not measured are left out.
+    """For each of the paper's claims whether it holds here, by SPIDEr or, where that was not computed, by CIDEr-D; then
+    checks that the paper does not make. What is about rows that were not measured is left out.
 
     Where the intervals of two rows overlap the entry says so: their order then rests on the values alone.
     """
-    found = []
-    for corpus, above, below in ORDER:
-        ours = scores.get(corpus, {})
-        if above in ours and below in ours:
-            a, b = ours[above], ours[below]
-            overlap = min(a["cider_d_high"], b["cider_d_high"]) >= max(a["cider_d_low"], b["cider_d_low"])
-            found.append(
-                f"{_verdict(a['cider_d'] > b['cider_d'])}{', the intervals overlap' if overlap else ''}: on {corpus} "
-                f"CIDEr-D of {ROWS[above]} ({a['cider_d']:.3f}) above {ROWS[below]} ({b['cider_d']:.3f})"
-            )
+    found = [_above(scores, *claim) for claim in CLAIMS]
+    found += [_gains_less(corpus, ours) for corpus, ours in scores.items()]
+    found += [f"our own check, {entry}" for check in CHECKS if (entry := _above(scores, *check))]
     ours = scores.get("audiocaps", {})
     shares = [ours.get(name, {}).get("visual_share") for name in ("image", "image_without_prefix")]
     if shares[0] is not None and shares[1]:
         found.append(
-            f"{_verdict(shares[0] <= shares[1] / 5)}: the prefix removes the visual words from at least 4 of 5 "
-            f"captions that have some without it (share {shares[1]:.3f} to {shares[0]:.3f})"
+            f"our own check, {_verdict(shares[0] <= shares[1] / 5)}: the prefix removes the visual words from at least "
+            f"4 of 5 captions that have some without it (share {shares[1]:.3f} to {shares[0]:.3f})"
         )
-    return found
+    return [entry for entry in found if entry]
+
+
+def _above(scores: dict[str, Scores], corpus: str, above: str, below: str) -> str:
+    """Whether one row's score is above another's; nothing where one was not measured."""
+    ours = scores.get(corpus, {})
+    if above not in ours or below not in ours:
+        return ""
+    a, b = ours[above], ours[below]
+    key = _key(a, b)
+    overlap = min(a[f"{key}_high"], b[f"{key}_high"]) >= max(a[f"{key}_low"], b[f"{key}_low"])
+    return (
+        f"{_verdict(a[key] > b[key])}{', the intervals overlap' if overlap else ''}: on {corpus} {TITLES[key]} of "
+        f"{ROWS[above]} ({a[key]:.3f}) above {ROWS[below]} ({b[key]:.3f})"
+    )
+
+
+def _gains_less(corpus: str, ours: Scores) -> str:
+    """Whether distillation gives less to MMD than to attentive optimal transport."""
+    rows = [ours.get(f"{name}{stage}", {}) for name in LESS_TAUGHT for stage in ("", "_distilled")]
+    if not all(rows):
+        return ""
+    key = _key(*rows)
+    less, more = rows[1][key] - rows[0][key], rows[3][key] - rows[2][key]
+    return (
+        f"{_verdict(less < more)}: on {corpus} distillation gives {ROWS[LESS_TAUGHT[0]]} less {TITLES[key]} "
+        f"({less:+.3f}) than {ROWS[LESS_TAUGHT[1]]} ({more:+.3f})"
+    )
+
+
+def _key(*rows: dict[str, float]) -> str:
+    return "spider" if all("spider" in row for row in rows) else "cider_d"
 
 
 def _verdict(holds: bool) -> str:

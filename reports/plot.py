@@ -3,60 +3,62 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+
+import numpy as np
 
 from earshot.atomic import atomic_path
 from earshot.errors import InputError
-from evaluation.scores import TITLES, read_score
-from reports.origin import seeds
+from evaluation.metric import Metric
+from evaluation.scores import TITLES
 from reports.page import add_page, write_page
-from reports.rows import add_rows, parse_rows, read_scores
-from reports.table import Line
+from reports.rows import add_rows, parse_rows, read_runs
+from reports.table import add_measurement, measure_rows, titles
 
-METRICS = ("cider_d", "rouge_l", "bleu_4", "verb_recall", "visual_share")
+METRICS = ("bleu_4", "meteor", "rouge_l", "cider_d", "spice", "spider")  # those of Figure 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     add_rows(parser, "NUMBER=RUN[,RUN...]", "a number")
     parser.add_argument("--label", default="number", help="what the number is (%(default)s)")
+    add_measurement(parser)
     add_page(parser, "runs/scores.png", "PNG file; Markdown and a CSV go beside it")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Draw the figure, and write the means of each number's runs as a table."""
+    """Measure all runs at once; draw the figure, and write the table."""
     paths = parse_rows(options.runs)
     try:
         paths = dict(sorted(paths.items(), key=lambda row: float(row[0])))
     except ValueError:
         raise InputError(f"expected NUMBER=RUN, found the numbers {', '.join(paths)}; correct them") from None
-    files = [path for group in paths.values() for path in group]
-    keys = [key for key in METRICS if all(read_score(path.parent, key) is not None for path in files)]
-    if not keys:
-        raise InputError(f"expected a score that all runs have, found none of {', '.join(METRICS)}; test them again")
-    scores = {key: read_scores(paths, key, "test it again") for key in keys}
+    found = measure_rows(options, METRICS, paths, read_runs(paths), {})
     figure = options.output.with_suffix(".png")
-    draw(scores, options.label, figure)
-    lines: list[Line] = [
-        {str(options.label): f"{float(name):g}", **{key: f"{fmean(scores[key][name]):.3f}" for key in keys}}
-        for name in paths
-    ]
-    clips = {f"{number:g}" for path in files if (number := read_score(path.parent, "num_clips")) is not None}
-    measured = [f"clips: N = {', '.join(sorted(clips)) or 'unknown'}", seeds(paths)]
-    measured.append("means over the runs of a number, without intervals; dots in the figure are single runs")
-    write_page(options, lines, TITLES, [], measured, figure)
+    draw(found.metrics, {float(name): len(files) for name, files in paths.items()}, options.label, figure)
+    headings = titles(None) | {"row": options.label}
+    notes = ["in the figure a dot is one training run, the line the mean of those of a number"]
+    write_page(options, found.lines, headings, notes, found.measured, figure)
 
 
-def draw(scores: Mapping[str, Mapping[str, Sequence[float]]], label: str, path: Path) -> None:
-    """A panel for each metric: a dot for each run, a line through the means of each number."""
+def draw(metrics: Mapping[str, Metric], runs: Mapping[float, int], label: str, path: Path) -> None:
+    """A panel for each metric: a dot for each run, a line through the means of each number.
+
+    Args:
+        metrics: of all runs, in the order of the numbers.
+        runs: how many runs each number has.
+        label: what the numbers are.
+        path: of the PNG.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3 * len(scores), 3), layout="constrained")
-    for panel, (key, rows) in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores.items()):
-        numbers = [float(name) for name in rows]
-        for number, values in zip(numbers, rows.values()):
+    numbers = list(runs)
+    ends = np.cumsum(list(runs.values()))[:-1]
+    figure = Figure(figsize=(3 * len(metrics), 3), layout="constrained")
+    for panel, (key, metric) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items()):
+        groups: Sequence[np.ndarray] = np.split(metric.scores, ends)
+        for number, values in zip(numbers, groups):
             panel.plot([number] * len(values), values, "o", color="0.6")
-        panel.plot(numbers, [fmean(values) for values in rows.values()], "k-")
+        panel.plot(numbers, [values.mean() for values in groups], "k-")
         panel.set(xscale="log", xticks=numbers, xticklabels=[f"{number:g}" for number in numbers], title=TITLES[key])
         panel.minorticks_off()
         panel.set_xlabel(label)

@@ -13,11 +13,13 @@ import yaml
 
 from earshot.errors import InputError, one_line_errors
 from evaluation.scores import TITLES
+from reports.origin import MADE_BY_ELSEWHERE, noted_by_test
 from reports.rows import parse_rows, read_runs
 from reports.table import Line, add_measurement, measure_rows
 
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
 TASK = "audio-captioning"
+SYNTHETIC = "miniature/"
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -96,12 +98,13 @@ def model_card(options: argparse.Namespace) -> str:
     stage = yaml.safe_load((folder / "stage.yaml").read_text()) if (folder / "stage.yaml").is_file() else {}
     names = sorted(set(named(stage.get("model", {}))))
     small = any("assets/miniature/" in name for name in names)
-    line, measured, split = scored(options) if options.run else ({}, [], "")
+    line, measured, split, made_by = scored(options) if options.run else ({}, [], "", {})
     header: dict[str, Any] = {
         "library_name": "earshot", "pipeline_tag": "audio-text-to-text", "language": options.language,
         "tags": [TASK, "zero-shot"], "license": options.license,
         "base_model": [name for name in names if hub_id(name)],
-        "datasets": [split.partition("/")[0]] if split else [], "metrics": list(line),
+        "datasets": [split.partition("/")[0]] if split and not split.startswith(SYNTHETIC) else [],
+        "metrics": list(line),
     }  # fmt: skip
     if line:
         scores = [
@@ -116,21 +119,28 @@ def model_card(options: argparse.Namespace) -> str:
     parts = [f"---\n{yaml.safe_dump(header, sort_keys=False)}---", body.strip()]
     if line:
         rows = "".join(f"| {TITLES[key]} | {cell} |\n" for key, cell in line.items())
-        parts.append(f"## Scores on {split}\n\n| metric | score |\n|---|---|\n{rows}")
+        parts.append(f"## Scores on {split}\n\n| metric | score |\n|---|---|\n{rows.rstrip()}")
         parts.append("\n".join(f"- {entry}" for entry in measured))
+    if made_by:
+        parts.append(f"## How its captions were made\n\n```yaml\n{yaml.safe_dump(made_by, sort_keys=False)}```")
     parts.append("## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits(small, bool(line))))
     return "\n\n".join(parts) + "\n"
 
 
-def scored(options: argparse.Namespace) -> tuple[Line, list[str], str]:
-    """The scores of a run with intervals, how they were measured, and the split."""
+def scored(options: argparse.Namespace) -> tuple[Line, list[str], str, dict[str, Any]]:
+    """The scores of a run with intervals, how they were measured, the split, and what the test noted (`made_by`)."""
     paths = parse_rows([f"run={options.run}"])
     found = measure_rows(options, COLUMNS, paths, read_runs(paths), {})
     (line,) = found.lines
     config = paths["run"][0].with_name("config.yaml")
     data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"] if config.is_file() else {}
     split = data.get("init_args", {}).get("test") or "its test split"
-    return {key: cell for key, cell in line.items() if key in COLUMNS}, found.measured, str(split)
+    # the card has them below, and no scores.json beside it
+    measured = [entry for entry in found.measured if entry != MADE_BY_ELSEWHERE]
+    made_by = noted_by_test(paths["run"][0])
+    if made_by.get("clips", {}).get("synthetic"):  # only called like a corpus
+        split = SYNTHETIC + str(split)
+    return {key: cell for key, cell in line.items() if key in COLUMNS}, measured, str(split), made_by
 
 
 def named(settings: Any) -> Iterator[str]:
@@ -151,7 +161,7 @@ MODELS = {"llava", "prefix", "audio_projector", "pretrained_model_name_or_path",
 
 def hub_id(name: str) -> bool:
     """Whether a name is one of the hub, and not a folder here."""
-    return not name.startswith(("assets/", "exports/", "/", ".")) and not Path(name).exists()
+    return not name.startswith(("assets/", "exports/", "checkpoints/", "data/", "/", ".")) and not Path(name).exists()
 
 
 def limits(small: bool, scores: bool) -> Iterator[str]:

@@ -8,7 +8,8 @@ from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions, rows_of
 from evaluation.references import not_scored, with_references
-from evaluation.scores import TITLES, read_score
+from evaluation.scores import TITLES
+from evaluation.scores_file import read_score
 
 METAVAR = "ROW=RUN[,RUN...]"
 
@@ -52,7 +53,7 @@ def read_scores(rows: Mapping[str, Sequence[Path]], key: str, advice: str) -> di
     """
     found: dict[str, list[float]] = {row: [] for row in rows}
     for row, path in ((row, path) for row, paths in rows.items() for path in paths):
-        value = read_score(path.parent, key)
+        value = read_score(path, key)
         if value is None:
             raise InputError(f"expected metric {TITLES.get(key, key)} in {path.parent}, found none; {advice}")
         found[row].append(value)

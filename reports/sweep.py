@@ -12,7 +12,7 @@ from evaluation.bootstrap import Estimate, estimate
 from evaluation.metric import Metric
 from evaluation.scores import TITLES
 from reports.page import add_page, write_page
-from reports.paper import published
+from reports.published import beside, paper_titles, published
 from reports.rows import METAVAR, add_rows, parse_rows, read_runs, read_scores
 from reports.table import Cell, Spread, add_measurement, measure_rows, titles
 
@@ -48,20 +48,12 @@ def run(options: argparse.Namespace) -> None:
     notes = [
         f"Spearman's rank correlation of the mean A with lambda_2: {spearmanr(values, means).statistic:.3f}",
         *by_training(values, swept, found.metrics["cider_d"], found.weights),
-        *the_papers(values),
     ]
     figure = options.output.with_suffix(".png")
     draw(values, swept, [line["cider_d"] for line in found.lines[: len(values)]], figure)
-    write_page(options, found.lines, titles(baseline) | {"row": "lambda_2"}, notes, found.measured, figure)
-
-
-def the_papers(values: Sequence[float]) -> list[str]:
-    """What the paper reports for these values of lambda_2."""
-    rows = published("audibility_guidance", "audiocaps")
-    known = [f"{value:g}" for value in values if f"{value:g}" in rows]
-    metrics = {"audibility": "A", "bleu": "BLEU", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
-    shown = (f"{title} {', '.join(f'{rows[name][key]:.1%}' for name in known)}" for key, title in metrics.items())
-    return [f"the paper on AudioCaps, lambda_2 = {', '.join(known)}: {'; '.join(shown)}"] if known else []
+    theirs = {name: row for name, row in published("audibility_guidance", "audiocaps").items() if name in paths}
+    headings = titles(baseline) | {"row": "lambda_2"} | paper_titles(theirs)
+    write_page(options, beside(found.lines, theirs), headings, notes, found.measured, figure)
 
 
 def read_values(names: Sequence[str]) -> list[float]:

@@ -15,6 +15,7 @@ from evaluation.caption_metrics import measure
 from evaluation.metric import Metric
 from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.word_scores import read_vocabulary, word_metrics
+from reports.model_scores import model_metrics
 from reports.origin import recorded, seeds
 
 COMPARED = ("cider_d", "verb_recall")
@@ -35,6 +36,7 @@ class Spread:
         return f"{mean} ({' to '.join(ends)})" if len(self.values) > 1 else mean
 
 
+NOT_GIVEN = "n/a"  # a number that a paper does not print
 Cell = Estimate | Spread | str
 Line = dict[str, Cell]
 
@@ -95,6 +97,8 @@ def measure_rows(
     options.output.parent.mkdir(parents=True, exist_ok=True)
     found = measure(flat, rows["references"], options.output.parent, options.java)
     metrics = {key: found.metrics[key] for key in columns if key in found.metrics}
+    by_models, lacking = model_metrics(paths, rows["clip_ids"], sum(map(len, without_model.values())))
+    metrics |= by_models
     if vocabulary is not None:
         words = word_metrics(flat, rows["labels"], vocabulary)
         metrics |= {key: words[key] for key in WORD_COLUMNS}
@@ -119,6 +123,7 @@ def measure_rows(
             "a row of several training runs shows their mean, and in parentheses the lowest and the highest of them; "
             "resampling K runs shows (K-1)/K of the variance between them, so with few the intervals are too narrow",
         )
+    notes += lacking
     notes += [f"{TITLES[key]} not computed: {reason}" for key, reason in found.not_computed.items() if key in columns]
     return Measured(lines, metrics, weights, notes)
 

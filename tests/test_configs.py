@@ -53,6 +53,18 @@ def test_strategy_parses_and_has_a_name_of_its_own(overlay: Path, capsys: pytest
     assert shown["run_name"] + shown["run_suffix"] == f"clap_prefix_{overlay.stem}"
 
 
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "metrics").glob("*.yaml")), ids=lambda path: path.stem)
+def test_metrics_go_with_any_stage(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--config configs/metrics/{overlay.name}" in overlay.read_text().splitlines()[0]
+    for stage in ("dali_ot", "clap_prefix", "guided"):
+        with pytest.raises(SystemExit) as ended:
+            main(["test", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
+        assert ended.value.code == 0
+        shown = yaml.safe_load(capsys.readouterr().out)
+        assert shown["run_name"] == stage  # what is scored is the same
+        assert shown["evaluation"]["vocabulary"] and (shown["evaluation"]["models"] or shown["evaluation"]["clap"])
+
+
 @pytest.mark.parametrize("config", STAGES, ids=lambda path: path.stem)
 def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/{config.name}" in config.read_text().splitlines()[0]
@@ -136,6 +148,7 @@ def test_real_config_captions_with_a_clap_of_laions_kind(config: Path, in_tmp_pa
 
 
 def leaves(wanted: Any, name: str = "") -> set[str]:
+    wanted = dict(enumerate(wanted)) if isinstance(wanted, list) else wanted
     if not isinstance(wanted, dict):
         return {name}
     return set().union(*(leaves(value, f"{name}.{key}") for key, value in wanted.items()))
@@ -143,6 +156,7 @@ def leaves(wanted: Any, name: str = "") -> set[str]:
 
 def differing(wanted: Any, found: Any, name: str) -> set[str]:
     """Names of the values in `wanted` that `found` has not."""
+    wanted, found = (dict(enumerate(one)) if isinstance(one, list) else one for one in (wanted, found))
     if not isinstance(wanted, dict):
         return set() if found == wanted else {name}
     inner = found if isinstance(found, dict) else {}

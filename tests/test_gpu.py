@@ -24,9 +24,13 @@ def test_transport_on_the_gpu_is_that_on_the_cpu(dtype: torch.dtype) -> None:
     assert tokens.grad is not None and tokens.grad.isfinite().all()
 
 
-def test_fit_and_predict_in_mixed_precision(in_tmp_path: Path, world_root: Path) -> None:
-    gpu = ("--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.precision", "bf16-mixed")
-    main(["fit", *arguments(world_root, *gpu, "--trainer.max_epochs", "2", "--data.batch_size", "8")])
-    main(["predict", *arguments(world_root, *gpu)])
-    with open("runs/dali_ot/predict-1/captions.csv") as file:
-        assert len(list(csv.DictReader(file))) == 40
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_fit_and_predict_in_mixed_precision(precision: str, in_tmp_path: Path, world_root: Path) -> None:
+    """Alignment, and prefix tuning, whose gradients come through the whole language model."""
+    gpu = ("--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.precision", precision)
+    for config, name in (("llava_prefix.yaml", "llava_prefix"), ("dali_ot.yaml", "dali_ot")):
+        fit = ("--trainer.max_steps", "4", "--data.batch_size", "8")
+        main(["fit", *arguments(world_root, *gpu, *fit, config=config)])
+        main(["predict", *arguments(world_root, *gpu, config=config)])
+        with open(f"runs/{name}/predict-1/captions.csv") as file:
+            assert len(list(csv.DictReader(file))) == 40

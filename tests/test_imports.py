@@ -16,6 +16,7 @@ COMPUTING = {
     "ot",
     "peft",
     "numpy",
+    "scipy",
     "safetensors",
     "huggingface_hub",
     "tokenizers",

@@ -109,7 +109,9 @@ def pack(plan: Plan, output: Path, workers: int, part: tuple[int, int] = (1, 1))
             if not shard.num_samples:
                 path.unlink()
                 path.with_suffix(IDS).unlink()
-            write_text(_note(output, number), json.dumps({"samples": shard.num_samples, "rows": rows}))
+            write_text(
+                _note(output, number), json.dumps({"samples": shard.num_samples, "digest": shard.digest, "rows": rows})
+            )
     return _finish(plan, output)
 
 
@@ -165,7 +167,7 @@ def _finish(plan: Plan, output: Path) -> list[Row] | None:
         content = json.loads(note.read_text(encoding="utf-8"))
         rows += [Row(*row) for row in content["rows"]]
         if content["samples"]:
-            shards.append(Shard(output / f"{number:06d}.tar", content["samples"]))
+            shards.append(Shard(output / f"{number:06d}.tar", content["samples"], None, content["digest"]))
     rows += plan.passed_over
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

@@ -1,6 +1,7 @@
 """Files of embeddings, memory-mapped, so that the ranks of a machine share them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,8 +20,9 @@ def cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
     return torch.from_file(str(path), size=shape[0] * shape[1], dtype=torch.float32).view(shape)
 
 
-def write_cache(path: Path, shape: tuple[int, int], pieces: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Write embeddings (N, D) from pieces, each with row numbers (C,) and their embeddings (C, D).
+@contextmanager
+def new_cache(path: Path, shape: tuple[int, int]) -> Iterator[Tensor]:
+    """A file's embeddings (N, D), to be filled in the block; the file is there once the block has ended well.
 
     Raises:
         InputError: the folder cannot be written, or has no room.
@@ -31,10 +33,7 @@ def write_cache(path: Path, shape: tuple[int, int], pieces: Iterable[tuple[Tenso
             with open(partial, "wb") as file:
                 for start in range(0, size, CHUNK):  # a full disk would end a mapping by a signal
                     file.write(bytes(min(CHUNK, size - start)))
-            table = torch.from_file(str(partial), shared=True, size=size // 4, dtype=torch.float32).view(shape)
-            for rows, embeddings in pieces:
-                table[rows] = embeddings.float().cpu()
-            del table
+            yield torch.from_file(str(partial), shared=True, size=size // 4, dtype=torch.float32).view(shape)
     except OSError as error:
         raise InputError(
             f"expected room for {1e-6 * size:.1f} MB of embeddings in {path.parent}, found: {error.strerror}; give "

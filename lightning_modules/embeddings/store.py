@@ -2,44 +2,51 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from tqdm import tqdm
 
 from datamodules.contracts import CaptionSource
 from earshot.errors import InputError
 from lightning_modules.contracts import Embedded, EmbeddingModel
-from lightning_modules.embeddings.cache import cached, write_cache
+from lightning_modules.embeddings.cache import cached, new_cache
 
 TEXTS_AT_ONCE = 256
-Pieces = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+T = TypeVar("T")
+Pieces = Iterator[tuple[Tensor, Tensor]]  # row numbers (C,) and their embeddings (C, D)
 
 
 @dataclass
 class EmbeddingStore:
     """Text and audio embeddings of a datamodule's splits, memory-mapped.
 
+    Every rank embeds its share of a split, batch by batch, and the first writes them all; no rank waits longer than for
+    a batch.
+
     Args:
         model: computes them, on the device that it is on.
         digests: of the model's parts, "text" and "audio" (`EmbeddingModel.fingerprint`).
         data: has the captions and the clips.
         folder: of the cache.
-        writes: whether this is the rank that fills the cache, the first.
-        broadcast: called on all ranks, returns to all what the first rank gave it.
+        rank: of this process; all ranks call each method.
+        world_size: number of processes.
 
     Raises:
-        InputError: by every method, where the cache cannot be written, or a node does not see it.
+        InputError: by every method, on all ranks, where the cache cannot be written, a node does not see it, or a clip
+            cannot be read.
     """
 
     model: EmbeddingModel
     digests: dict[str, str]
     data: CaptionSource
     folder: Path
-    writes: bool
-    broadcast: Callable[[str | None], str | None]
+    rank: int = 0
+    world_size: int = 1
 
     def captions(self, split: str, num_clips: int | None = None) -> Embedded:
         """The text embeddings (N, D) of all captions of a split or table, or of those of `num_clips` clips."""
@@ -47,9 +54,9 @@ class EmbeddingStore:
         texts = captions.texts
         order = torch.tensor(sorted(range(len(texts)), key=lambda row: len(texts[row])))  # less padding
 
-        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
-            print(f"embedding {len(texts)} captions of {split}", flush=True)
-            for rows in tqdm(order.split(TEXTS_AT_ONCE), desc="embedding", unit="batch", disable=None):
+        def pieces() -> Pieces:
+            batches = order.split(TEXTS_AT_ONCE)[self.rank :: self.world_size]
+            for rows in self._shown(batches, f"embedding {len(texts)} captions of {split}"):
                 yield rows, self.model.embed_text([texts[row] for row in rows])
 
         return Embedded(self._cached("text", captions.digest, len(texts), pieces), captions.clip_ids)
@@ -61,10 +68,11 @@ class EmbeddingStore:
         row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
         device = next(self.model.parameters()).device
 
-        def pieces() -> Iterator[tuple[Tensor, Tensor]]:
-            print(f"embedding the audio of {len(clip_ids)} clips of {split}", flush=True)
+        def pieces() -> Pieces:
             clips = self.data.clips_of(split, None if num_clips is None else set(clip_ids))
-            for batch in tqdm(clips, desc="embedding", unit="batch", disable=None):
+            for batch in self._shown(clips, f"embedding the audio of {len(clip_ids)} clips of {split}"):
+                if not batch.valid:
+                    continue
                 rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
@@ -84,19 +92,49 @@ class EmbeddingStore:
         return embeddings, torch.tensor([rows[clip_id] for clip_id in self.data.captions_of(split).clip_ids])
 
     @torch.no_grad()
-    def _cached(self, part: str, digest: str, count: int, pieces: Pieces) -> Tensor:
+    def _cached(self, part: str, digest: str, count: int, pieces: Callable[[], Pieces]) -> Tensor:
         key = hashlib.sha256(f"{digest} {self.digests[part]}".encode()).hexdigest()[:24]
         path, shape = self.folder / f"{part}-{key}.f32", (count, self.model.embedding_dim)
-        wrong = None
-        if self.writes and cached(path, shape) is None:
-            try:
-                write_cache(path, shape, pieces())
-            except InputError as error:
-                wrong = str(error)
-        if wrong := self.broadcast(wrong):
-            raise InputError(wrong)  # on all ranks, which would wait for the first otherwise
+        if not all(self._of_all(lambda: cached(path, shape) is not None)):
+            self._write(path, shape, pieces())
         if (found := cached(path, shape)) is None:
             raise InputError(
                 f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it"
             )
         return found
+
+    def _write(self, path: Path, shape: tuple[int, int], own: Pieces) -> None:
+        tables: list[Tensor] = []  # one, on the first rank
+
+        def piece() -> tuple[Tensor, Tensor] | None:
+            rows, embeddings = next(own, (None, None))
+            return None if rows is None or embeddings is None else (rows, embeddings.float().cpu())
+
+        with ExitStack() as stack:
+            self._of_all(lambda: None if self.rank else tables.append(stack.enter_context(new_cache(path, shape))))
+            while any(given := self._of_all(piece)):  # until no rank has one
+                for table in tables:
+                    for rows, embeddings in filter(None, given):
+                        table[rows] = embeddings
+            self._of_all(lambda: stack.pop_all().close())
+
+    def _of_all(self, do: Callable[[], T]) -> list[T]:
+        """What `do` returns on each rank. An error on one is raised on all, which would wait for it otherwise."""
+        try:
+            found: T | InputError = do()
+        except InputError as error:
+            found = error
+        ranks = [found] * self.world_size
+        if self.world_size > 1:
+            distributed.all_gather_object(ranks, found)
+        for one in ranks:
+            if isinstance(one, InputError):
+                raise one
+        return [one for one in ranks if not isinstance(one, InputError)]
+
+    def _shown(self, batches: Iterable[T], what: str) -> Iterable[T]:
+        """The batches, with a progress bar of the first rank's."""
+        if self.rank:
+            return batches
+        print(what, flush=True)
+        return tqdm(batches, desc="embedding", unit="batch", disable=None)

@@ -1,5 +1,6 @@
 """Exact optimal transport by POT's network simplex on the CPU, all clips of a batch at once."""
 
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -74,39 +75,46 @@ class EarthMover:
 
 def solve(a: np.ndarray, b: np.ndarray, cost: np.ndarray, *shortlist: np.ndarray) -> Solution:
     """Solve one clip, with the pairs of its `pair_shortlist` first, if it has one and the pairs are few."""
+    # POT has absolute tolerances, made for costs near 1; a power of two scales without rounding
+    scale = math.ldexp(1.0, math.frexp(max(cost.max(), -cost.min()))[1])
     if shortlist and np.count_nonzero(shortlist[0]) <= LONGEST * cost.size:
-        solution = solve_listed(a, b, cost, *shortlist)
+        solution = solve_listed(a, b, cost, scale, *shortlist)
         if solution is not None:
             return solution
-    plan, log = ot.emd(a, b, cost.astype(np.float64), numItermax=MAX_ITERATIONS, log=True)
+    plan, log = ot.emd(a, b, np.divide(cost, scale, dtype=np.float64), numItermax=MAX_ITERATIONS, log=True)
     if log["warning"] is not None:
         raise RuntimeError(f"expected an optimal plan, found that POT stopped early: {log['warning']}")
     places = np.flatnonzero(plan)
-    return log["cost"], places, plan.ravel()[places], *centred(log["u"], log["v"])
+    return scale * log["cost"], places, plan.ravel()[places], *centred(scale * log["u"], scale * log["v"])
 
 
 def solve_listed(
-    a: np.ndarray, b: np.ndarray, cost: np.ndarray, listed: np.ndarray, u: np.ndarray, v: np.ndarray
+    a: np.ndarray, b: np.ndarray, cost: np.ndarray, scale: float, listed: np.ndarray, u: np.ndarray, v: np.ndarray
 ) -> Solution | None:
     """Solve one clip with some of its pairs alone; None where that is not proven optimal among all of them.
 
-    Whatever v is, the u that is feasible with it bounds the optimum from below.
+    Whatever v is, it and the u that is feasible with it bound the optimum from below. The plan's cost, of which POT's
+    own potentials are no part, may lie above that bound by the rounding of the costs' precision.
     """
     u, v = u.astype(np.float64), v.astype(np.float64)
+    if not (np.isfinite(u).all() and np.isfinite(v).all()):  # far clusters whose weights differ by many magnitudes
+        return None
     listed[northwest_corner(a, b)] = True  # or there might be no plan
     rows, columns = np.nonzero(listed)
     # from reduced costs the simplex starts near its end
     reduced = cost[rows, columns] - u[rows] - v[columns]
-    plan, log = ot.emd(a, b, coo_matrix((reduced, (rows, columns)), cost.shape), numItermax=MAX_ITERATIONS, log=True)
-    v = v + log["v"]
+    pairs = coo_matrix((reduced / scale, (rows, columns)), cost.shape)
+    plan, log = ot.emd(a, b, pairs, numItermax=MAX_ITERATIONS, log=True)
+    v = v + scale * log["v"]
     feasible = (cost - v.astype(cost.dtype)).min(axis=1)  # (N,)
-    below = (a * (u + log["u"] - feasible)).sum()  # how far the optimum may lie below the plan's cost
-    if log["warning"] is not None or below > 4 * np.finfo(cost.dtype).eps * cost.max():
+    value = float(plan.data @ cost[plan.row, plan.col])
+    gap = value - a @ feasible - b @ v  # how far the optimum may lie below the plan's cost
+    if log["warning"] is not None or not gap <= 4 * np.finfo(cost.dtype).eps * value:
         return None
     places = np.ravel_multi_index((plan.row, plan.col), cost.shape)
     order = places.argsort()  # as in a coalesced tensor
     order = order[plan.data[order] > 0]
-    return float(plan.data @ cost[plan.row, plan.col]), places[order], plan.data[order], *centred(feasible, v)
+    return value, places[order], plan.data[order], *centred(feasible, v)
 
 
 def northwest_corner(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,8 @@ class Transport:
 
 
 Solver = Callable[[Tensor, Tensor, Tensor], Transport]
-"""Called with the cost (B, N, M), on any device, and the weights (B, N) and (B, M), each row of which sums to 1.
+"""Called with the cost (B, N, M) and the weights (B, N) and (B, M), each row of which sums to 1; on any device, in
+float32 or float64.
 
 It raises FloatingPointError where a cost is NaN or infinite.
 """

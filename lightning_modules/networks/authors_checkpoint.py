@@ -3,7 +3,6 @@
 How the names in such a file map to ours is written beside each network. `docs/full_size_files.md` has a row for each.
 """
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,10 +32,12 @@ def read_checkpoint(path: str | Path, what: str, where: str) -> dict[str, Any]:
             raise TypeError(f"a {type(found).__name__}")
     except FileNotFoundError:
         raise InputError(f"expected {what}, found no file {str(path)!r}; get it from {where}") from None
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError, TypeError) as error:
+    except Exception as error:  # unpickling any other file, such as a page saved in its place, may raise anything
+        # before and after it stands torch's advice to trust the file
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0]
         raise InputError(
-            f"expected {what} in {str(path)!r}, found something else ({shorten(str(error), 200)}); get it "
-            f"again from {where}"
+            f"expected {what} in {str(path)!r}, found something else ({shorten(reason, 200) or type(error).__name__}); "
+            f"get it again from {where}"
         ) from error
     return found
 
@@ -52,7 +53,7 @@ def check_tensors(
     """Require that `found` has exactly the names of `expected`, with the same shapes; None stands for any shape.
 
     Raises:
-        InputError: a tensor is missing, left over, or of another shape.
+        InputError: a tensor is missing, left over, of another shape, or not finite.
     """
     problems = []
     for name, value in expected.items():
@@ -67,3 +68,8 @@ def check_tensors(
             f"expected the tensors of {what} in {str(path)!r}, found {len(problems)} of {len(expected)} missing, left "
             f"over or of another shape: {shorten('; '.join(problems), 2000)}; use another checkpoint or other sizes"
         )
+    for name, value in found.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(
+                f"expected finite numbers in {what} in {str(path)!r}, found others in {name}; get the file again"
+            )

@@ -6,6 +6,7 @@ Source: Contrastive Audio-Visual Masked Autoencoder (Gong et al., ICLR 2023); in
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lightning_modules.networks.front_ends.filterbank import KaldiFilterbank
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.vit import Block
 
+HEAD_WIDTH = 64  # of the authors' models
 WHERE = "the table of models in github.com/YuanGongND/cav-mae: CAV-MAE-Scale++, audio_model.21.pth"
 WHERE_ALIGNED = "zenodo.org/records/14224316, which github.com/hugomalard/AnEyeForAnEar links: audio_backbone.pth"
 
@@ -142,14 +144,16 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         Args:
             path: a file that `torch.save` wrote, keys with or without `module.`.
             aligned: the file is DALI's `audio_backbone.pth`, whose `proj` is the projection.
-            arguments: of the constructor, where the checkpoint is not of the paper's size.
+            arguments: of the constructor; width, depth and number of frames are the file's, with heads of 64, and
+                `output_dim` of an aligned file, where they are not given.
 
         Raises:
             InputError: no such file, not a checkpoint, a key missing or of the wrong shape, or an aligned encoder where
                 none is expected.
         """
         what = "DALI's aligned encoder" if aligned else "CAV-MAE's audio branch"
-        encoder = cls(**arguments)
+        tensors = tensors_in(read_checkpoint(path, what, WHERE_ALIGNED if aligned else WHERE))
+        encoder = cls(**{**sizes_in(tensors), **arguments})
         # their shared block has the norms of both media together and of each alone: ours are those of audio, *_a
         expected = {
             re.sub(r"(blocks_u\.0\.norm[12])\.", r"\1_a.", key): value for key, value in encoder.state_dict().items()
@@ -157,7 +161,6 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         expected = {re.sub(r"^projection\.", "proj.", key): value for key, value in expected.items()}
         if not aligned:
             expected = {key: value for key, value in expected.items() if not key.startswith("proj.")}
-        tensors = tensors_in(read_checkpoint(path, what, WHERE_ALIGNED if aligned else WHERE))
         if not aligned and "proj.weight" in tensors:
             raise InputError(f"expected {what} in {str(path)!r}, found DALI's aligned encoder; set aligned to true")
         found = {key: value for key, value in tensors.items() if key in expected}
@@ -181,6 +184,17 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         """
         with pretrained(pretrained_model_name_or_path, "a CAV-MAE encoder", hub_ids="") as name:
             return super().from_pretrained(name, strict=True, **kwargs)
+
+
+def sizes_in(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The constructor's arguments that a file's tensors show; none where they are not a whole encoder's."""
+    positions = tensors.get("pos_embed_a", torch.empty(0))
+    if positions.ndim != 3 or positions.shape[1] % 8 or positions.shape[2] % HEAD_WIDTH:
+        return {}
+    _, number, width = positions.shape  # patches of 16 x 16 in 8 rows
+    blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks_a.")}
+    sizes = {"width": width, "num_heads": width // HEAD_WIDTH, "depth": 1 + len(blocks), "num_frames": 2 * number}
+    return sizes | ({"output_dim": len(tensors["proj.weight"])} if "proj.weight" in tensors else {})
 
 
 def sincos_positions(height: int, length: int, width: int) -> Tensor:

@@ -29,6 +29,13 @@ def frozen_dtype(trainer: HasPrecision | None) -> torch.dtype | None:
     return None if trainer is None else DTYPES.get(str(trainer.precision).partition("-")[0])
 
 
+def cast_weights(network: Module, dtype: torch.dtype | None) -> None:
+    """Cast what does not train to a dtype, and leave buffers in their precision; None leaves all as it is."""
+    for weight in network.parameters():
+        if not weight.requires_grad:
+            weight.data = weight.to(dtype)
+
+
 class Frozen(nn.Module, Generic[T]):
     """Holds a network outside its owner's parameters: evaluation mode, no gradient, in no checkpoint.
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmarks import full_size, memory
+from benchmarks import memory, networks
 from benchmarks.live_memory import Live, Need, kept_bytes, peak
 from lightning_modules.losses.optimal_transport import OptimalTransport
 
@@ -45,7 +45,7 @@ def test_layers_that_are_not_there_are_counted(again: bool, monkeypatch: pytest.
         step = lambda clips: stack(torch.zeros(16 * clips, 64)).sum()  # noqa: E731
         return stack, stack, step, stack[1]
 
-    monkeypatch.setattr(full_size, "LAYERS", 6)
+    monkeypatch.setattr(networks, "LAYERS", 6)
     found = memory.llava_need(stage_of)
     stage, _, step, first = stage_of(6)
     exact = Need.of(lambda clips: peak(stage, step, clips, first=first), 1, 2)
@@ -57,8 +57,8 @@ def test_parameters_are_those_of_the_checkpoints() -> None:
     """CAV-MAE's branch and the map to the image tokens; the prefix; the projector; LLaVA-1.5-7B without its tower."""
     with torch.device("meta"):
         aligning = memory.alignment(OptimalTransport())[0]
-        tuning = memory.prefix_tuning(full_size.LAYERS, False)[0]
-        distilling = memory.distillation(full_size.LAYERS, False)[0]
+        tuning = memory.prefix_tuning(networks.LAYERS, False)[0]
+        distilling = memory.distillation(networks.LAYERS, False)[0]
     trained = memory.parameters(aligning, None)[0]
     assert trained == 85_647_360 + 787_456
     projector = (1024 * 4096 + 4096) + (4096 * 4096 + 4096)

@@ -144,8 +144,10 @@ class Clips(ToyData):
         pass
 
 
-def digest(stage: L.LightningModule, data: L.LightningDataModule | None = None, **options: Any) -> str:
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+def digest(
+    stage: L.LightningModule, data: L.LightningDataModule | None = None, precision: Any = "32-true", **options: Any
+) -> str:
+    trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
     trainer.datamodule = Clips() if data is None else data  # type: ignore[attr-defined]
     return made_by(trainer, stage, Export("toy", **options))
 
@@ -164,8 +166,9 @@ def test_all_that_decides_captions_names_their_folder(in_tmp_path: Path) -> None
     (in_tmp_path / "other").mkdir()
     (in_tmp_path / "other" / "model.safetensors").write_bytes(b"of another run")
     found = [digest(other), digest(Says(), clips), digest(Says(), load=False), digest(Says(), source="other")]
+    found += [digest(Says(), precision=half) for half in ("bf16-mixed", "bf16-true")]
     (source / "model.safetensors").write_bytes(b"other weights")
-    assert len({first, *found, digest(Says())}) == 6
+    assert len({first, *found, digest(Says())}) == 8
 
 
 def test_a_stage_that_no_longer_says_what_its_captions_are_made_by_is_refused(in_tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ def test_sound_only_clips_are_refused_where_a_picture_is_wanted(pack: Callable) 
     assert ids(EvalLoader(shards, SOUND, 1)) == [["clip"]]
     with pytest.raises(InputError, match="inputs: audio"):
         list(EvalLoader(shards, BOTH, 1, num_workers=1))
+    with pytest.warns(UserWarning, match="left out a broken clip .*expected images of clip 'clip'"):
+        assert ids(EvalLoader(shards, BOTH, 1, skip_broken=True)) == [[]]
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from datamodules.clip_reader import (
 )
 from datamodules.clips import ClipFormat
 from datamodules.shards import Sample
-from earshot.errors import InputError
 from tests.datamodules.made_clips import jpeg, wav
 
 WANTED = ClipFormat(sampling_rate=1000, max_seconds=None, image_size=8)
@@ -127,10 +126,12 @@ def test_only_the_media_of_the_format_are_wanted() -> None:
     assert ClipReader(WANTED).wanted(names) == ["flac", "1.jpg"]
     assert ClipReader(ClipFormat(sampling_rate=1000)).wanted(names) == ["flac"]
     assert ClipReader(ClipFormat()).wanted(names) == []
-    with pytest.raises(InputError, match="expected images of clip 'clip'.*inputs: audio"):
-        ClipReader(WANTED).wanted(record("wav"))
-    with pytest.raises(InputError, match="expected audio of clip 'clip'.*inputs: image"):
-        ClipReader(WANTED).wanted(record("0.jpg"))
+    for media, error in (
+        ({"wav": wav(np.ones(9, np.int16))}, "expected images of clip 'clip'.*inputs: audio"),
+        ({"0.jpg": jpeg(0)}, "expected audio of clip 'clip'.*inputs: image"),
+    ):
+        with pytest.raises(BrokenClip, match=error):
+            ClipReader(WANTED).decode(Sample(Path("x.tar"), "clip", record(*media), media))
 
 
 @pytest.mark.parametrize("broken", ["wav", "0.jpg"])

@@ -55,3 +55,10 @@ def test_other_files_are_refused(tmp_path: Path, name: str, content: str | None,
         (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message):
         read_ids(tmp_path / name)
+
+
+def test_a_list_that_the_filter_makes_is_made_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = "make it: python train.py predict --config configs/audioset_filter.yaml --config configs/paper/"
+    with pytest.raises(InputError, match=f"{made}audioset_filter.yaml, then earshot prepare nearest$"):
+        read_ids(Path("exports/audioset_filter_paper/nearest.csv"))

@@ -1,10 +1,13 @@
 """A global batch is the same however many devices and batches make it up."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
+from torch import Tensor
 
 from datamodules.batch_order import BatchOrder
 from datamodules.caption_datamodule import CaptionDataModule
@@ -12,12 +15,13 @@ from datamodules.settings import divide_global_batch
 from datamodules.stream_plan import train_share, train_steps
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
+from tests.toys import ToyStage
 
 
 def divided(total: int | None, devices: int, at_once: int, accumulated: int = 1) -> tuple[int, int]:
     """Clips of a device at a time, and how often it takes them in a step."""
     data: Any = SimpleNamespace(batch_size=at_once, global_batch_size=total)
-    data.trainer = SimpleNamespace(world_size=devices, accumulate_grad_batches=accumulated)
+    data.trainer = SimpleNamespace(world_size=devices, accumulate_grad_batches=accumulated, val_check_interval=1.0)
     for _ in range(2):  # Lightning may set a datamodule up twice
         divide_global_batch(data)
     return data.batch_size, data.trainer.accumulate_grad_batches
@@ -52,6 +56,37 @@ def test_shares(total: int | None, devices: int, at_once: int, expected: tuple[i
 def test_what_does_not_divide(total: int, devices: int, at_once: int, accumulated: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         divided(total, devices, at_once, accumulated)
+
+
+@pytest.mark.parametrize(
+    ("interval", "at_once", "expected"),
+    [(2, 4, [2, 4, 5]), (2, 16, [2, 4, 5]), (0.4, 4, [2, 4, 5]), (1.0, 4, [5])],
+)
+def test_validation_is_after_the_same_optimizer_step(
+    interval: float, at_once: int, expected: list[int], tmp_path: Path
+) -> None:
+    """Of 80 captions in steps of 16, in batches of 4 and of 16; Lightning would count the batches. 5 ends the epoch."""
+    seen: list[int] = []
+
+    class Stage(ToyStage):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return self.layer.weight.sum()
+
+        def on_validation_start(self) -> None:
+            seen.append(self.global_step)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            pass
+
+    (tmp_path / "some.csv").write_text("id,caption\n" + "".join(f"{row},a dog {row}\n" for row in range(80)))
+    data = CaptionDataModule(
+        str(tmp_path), train="some.csv", val="some.csv", num_workers=0, global_batch_size=16, batch_size=at_once
+    )
+    L.Trainer(
+        accelerator="cpu", max_epochs=1, val_check_interval=interval, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+    ).fit(Stage(), data)  # fmt: skip
+    assert list(dict.fromkeys([*seen, 5])) == expected
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])

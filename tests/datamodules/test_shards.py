@@ -35,7 +35,8 @@ def test_what_is_written_is_read_and_webdataset_reads_it_too(tmp_path: Path) -> 
     assert [json.loads(sample["json"])["id"] for sample in read] == [sample.record["id"] for sample in samples]
     assert read[0]["__key__"] == "-Yx_30%2E000" and read[0]["wav"] == b"sound" and read[3]["0.jpg"] == b"picture"
     index = json.loads((tmp_path / INDEX).read_text())
-    assert index["wids_version"] == 1 and index["shardlist"][1] == {"url": "000001.tar", "nsamples": 2}
+    assert index["wids_version"] == 1 and index["shardlist"][1]["url"] == "000001.tar"
+    assert [entry["nsamples"] for entry in index["shardlist"]] == [4, 2] and index["num_samples"] == 6
 
 
 def test_same_samples_same_bytes(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_tar_cut_anywhere_is_an_error(tmp_path: Path) -> None:
 def test_an_index_that_miscounts_is_an_error(tmp_path: Path, promised: int, message: str) -> None:
     write_shards(tmp_path, CLIPS, 10)
     index = tmp_path / INDEX
-    index.write_text(index.read_text().replace('"nsamples": 5', f'"nsamples": {promised}'))
+    index.write_text(index.read_text().replace('samples": 5', f'samples": {promised}'))
     with pytest.raises(InputError, match=message):
         read_all(tmp_path)
 
@@ -149,7 +150,92 @@ def test_a_shard_of_another_layout_is_refused(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "000000.tar")) as writer:
         for clip_id, media, _ in CLIPS:
             record = {"id": clip_id, "crc32": {name: zlib.crc32(data) for name, data in media.items()}}
-            writer.write({"__key__": clip_id.replace(".", "-"), "json": record, **media})
+            writer.write({"__key__": clip_id.replace(".", "%2E"), "json": record, **media})
     (tmp_path / INDEX).write_text('{"shardlist": [{"url": "000000.tar", "nsamples": 5}]}')
-    with pytest.raises(InputError, match="expected the JSON of clip-1|expected clip-0"):
+    with pytest.raises(InputError, match="expected the JSON of clip%2E1|expected clip%2E0"):
         read_all(tmp_path)
+
+
+def swap(folder: Path) -> None:
+    first, second = folder / "000000.tar", folder / "000001.tar"
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def edit_index(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        index = json.loads((folder / INDEX).read_text())
+        change(index)
+        (folder / INDEX).write_text(json.dumps(index))
+
+    return edit
+
+
+def replace_bytes(old: bytes, new: bytes) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "000000.tar"
+        assert path.read_bytes().count(old) and len(old) == len(new)
+        path.write_bytes(path.read_bytes().replace(old, new))
+
+    return edit
+
+
+def copy_a_sample(folder: Path) -> None:
+    """The second sample of the first tar becomes a copy of the first; headers and all."""
+    path = folder / "000000.tar"
+    with tarfile.open(path) as tar:
+        starts = [member.offset for member in tar if member.name.endswith(".json")]
+    data = path.read_bytes()
+    size = starts[1] - starts[0]
+    path.write_bytes(data[: starts[1]] + data[:size] + data[starts[1] + size :])
+
+
+def take_from_another_split(folder: Path) -> None:
+    others = [(clip_id, media, {"captions": ["another"]}) for clip_id, media, _ in CLIPS]
+    write_shards(folder / "other", others, 2)
+    (folder / "000000.tar").write_bytes((folder / "other" / "000000.tar").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (swap, "packed as number 0 of .*000000.tar, found another"),
+        (copy_a_sample, "packed as number 1 of .*000000.tar, found another, of clip%2E0"),
+        (take_from_another_split, "expected the samples of the index in .*000000.tar, found others"),
+        (replace_bytes(b'"captions": ["a bell"]', b'"captions": ["a ball"]'), "packed as number 0"),
+        (replace_bytes(b'"id": "clip.0"', b'"id": "clip.9"'), "packed as number 0"),
+        (replace_bytes(b"checksum", b"checksun"), "packed as number 0"),
+        (edit_index(lambda index: index["shardlist"].pop(1)), "expected 5 samples in .*index.json, found 3"),
+        (edit_index(lambda index: index["shardlist"].append(index["shardlist"][0])), "found it twice"),
+        (edit_index(lambda index: index["shardlist"][0].update(nsamples=0)), "found 0 of them"),
+        (edit_index(lambda index: index["shardlist"][0].update(nsamples=-5)), "found -5 of them"),
+    ],
+)
+def test_no_clip_is_lost_or_changed_in_silence(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    write_shards(tmp_path, [(clip_id, media, {"captions": ["a bell"]}) for clip_id, media, _ in CLIPS], 2)
+    assert len(read_all(tmp_path)) == 5
+    damage(tmp_path)
+    with pytest.raises(InputError, match=message):
+        read_all(tmp_path)
+
+
+def test_the_digest_of_a_split_knows_its_contents(tmp_path: Path) -> None:
+    """Other media, or other captions, of the same ids."""
+    splits = [
+        write_shards(tmp_path / name, [(clip_id, {"wav": sound}, {"captions": [words]}) for clip_id, _, _ in CLIPS])
+        for name, sound, words in (("a", b"1", "x"), ("b", b"2", "x"), ("c", b"1", "y"))
+    ]
+    assert len({index_digest(shards) for shards in splits}) == 3
+    assert index_digest(splits[0]) == index_digest(read_index(tmp_path / "a"))
+
+
+def test_a_split_of_an_older_version_is_read(tmp_path: Path) -> None:
+    """Neither digests in the index nor checksums in the tar."""
+    write_shards(tmp_path, CLIPS, 2)
+    edit_index(lambda index: (index.pop("num_samples"), [entry.pop("digest") for entry in index["shardlist"]]))(
+        tmp_path
+    )
+    for path in tmp_path.glob("*.tar"):
+        path.write_bytes(path.read_bytes().replace(b', "checksum"', b', "cheeksum"'))
+    assert [sample.record["id"] for sample in read_all(tmp_path)] == [f"clip.{number}" for number in range(5)]

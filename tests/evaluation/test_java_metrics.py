@@ -1,5 +1,6 @@
 """Java metrics: the reasons when they cannot be had, and the real programs where they can."""
 
+import hashlib
 import shutil
 import subprocess
 import zipfile
@@ -148,6 +149,12 @@ def test_fetch_fills_the_cache_once(path: Path, tmp_path: Path, monkeypatch: pyt
             (folder / f"{artifact}-{version}{'-models' if rest else ''}.jar").write_text("program")
 
     monkeypatch.setattr(java_files, "_run", pretend)
+    with pytest.raises(InputError, match="expected stanford-corenlp-3.6.0.jar with the SHA-256 d341d5863276f557"):
+        java_files.fetch()
+    assert java_files.missing(ALL_FILES) == list(java_files.SPICE_MAVEN_FILES)
+    digest = hashlib.sha256(b"program").hexdigest()
+    monkeypatch.setattr(java_files, "MAVEN_HASHES", dict.fromkeys(java_files.MAVEN_HASHES, digest))
+    shutil.rmtree(java_files.cache_folder())
     assert sorted(java_files.fetch()) == sorted(ALL_FILES)
     assert not java_files.missing(ALL_FILES)
     number = len(ran)
@@ -162,6 +169,24 @@ def test_fetch_fills_the_cache_once(path: Path, tmp_path: Path, monkeypatch: pyt
 def test_a_download_that_fails_is_one_line() -> None:
     with pytest.raises(InputError, match=r"expected pip download .* it failed: ERROR: no route"):
         java_files._run(["sh", "-c", "echo 'ERROR: no route' >&2; exit 1"], "pip download")
+
+
+PIP_OFFLINE = """WARNING: Retrying (Retry(total=0)) after connection broken by 'ProxyError('Cannot connect to proxy.')'
+ERROR: Could not find a version that satisfies the requirement pycocoevalcap==1.2 (from versions: none)"""
+MAVEN_OFFLINE = """[INFO] Scanning for projects...
+[ERROR] No plugin found for prefix 'dependency' in the current project -> [Help 1]"""
+
+
+@pytest.mark.parametrize("output", [PIP_OFFLINE, MAVEN_OFFLINE])
+def test_a_network_that_does_not_answer_is_named(tmp_path: Path, output: str) -> None:
+    """The last line of neither says that it is the network."""
+    (tmp_path / "output").write_text(output)
+    with pytest.raises(InputError, match="expected the tool to reach the network .* check the connection, the proxy"):
+        java_files._run(["sh", "-c", f"cat {tmp_path / 'output'} >&2; exit 1"], "the tool")
+
+
+def test_every_jar_of_maven_has_a_hash() -> None:
+    assert {Path(name).name for name in java_files.SPICE_MAVEN_FILES} == set(java_files.MAVEN_HASHES)
 
 
 @pytest.mark.java

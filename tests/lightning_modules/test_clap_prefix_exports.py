@@ -111,20 +111,28 @@ def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsy
     assert "expected a packed split with sounds, found the table some.csv" in capsys.readouterr().err
 
 
-def test_two_ranks_share_one_cache(in_tmp_path: Path, captions_root: Path) -> None:
-    """Rank 0 embeds, both read; the exported weights are one rank's."""
+def test_two_ranks_share_the_embedding_and_one_cache(in_tmp_path: Path, captions_root: Path) -> None:
+    """Each embeds a half, and all is as one process has it; the exported weights are one rank's."""
+    shift, root = CONFIG.parent / "strategy" / "embedding_shift.yaml", str(captions_root)
     done = subprocess.run(
         [
-            sys.executable, str(REPOSITORY / "train.py"), "fit", "--config", str(CONFIG), "--data.root",
-            str(captions_root), "--data.max_clips", "40", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
-            "--trainer.strategy", "ddp", *SHORT,
+            sys.executable, str(REPOSITORY / "train.py"), "fit", "--config", str(CONFIG), "--config", str(shift),
+            "--data.root", root, "--data.max_clips", "40", "--data.eval_batch_size", "7",
+            "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp", *SHORT,
         ],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=in_tmp_path, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("embedding 40 captions of audiocaps/train") == 1
-    assert len(list((in_tmp_path / "data/embeddings").iterdir())) == 2
-    assert (in_tmp_path / "exports/clap_prefix/model.safetensors").exists()
+    for what in ("40 captions of audiocaps/train", "the audio of 40 clips of wavcaps/train"):
+        assert done.stdout.count(f"embedding {what}") == 1
+    command("fit", captions_root, *SHORT, "--model.cache", "alone", strategies=("embedding_shift",))
+    files = sorted(path.name for path in Path("alone").iterdir())
+    assert [name[:4] for name in files] == ["audi", "text", "text", "text"]
+    assert sorted(path.name for path in Path("data/embeddings").iterdir()) == files
+    for name in files:
+        together, alone = (np.fromfile(Path(folder, name), np.float32) for folder in ("data/embeddings", "alone"))
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert (in_tmp_path / "exports/clap_prefix_embedding_shift/model.safetensors").exists()
 
 
 def test_a_caption_that_is_cut_keeps_its_end() -> None:
@@ -139,7 +147,7 @@ def test_supervised_trains_on_the_sound_of_the_captions_clip(monkeypatch: pytest
     sounds = Embedded(torch.arange(6.0).view(3, 2), ["b", "a", "c"])
     data = SimpleNamespace(captions_of=lambda split: Captions(["1", "2", "3", "4"], ["a", "b", "b", "c"]))
     monkeypatch.setattr(EmbeddingStore, "audio", lambda self, split: sounds)
-    store = EmbeddingStore(None, {}, data, Path(), True, lambda x: x)
+    store = EmbeddingStore(None, {}, data, Path())
     embeddings, row_of = store.of_captions("x", audio=True)
     assert embeddings[row_of].tolist() == [[2, 3], [0, 1], [0, 1], [4, 5]]
     with pytest.raises(InputError, match="found both"):

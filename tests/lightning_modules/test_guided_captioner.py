@@ -11,6 +11,7 @@ import yaml
 from conftest import REPOSITORY
 
 from evaluation.captions_file import read_captions
+from evaluation.scores import score_rows
 from lightning_modules.decoding.audibility import AudibilityGuidance
 from lightning_modules.decoding.keywords import KeywordDecoding
 from lightning_modules.decoding.prompt import PROMPT
@@ -57,6 +58,23 @@ def test_guided(classifier: str, world_root: Path, capsys: pytest.CaptureFixture
     assert pooled["audibility"] == pytest.approx(scores["audibility"], abs=1e-6)
     command("predict", "guided", world_root, "--model.guidance.init_args.max_new_tokens", "2")
     assert len(read_captions(Path("runs/guided/predict-1"))["captions"]) == 40
+
+
+def test_the_authors_protocol(classifier: str, world_root: Path) -> None:
+    """The same captions behind their prompt, one reference of five, and metric A as without."""
+    short = ("--model.guidance.init_args.max_new_tokens", "4", "--data.max_clips", "40")
+    command("test", "guided", world_root, *short)
+    overlay = str(REPOSITORY / "configs/authors/guided_scores.yaml")
+    command("test", "guided", world_root, "--config", overlay, *short)
+    plain, theirs = (Path(f"runs/{name}/test-1") for name in ("guided", "guided_authors_scores"))
+    rows, kept = read_captions(plain), read_captions(theirs)
+    assert kept["captions"] == [f"{PROMPT} {caption}".strip() for caption in rows["captions"]]
+    assert kept["references"] == [texts[-1:] for texts in rows["references"]]
+    before, after = (json.loads((folder / "scores.json").read_text()) for folder in (plain, theirs))
+    assert after["audibility"] == pytest.approx(before["audibility"], abs=1e-6)
+    scored = score_rows(kept, Path(), java=False)
+    assert after["cider_d"] == pytest.approx(scored.values["cider_d"]) and after["cider_d"] != before["cider_d"]
+    assert after["made_by"]["captions"] != before["made_by"]["captions"]
 
 
 def test_keywords(classifier: str, world_root: Path) -> None:

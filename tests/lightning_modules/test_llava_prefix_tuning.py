@@ -94,6 +94,18 @@ def test_devices_that_share_the_language_model_tune_the_same_prefix(
     assert "expected no validation beside model.captioner.sharded" in capsys.readouterr().err
 
 
+def test_two_devices_tune_the_prefix_of_one(in_tmp_path: Path, world_root: Path) -> None:
+    """All eight pairs in every step: on two devices the loss is the mean over all tokens, not that of two means."""
+    fit = ("--trainer.max_steps", "3", "--data.num_pairs", "8", "--data.global_batch_size", "8")
+    two = ("--trainer.devices", "2", "--trainer.strategy", "ddp_fork")
+    runs = {"one": ("--data.batch_size", "8"), "two": ("--data.batch_size", "4", *two)}
+    for name, more in runs.items():
+        main(["fit", *command(world_root, *fit, *more, "--run_name", name)])
+    one, both = (load_file(f"exports/{name}/adapter_model.safetensors") for name in runs)
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, both[name], rtol=0, atol=1e-5)
+
+
 def batch(seed: int = 0) -> ClipBatch:
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     return ClipBatch(["a", "b"], None, None, images, [["a dog barks"], ["rain falls while a bell rings"]], [[], []])

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+from datamodules.clips import ClipBatch
+from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.llava.audio_projector import save_audio_projector
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -61,6 +63,8 @@ def test_every_stage(
         ])  # fmt: skip
         captioner = loaded[0]
         assert frozen_dtypes(captioner) == {DTYPES[precision]}
+        if captioner.audio_encoder is not None and command != "fit":
+            assert {weight.dtype for weight in captioner.audio_encoder.parameters()} == {DTYPES[precision]}
         if captioner.language_model is not None:
             rotary = captioner.language_model.llava.model.language_model.rotary_emb
             assert rotary.inv_freq.dtype == torch.float32  # rounded, late positions would be wrong by radians
@@ -83,7 +87,7 @@ def test_every_stage(
                   "--data.captions", "exports/pseudo_captions/captions.csv")  # fmt: skip
     assert {value.dtype for value in weights.values()} == {trained} and len(weights) == 4
     for inputs in ("audio", "audio+image"):
-        run("test", "distillation.yaml", *more, "--model.captioner.inputs", inputs, "--run_suffix", inputs[5:])
+        run("test", "distillation.yaml", *more, "--model.captioner.inputs", inputs, "--run_suffix", inputs[6:])
     with open("runs/distillation_attentive_ot/test-1/captions.csv") as file:
         assert len(list(csv.DictReader(file))) == 40
 
@@ -104,7 +108,7 @@ class CopiesOf(TorchDispatchMode):
 
 @pytest.mark.parametrize(("dtype", "copied"), [(torch.bfloat16, False), (None, True)], ids=["as asked for", "as saved"])
 def test_autocast_copies_no_frozen_weight(dtype: torch.dtype | None, copied: bool) -> None:
-    """A step in bf16-mixed; with weights in float32, autocast casts those of every product in every step."""
+    """A training step in bf16-mixed; with weights in float32, autocast casts those of every product in every step."""
     encoder = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae").requires_grad_(False)
     captioner = LlavaCaptioner(str(MINIATURE / "llava"), encoder, inputs="audio+image")
     captioner.load(dtype=dtype)
@@ -116,6 +120,52 @@ def test_autocast_copies_no_frozen_weight(dtype: torch.dtype | None, copied: boo
         captioner.loaded.nll(audio, image, ["a dog barks", "rain falls"])
     products = sum(weight.nbytes for weight in frozen if weight.ndim > 1)
     assert copies.bytes > 0.8 * products if copied else copies.bytes == 0
+
+
+def test_captioning_copies_no_weight(in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test of an aligned encoder in bf16-mixed: the encoder, which trained in float32, too is in bfloat16."""
+    copies: list[int] = []
+    caption = LlavaCaptioner.caption
+
+    def counted(self: LlavaCaptioner, media: ClipBatch) -> list[str]:
+        assert {weight.dtype for weight in self.parameters()} == {torch.bfloat16}
+        with CopiesOf([*self.parameters()]) as found:
+            texts = caption(self, media)
+        copies.append(found.bytes)
+        return texts
+
+    monkeypatch.setattr(LlavaCaptioner, "caption", counted)
+    fit = ("--trainer.max_steps", "1", "--trainer.limit_val_batches", "1", "--data.batch_size", "4")
+    main(["fit", *arguments(world_root, *fit)])
+    half = ("--trainer.precision", "bf16-mixed", "--data.max_clips", "4", "--data.eval_batch_size", "4")
+    main(["test", *arguments(world_root, *half)])
+    main(["test", *arguments(world_root, *half, "--ckpt_path", "runs/dali_ot/fit-1/checkpoints/last.ckpt")])
+    assert copies == [0, 0]  # from the export, and from a checkpoint
+
+
+def test_float16_with_a_scaled_loss() -> None:
+    """As 16-mixed, for which Lightning takes bf16-mixed on a CPU: a prefix's gradient is that of float32."""
+    gradients = []
+    for dtype in (torch.float32, torch.float16):
+        torch.manual_seed(0)  # the prefix begins as random words
+        stage = LlavaPrefixTuning(LlavaCaptioner(str(MINIATURE / "llava"), inputs="image"))
+        stage.captioner.network.load(dtype=dtype)
+        stage.setup("fit")
+        assert stage.prefix is not None and stage.prefix.dtype == torch.float32
+        scaler = torch.amp.GradScaler("cpu", enabled=dtype == torch.float16)
+        optimizer = torch.optim.SGD([stage.prefix], lr=0.0)
+        images = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+        batch = ClipBatch(["a", "b"], None, None, images, [["a dog barks"], ["rain falls"]], [[], []])
+        frozen = [weight for weight in stage.captioner.network.parameters() if not weight.requires_grad]
+        with CopiesOf(frozen) as copies, torch.autocast("cpu", dtype, dtype == torch.float16, cache_enabled=False):
+            loss, _ = stage.captioner.network.loss(batch, image_tokens=stage.captioner.network.image_tokens(batch))
+        assert copies.bytes == 0
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        assert stage.prefix.grad is not None
+        gradients.append(stage.prefix.grad.clone())
+    full, half = gradients
+    assert (half - full).norm() < 0.02 * full.norm()
 
 
 def test_without_a_trainer_the_file_decides(half_llava: str) -> None:

@@ -1,6 +1,7 @@
 """What the graph of each experiment runs, in which order, by Snakemake's dry run; and what step.py does."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -74,22 +75,130 @@ def test_dali_names_every_stage_in_order(tmp_path: Path) -> None:
     )
     assert command_of(jobs["pseudo_captions_attentive_ot_seed1.predict"]) == (
         "predict --config configs/pseudo_captions.yaml --export.source exports/dali_attentive_ot_seed1"
-        " --model.captioner.prefix exports/llava_prefix_seed1 --run_name pseudo_captions_attentive_ot_seed1"
+        " --model.captioner.prefix exports/llava_prefix_seed1"
+        " --model.captioner.audio_encoder.init_args.pretrained_model_name_or_path exports/dali_attentive_ot_seed1"
+        " --run_name pseudo_captions_attentive_ot_seed1"
     )
     report = jobs["dali_audiocaps.report"]["Shell command"]
     assert '"attentive_ot=runs/audiocaps_attentive_ot_seed42,runs/audiocaps_attentive_ot_seed1"' in report
     assert report.endswith("--output runs/dali_audiocaps.md")
 
 
-def test_full_size_meets_nothing_of_the_miniature(tmp_path: Path) -> None:
-    jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "results=docs/results")
-    for name, job in jobs.items():
-        command = job["Shell command"]
-        assert "miniature" not in command and "_paper" in job["output"], name
-        if "train.py" in command:
-            assert "--config configs/paper/" in command
-    assert "--config configs/paper/attentive_ot.yaml" in command_of(jobs["dali_attentive_ot_paper_seed42.fit"])
-    assert "docs/results/dali_paper.md" in jobs["dali_table_paper.report"]["output"]
+FULL_SIZE = {  # the overlays of each graph's commands
+    "dali": {
+        "audioset_filter", "llava_prefix_tuning", "token_alignment", "attentive_ot", "pseudo_captions",
+        "audiovisual_distillation", "written_prompt",
+    },
+    "wsac": {"clap_prefix"},
+    "audibility": {"audibility_classifier", "guided_captioner", "keywords"},
+    "zeraucap": {"keywords"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", FULL_SIZE)
+def test_full_size_meets_nothing_of_the_miniature(target: str, tmp_path: Path) -> None:
+    """Every command has its overlay in configs/paper, no run, export or page is called as one of the miniature's, no
+    split is its; and a job takes all GPUs of a node, so that one runs at a time."""
+    small, full = (dry_run(tmp_path, target, "--config", *more) for more in (["seeds=1"], ["size=paper"]))
+    outputs = [{path for job in jobs.values() for path in job["output"].split(", ")} for jobs in (small, full)]
+    assert not outputs[0] & outputs[1] and len(outputs[1]) >= len(full)
+    assert not any("miniature" in job["Shell command"] for job in full.values())
+    trained = {name: job for name, job in full.items() if "train.py" in job["Shell command"]}
+    names = [command_of(job).split("--run_name ")[1] for job in trained.values()]
+    assert all("_paper" in name for name in names)
+    used = {found for job in trained.values() for found in re.findall(r"configs/paper/(\w+)", command_of(job))}
+    assert used == FULL_SIZE[target]
+    assert all("configs/paper/" in command_of(job) for job in trained.values())
+    assert all("gpu=1" in job["resources"] for job in trained.values())  # of one in profiles/default
+
+
+def test_what_full_size_reads_is_missed_before_the_first_job(tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "pipelines" / "Snakefile")]
+    command = [*snakemake, "wsac", "--cores", "1", "--config", "size=paper"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    shown = done.stdout + done.stderr
+    assert done.returncode and "Select jobs to execute" not in shown
+    for path in ("wavcaps/train/index.json", "clotho/test/index.json", "clotho/train.csv", "audiocaps/val.csv"):
+        assert f"data/{path}, " in shown
+    assert "checkpoints/WavCaps-CNN14.pt, found none of them; get them as docs/" in shown
+
+
+def test_the_papers_tables_at_full_size(tmp_path: Path) -> None:
+    """What their rows and columns are is read from the report's commands."""
+    dali = dry_run(tmp_path, "dali", "--config", "size=paper", "results=docs/results")
+    assert "--config configs/paper/attentive_ot.yaml" in command_of(dali["dali_attentive_ot_paper_seed42.fit"])
+    assert "docs/results/dali_paper.md" in dali["dali_table_paper.report"]["output"]
+    assert "--constant-from data/clotho/val.csv" in dali["dali_clotho_paper.report"]["Shell command"]
+    assert "--published 2" in dali["visual_bias_paper.report"]["Shell command"]
+    assert "--published 4" in dali["examples_paper.report"]["Shell command"]
+    pairs = command_of(dali["audiocaps_attentive_ot_4_pairs_paper_seed42.test"])
+    assert "--model.captioner.prefix exports/llava_prefix_4_pairs_paper_seed42 " in pairs
+    assert "--export.source exports/dali_attentive_ot_paper_seed42 " in pairs and "inputs" not in pairs  # from audio
+    wsac = dry_run(tmp_path, "wsac", "--config", "size=paper")
+    assert "--published wsac clotho" in wsac["wsac_clotho_paper.report"]["Shell command"]
+    assert "--data.train clotho/train.csv" in command_of(wsac["wsac_clotho_paper_baseline_42.fit"])
+
+
+def test_the_authors_protocol_has_names_of_its_own(tmp_path: Path) -> None:
+    plain = dry_run(tmp_path, "audibility", "--config", "size=paper")
+    authors = dry_run(tmp_path, "audibility", "--config", "size=paper", "protocol=authors")
+    assert len([name for name in plain if name.startswith("guided")]) == 14
+    assert '"0.45=runs/guided_paper_seed42_0.45"' in plain["audibility_sweep_paper.report"]["Shell command"]
+    shared = plain.keys() & authors.keys()
+    assert shared == {"audibility_paper_seed42.fit", "audibility_paper_seed42.test"}  # the classifier is the same
+    for name, job in authors.items():
+        if name.startswith(("guided", "keywords")):
+            assert "--config configs/authors/guided_scores.yaml" in command_of(job)
+    guided = command_of(authors["guided_authors_paper_seed42_0.015.test"])
+    assert "--config configs/authors/guided.yaml --config configs/authors/guided_scores.yaml" in guided
+
+
+def test_full_size_alignment_trains_on_the_clips_nearest_to_their_labels(tmp_path: Path) -> None:
+    """The filter's own list, of as many clips as the paper keeps; or a list from elsewhere, and no filter."""
+    jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "quick=1")
+    align, nearest = jobs["dali_attentive_ot_paper_seed42.fit"], jobs["audioset_filter_paper.nearest"]
+    assert "--config configs/paper/attentive_ot.yaml" in command_of(align)
+    assert "--data.ids exports/audioset_filter_paper/nearest.csv" in command_of(align)
+    assert "--keep 500000 --output exports/audioset_filter_paper/nearest.csv" in nearest["Shell command"]
+    assert before(jobs, "dali_attentive_ot_paper_seed42.fit") == {
+        "audioset_filter_paper." + one for one in ("nearest", "predict")
+    }
+    (tmp_path / "theirs.csv").write_text("clip_id\n")
+    jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "quick=1", "ids=theirs.csv")
+    assert "--data.ids theirs.csv" in command_of(jobs["dali_attentive_ot_paper_seed42.fit"])
+    assert not any("audioset_filter" in name for name in jobs)
+    assert "--data.ids" not in command_of(
+        dry_run(tmp_path, "dali", "--config", "quick=1")["dali_attentive_ot_seed42.fit"]
+    )
+
+
+def test_one_fit_embeds_the_corpus_of_the_shift_for_all(tmp_path: Path) -> None:
+    jobs = dry_run(tmp_path, "wsac", "--config", "size=paper", "seeds=2")
+    first, *others = [
+        f"wsac_{corpus}_paper_embedding_shift_{seed}.fit" for corpus in ("audiocaps", "clotho") for seed in (42, 1)
+    ]
+    assert all(before(jobs, other) == {first} for other in others) and not before(jobs, first)
+
+
+@pytest.mark.parametrize(
+    ("target", "setting", "error"),
+    [
+        ("dali", "size=Paper", "expected SIZE=miniature or paper, found Paper; correct it"),
+        ("dali", "seeds=20", "expected SEEDS=1 or 2 .* or 8, found 20; correct it"),
+        ("dali", "keep=most", "expected KEEP as a number of clips, found most; correct it"),
+        ("audibility", "protocol=author", "expected PROTOCOL=paper or authors, found author; correct it"),
+        (
+            "criteria",
+            "size=paper",
+            "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion",
+        ),
+        ("demo", "size=paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
+    ],
+)
+def test_a_setting_that_there_is_not(target: str, setting: str, error: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=error):
+        dry_run(tmp_path, target, "--config", setting)
 
 
 def test_audibility_guides_by_each_seeds_own_classifier(tmp_path: Path) -> None:
@@ -116,9 +225,10 @@ def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) ->
     [
         ("demo", 1 + 4),
         ("criteria", 5 * 3 + 2),
-        ("dali_pairs", 4 * 2),
+        ("dali_pairs", 1 + 4 * 2),  # and the alignment that Figure 5 hears by
         ("dali_bias", 4 * 2),
         ("dali_examples", 1 + 4 * 2),
+        ("zeraucap", 2),
     ],
 )
 def test_the_other_graphs(target: str, count: int, tmp_path: Path) -> None:
@@ -183,28 +293,6 @@ def test_make_says_how_to_get_snakemake(tmp_path: Path) -> None:
     assert done.returncode == 2 and done.stderr.startswith(f"error: expected Snakemake in {tmp_path}, found none; do ")
 
 
-def test_the_papers_tables_at_full_size_have_names_of_their_own(tmp_path: Path) -> None:
-    """Every command has its overlay in configs/paper, no run is called as one of the miniature, no split is its."""
-    for target, overlays, lambdas in (
-        ("wsac", {"clap_prefix"}, 0),
-        ("audibility", {"audibility_classifier", "guided_captioner", "keywords"}, 14),
-    ):
-        small, full = dry_run(tmp_path, target), dry_run(tmp_path, target, "--config", "size=paper")
-        outputs = [{path for job in jobs.values() for path in job["output"].split(", ")} for jobs in (small, full)]
-        assert not outputs[0] & outputs[1]
-        trained = {name: command_of(job) for name, job in full.items() if "train.py" in job["Shell command"]}
-        assert all(
-            any(f"configs/paper/{overlay}.yaml" in command for overlay in overlays) for command in trained.values()
-        )
-        assert not any("miniature" in job["Shell command"] for job in full.values())
-        assert len([name for name in trained if name.startswith("guided")]) == lambdas
-    table = full["audibility_sweep_paper.report"]["Shell command"]
-    assert '"0.45=runs/guided_paper_seed42_0.45"' in table
-    assert "--data.train clotho/train.csv" in command_of(
-        dry_run(tmp_path, "wsac", "--config", "size=paper")["wsac_clotho_paper_baseline_42.fit"]
-    )
-
-
 def test_make_passes_its_variables_on() -> None:
     command = [
         "make",
@@ -217,8 +305,10 @@ def test_make_passes_its_variables_on() -> None:
         "JOBS=4",
         "RESULTS=r",
         "DRY=1",
+        "PROTOCOL=authors",
+        "ARGS=--a 1 --b 2",
     ]
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, env=outside).stdout
-    wanted = "--cores 4 --dry-run dali_pairs --config seeds=3 quick=1 size=paper results=r"
-    assert " ".join(shown.split()).endswith(wanted)
+    wanted = "--cores 4 --dry-run dali_pairs --config seeds=3 quick=1 size=paper results=r protocol=authors"
+    assert " ".join(shown.split()).endswith(f"{wanted} extra='--a 1 --b 2'")

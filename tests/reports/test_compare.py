@@ -10,6 +10,7 @@ from datamodules.clips import CaptionRows
 from datamodules.shards import write_shards
 from evaluation.captions_file import Clip, clips_of, read_captions, write_captions
 from evaluation.captions_file import rows_of as rows_of_clips
+from evaluation.scores_file import write_scores
 from reports.__main__ import main
 
 SOUNDS = {"bell": "a bell rings", "dog": "a dog barks", "rain": "rain falls", "cow": "a cow moos"}
@@ -236,6 +237,29 @@ def test_constant_caption_from_a_split_folder(runs: Path) -> None:
     assert "'a cow moos' for every clip, the caption with the highest CIDEr-D on 4 other clips" in markdown
 
 
+def test_constant_caption_from_a_table_of_captions(runs: Path) -> None:
+    (runs / "val.csv").write_text(
+        "file_name,caption_1,caption_2\nYx.wav,a dog barks,the dog\nYy.wav,a dog barks,dogs\n"
+    )
+    found = run_report(runs, "--constant-from", str(runs / "val.csv"))
+    assert "the caption with the highest CIDEr-D on 2 other clips" in (runs / "out" / "table.md").read_text()
+    assert float(found["best constant"]["rouge_l"]) < float(found["good"]["rouge_l"])
+
+
+def test_the_papers_numbers_and_rows(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """WSAC's text gives one number of each corpus; the supervised rows are the paper's alone."""
+    output = runs / "out" / "table.md"
+    main(["compare", f"PD={runs / 'good'}", "--no-java", "--published", "wsac", "clotho", "--output", str(output)])
+    lines = output.read_text().splitlines()
+    assert lines[0].endswith("| SPIDEr, paper | share of the best supervised SPIDEr, paper |")
+    assert lines[2].startswith("| PD | 40 |") and lines[2].endswith("| n/a | 0.80 |")
+    assert "| Kim et al., supervised | - | - | - | - | - | n/a | n/a |" in lines
+    assert set(read(output.with_suffix(".csv"))) > {"PD", "NND", "Koh et al., supervised"}
+    with pytest.raises(SystemExit):
+        main(["compare", f"PD={runs / 'good'}", "--published", "wsac", "audioset"])
+    assert "expected a paper and a corpus of papers.csv" in capsys.readouterr().err
+
+
 def test_spider_as_a_share_of_a_row(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SPICE made up: each caption's share of the first reference's words, so that SPIDEr is known by hand."""
     from evaluation import caption_metrics
@@ -268,13 +292,41 @@ def test_a_share_of_spider_that_was_not_computed(runs: Path) -> None:
     [
         (["--samples", "-5"], "expected a whole number of at least 1, found -5"),
         (["--seed", "-1"], "expected a whole number of at least 0, found -1"),
+        (["--shuffle", "good", "--shuffles", "-5"], "expected a whole number of at least 1, found -5"),
         (["--output", "."], "expected a file as --output, found the folder ."),
+        (["--output", "good"], "expected a file as --output, found the folder good"),
+        (["--output", "taken.md"], "expected a file as --output, found the folder taken.csv"),
+        (["--output", "good/captions.csv/table.md"], "captions.csv"),
     ],
 )
 def test_options_that_cannot_be(
     runs: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(runs)
+    (runs / "taken.csv").mkdir()
     with pytest.raises(SystemExit) as ended:
         main(["compare", f"good={runs / 'good'}", "--no-java", *arguments])
     assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_what_models_scored_is_read_with_intervals(runs: Path) -> None:
+    """Scores of each clip from when the run was scored; not those of captions that have changed since."""
+    rng = np.random.default_rng(0)
+    fense = {}
+    for name in ("good", "half", "bad"):
+        path = runs / name / "captions.csv"
+        rows = read_captions(path)
+        fense[name] = dict(zip(rows["clip_ids"], rng.random(40).tolist()))
+        write_scores(path, rows, {"fense": 0.5, "clap_sim": 0.5}, {"fense": fense[name], "clap_sim": fense[name]})
+    write_scores(runs / "bad" / "captions.csv", rows, {"clap_sim": None}, {})
+    table = run_report(runs, "--constant-from", str(runs / "train.csv"))
+    for name, scores in fense.items():
+        value, low, high = (float(table[name][f"fense{end}"]) for end in ("", "_low", "_high"))
+        assert value == pytest.approx(np.mean(list(scores.values())))
+        assert low < value < high
+    assert table["best constant"]["fense"] in ("", "nan")
+    assert "clap_sim" not in table["good"]
+    page = (runs / "out" / "table.md").read_text()
+    assert f"CLAP similarity: left out, as {runs / 'bad' / 'captions.csv'} was not scored by it" in page
+    write_captions(runs / "half" / "captions.csv", read_captions(runs / "good" / "captions.csv"))
+    assert "fense" not in run_report(runs)["good"]

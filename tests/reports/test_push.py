@@ -16,6 +16,10 @@ from evaluation.captions_file import write_captions
 from reports.push import main
 
 STAGE = {"model": {"class_path": "x.Stage", "init_args": {"llava": "llava-hf/llava-1.5-7b-hf", "prefix": None}}}
+MADE_BY = {
+    "clips": {"split": "audiocaps/test", "digest": "0c6f"},
+    "captions": {"question": "What?", "llava": ["llava-hf/x", "0c6f05ef"]},
+}
 
 
 class Hub(ThreadingHTTPServer):
@@ -97,7 +101,7 @@ def export(tmp_path: Path, by_hand: CaptionRows) -> Path:
     run = tmp_path / "runs" / "toy" / "test-1"
     run.mkdir(parents=True)
     write_captions(run / "captions.csv", by_hand)
-    (run / "scores.json").write_text("{}")
+    (run / "scores.json").write_text(json.dumps({"made_by": MADE_BY}))
     (run / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"test": "audiocaps/test"}}}))
     return folder
 
@@ -119,6 +123,8 @@ def test_the_hub_gets_every_file_and_a_card_that_it_reads(
     shown = dict(line.strip("| ").split(" | ")[:2] for line in card.text.splitlines() if line.startswith("| CIDEr-D"))
     assert shown["CIDEr-D"].startswith(f"{results['cider_d']:.3f} [") and "What it was trained with." in card.text
     assert "N = " in card.text and "2000 samples" not in card.text
+    noted = card.text.partition("## How its captions were made")[2].split("```")[1].removeprefix("yaml")
+    assert yaml.safe_load(noted) == MADE_BY and "scores.json" not in card.text  # which the hub does not get
     assert "uploaded to http" in capsys.readouterr().out
 
 
@@ -127,6 +133,18 @@ def test_a_dry_run_shows_all_and_sends_nothing(export: Path, hub: Hub, capsys: p
     out, err = capsys.readouterr()
     assert not hub.repos and not hub.files
     assert out.startswith("---\nlibrary_name: earshot") and "Not scored" in out and "model.safetensors" in err
+
+
+def test_splits_of_the_miniature_are_not_the_corpora_that_they_are_called_like(
+    export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = export.parents[1] / "runs" / "toy"
+    made_by = {"made_by": {"clips": MADE_BY["clips"] | {"synthetic": True}}}
+    (run / "test-1" / "scores.json").write_text(json.dumps(made_by))
+    main([str(export), "u/r", "--run", str(run), "--no-java", "--samples", "100", "--dry-run"])
+    card = ModelCard(capsys.readouterr().out)
+    assert card.data.datasets is None
+    assert {result.dataset_type for result in card.data.eval_results} == {"miniature/audiocaps/test"}
 
 
 @pytest.mark.parametrize(

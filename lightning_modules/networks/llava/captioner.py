@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 from earshot.errors import InputError
 from lightning_modules.contracts import AudioEncoder, Media
 from lightning_modules.networks.digests import files_digest, module_digest
+from lightning_modules.networks.frozen import cast_weights
 from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
@@ -111,9 +112,8 @@ class LlavaCaptioner(nn.Module):
             self.language_model = model.eval().requires_grad_(False)
             if self.gradient_checkpointing:
                 self.language_model.checkpoint_gradients()
-        for weight in self.audio_encoder.parameters() if self.audio_encoder else []:
-            if not weight.requires_grad:
-                weight.data = weight.to(dtype)
+        if self.audio_encoder is not None:
+            cast_weights(self.audio_encoder, dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Follow the stage to a device and not to a dtype, which `load` has set: a cast would round what stays float32.

@@ -12,6 +12,7 @@ from datamodules.clip_reader import ClipReader, collate
 from datamodules.clips import Captions, ClipFormat
 from datamodules.shards import read_index, read_samples
 from earshot.errors import InputError
+from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.networks.clap.encoder import ClapEncoder
 from train import main
 
@@ -26,6 +27,22 @@ def test_drawn_by_ids_whatever_the_order() -> None:
     assert captions.drawn(None) is captions and captions.drawn(99).texts == captions.texts
     with pytest.raises(InputError, match="num_clips of at least 1, found 0"):
         captions.drawn(0)
+
+
+def test_an_error_on_one_rank_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the second rank's, while this one embeds; nothing is left of the file."""
+    steps: list[object] = []
+
+    def gather(ranks: list[object], own: object) -> None:
+        steps.append(own)
+        ranks[:] = [own, InputError("a broken clip") if len(steps) == 4 else own]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    store = EmbeddingStore(None, {}, None, tmp_path / "cache", rank=0, world_size=2)  # type: ignore[arg-type]
+    pieces = ((torch.tensor([row]), torch.zeros(1, 3)) for row in range(9))
+    with pytest.raises(InputError, match="a broken clip"):
+        store._write(tmp_path / "cache" / "x.f32", (9, 3), pieces)
+    assert len(steps) == 4 and not list((tmp_path / "cache").iterdir())
 
 
 def test_embedding_shift_from_a_sample(in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

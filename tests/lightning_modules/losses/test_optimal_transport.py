@@ -9,6 +9,7 @@ from made_tokens import tokens
 from lightning_modules.losses import earth_mover
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.optimal_transport import OptimalTransport
+from lightning_modules.losses.pair_shortlist import pair_shortlist
 from lightning_modules.losses.sinkhorn import Sinkhorn
 from lightning_modules.losses.token_distances import squared_distances
 from lightning_modules.losses.transport import Solver, Transport, transport_cost, uniform_weights
@@ -123,9 +124,41 @@ def test_a_shortlist_of_pairs_changes_nothing(kind: str, from_the_list: bool, mo
 def test_a_plan_that_is_not_optimal_among_all_pairs_is_found_out() -> None:
     """The only listed pairs are the diagonal's and those of the northwest corner; the cheapest are elsewhere."""
     weights = np.full(4, 0.25)
-    cost = 1 + np.eye(4)
-    assert earth_mover.solve_listed(weights, weights, cost, np.eye(4, dtype=bool), np.zeros(4), np.zeros(4)) is None
-    assert earth_mover.solve(weights, weights, cost, np.eye(4, dtype=bool), np.zeros(4), np.zeros(4))[0] == 1
+    cost = 1 + np.eye(4, dtype=np.float32)
+    for unused in (1.0, 1e9):  # a pair that no good plan uses is no reason to be content with less
+        cost[3, 0] = unused
+        shortlist = np.eye(4, dtype=bool), np.zeros(4), np.zeros(4)
+        assert earth_mover.solve_listed(weights, weights, cost, 1.0, *shortlist) is None
+        assert earth_mover.solve(weights, weights, cost, *shortlist)[0] == 1
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_unit_of_the_costs_decides_nothing(listed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0 if listed else 10**9)
+    cost = squared_distances(tokens(1, 300, 16, dtype=torch.float32), tokens(1, 300, 16, seed=1, dtype=torch.float32))
+    weights = torch.full((1, 300), 1 / 300)
+    expected = EarthMover()(cost, weights, weights)
+    for power in (-60, 60):
+        found = EarthMover()(cost * 2.0**power, weights, weights)
+        assert torch.equal(found.cost, expected.cost * 2.0**power)
+        assert torch.equal(found.plan.to_dense(), expected.plan.to_dense())
+        assert torch.equal(found.audio_potentials, expected.audio_potentials * 2.0**power)
+
+
+@pytest.mark.filterwarnings("error")
+def test_far_tokens_without_weight_leave_no_shortlist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between clusters whose kernel vanishes, Sinkhorn's factors grow without bound; all pairs are solved then."""
+    monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0)
+    generator = torch.Generator().manual_seed(0)
+    audio, image = (torch.randn(1, 300, 16, generator=generator) for _ in range(2))
+    audio[:, :10] += 300
+    image[:, :10] += 300
+    a, b = torch.full((1, 300), 1 / 290), torch.full((1, 300), 1 / 300)
+    a[:, :10] = 0
+    cost = squared_distances(audio, image)
+    assert not all(part.isfinite().all() for part in pair_shortlist(cost, a, b))
+    expected = ot.emd2((a / a.sum())[0].double().numpy(), b[0].double().numpy(), cost[0].double().numpy())
+    assert EarthMover()(cost, a, b).cost.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_distances_of_near_twins_are_not_negative() -> None:

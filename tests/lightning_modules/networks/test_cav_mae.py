@@ -68,6 +68,19 @@ def test_the_shared_block_uses_the_norms_of_sound(prefix, small_weights, tmp_pat
     assert (wrong - right).abs().mean() > 0.01
 
 
+@torch.no_grad()
+def test_sizes_are_read_from_the_file(tmp_path):
+    """Heads are 64 wide, patches in 8 rows; a file that is no whole encoder is one of full size with faults."""
+    weights = authors_weights(authors_layout("CAVMAE", width=128, depth=3, num_tokens=32))
+    encoder = CavMaeEncoder.from_checkpoint(save(weights, tmp_path / "cav-mae.pth"), output_dim=24).eval()
+    features = torch.randn(2, 64, 128, generator=torch.Generator().manual_seed(3))
+    expected = F.linear(written_forward(weights, features, 3, 2), *encoder.projection.parameters())
+    torch.testing.assert_close(encoder(features), expected, rtol=1e-4, atol=1e-4)
+    weights["pos_embed_a"] = torch.zeros(1, 511, 768)
+    with pytest.raises(InputError, match=r"pos_embed_a \(1, 511, 768\) \(want \(1, 512, 768\)\)"):
+        CavMaeEncoder.from_checkpoint(save(weights, tmp_path / "cut.pth"))
+
+
 def test_a_missing_key_and_a_wrong_shape_are_named(small_weights, tmp_path):
     del small_weights["blocks_u.0.norm2_a.bias"]
     small_weights["blocks_a.1.attn.qkv.weight"] = torch.zeros(288, 95)

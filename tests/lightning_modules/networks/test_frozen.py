@@ -1,5 +1,7 @@
 """What is frozen stays out of parameters, checkpoints and training mode, and still moves with its owner."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -43,6 +45,7 @@ def test_follows_its_owner() -> None:
         ("32-true", torch.float32),
         ("16-true", torch.float16),
         ("bf16-mixed", torch.bfloat16),
+        ("16-mixed", torch.bfloat16),  # on a CPU, for which Lightning takes bf16-mixed
         ("bf16-true", torch.bfloat16),
         ("64-true", torch.float64),
     ],
@@ -50,6 +53,10 @@ def test_follows_its_owner() -> None:
 def test_the_trainers_precision(precision: str, dtype: torch.dtype) -> None:
     trainer = Trainer(precision=precision, accelerator="cpu", logger=False, enable_checkpointing=False)
     assert frozen_dtype(trainer) == dtype
+
+
+def test_float16_on_a_gpu() -> None:
+    assert frozen_dtype(SimpleNamespace(precision="16-mixed")) == torch.float16
 
 
 def test_without_a_trainer_a_file_decides() -> None:

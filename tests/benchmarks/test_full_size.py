@@ -1,0 +1,155 @@
+"""Every stage at the papers' size by its own command with configs/paper: one step on the CPU, random weights."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlavaForConditionalGeneration,
+)
+
+from benchmarks import full_size
+from benchmarks.alignment_parts import PARTS, AlignmentParts
+from benchmarks.random_weights import configs, random_weights
+from benchmarks.step_meter import Measured, StepMeter
+from lightning_modules.networks.imagebind.towers import ImageBind
+
+BRANCH, TO_IMAGE_TOKENS = 85_647_360, 787_456  # CAV-MAE's audio branch, and the map to the width of image tokens
+ATTENTION = 14_694_400  # of attentive OT, for audio and image
+PROJECTOR = (1024 * 4096 + 4096) + (4096 * 4096 + 4096)
+TRAINED = {
+    "DALI, prefix tuning": 16 * 4096,
+    "DALI, alignment, OT": BRANCH + TO_IMAGE_TOKENS,
+    "DALI, alignment, OT by Sinkhorn": BRANCH + TO_IMAGE_TOKENS,
+    "DALI, alignment, attentive OT": BRANCH + TO_IMAGE_TOKENS + ATTENTION,
+    "DALI, alignment, MMD": BRANCH + TO_IMAGE_TOKENS,
+    "DALI, alignment, contrastive": BRANCH + TO_IMAGE_TOKENS,
+    "DALI, alignment, Cauchy-Schwarz": BRANCH + TO_IMAGE_TOKENS,
+    "DALI, distillation": PROJECTOR,
+    "WSAC": 53_425_024,
+    "audibility classifier": 66_362_880 + (768 * 768 + 768) + (768 * 2 + 2),  # DistilBERT, and its head
+}
+SHORT = {  # few tokens and candidates; the first is still whole
+    "DALI, pseudo-captions": ("--model.captioner.generation.max_new_tokens", "2"),
+    "DALI, captions of audio": ("--model.captioner.generation.max_new_tokens", "2"),
+    "AudioSet's filter": ("--model.captioner.max_new_tokens", "2", "--model.captioner.num_beams", "1"),
+    "audibility guidance": (
+        "--model.guidance.max_new_tokens", "1", "--model.guidance.num_candidates", "8",
+        "--model.guidance.num_steps", "1",
+    ),
+    "ZerAuCap": ("--model.guidance.max_new_tokens", "2"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[None]:
+    """Data, and random weights of full width, with two layers of the language models."""
+    with pytest.MonkeyPatch.context() as patch, full_size.working_folder(2, 128), random_weights(2):
+        patch.setenv("AAC_METRICS_CACHE_PATH", "nowhere")
+        patch.setenv("WANDB_MODE", "disabled")
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", full_size.STAGES, ids=lambda stage: stage.name)
+def test_one_step(stage: full_size.Stage, folder: None) -> None:
+    """In order: each is given what those before it exported, by the names in configs/paper."""
+    clips = 1 if stage.name == "AudioSet's filter" else 2  # torch's CPU kernel copies OPT's vocabulary for each image
+    full_size.measure(replace(stage, more=SHORT.get(stage.name, ())), clips, 1, on_gpu=False)
+    found = StepMeter.found[-1]
+    if stage.command == "fit":
+        assert found.trained == TRAINED[stage.name]
+    assert found.precision == ("bf16-mixed" if stage.name.startswith(("DALI", "AudioSet")) else "32-true")
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_step(folder: None) -> None:
+    full_size.measure(full_size.STAGES[1], 2, 2, False, "AlignmentParts")
+    shares = AlignmentParts.shares()
+    assert tuple(shares) == PARTS and sum(shares.values()) == pytest.approx(1)
+    assert min(shares["audio encoder"], shares["vision tower"], shares["backward"]) > 0.02
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own(folder: None) -> None:
+    """The random weights are there, too; and the error is the command's."""
+    (stage,) = (stage for stage in full_size.STAGES if stage.name == "audibility classifier")
+    found = full_size.in_own_process(stage, 2, 3, False, 2)
+    assert found.trained == TRAINED[stage.name] and len(found.seconds) == 1
+    # products with 43 million weights, three times, for two sentences of some 15 tokens
+    assert 0.5 * 6 * 43e6 * 2 * 15 < found.flops < 2 * 6 * 43e6 * 2 * 15
+    with pytest.raises(SystemExit):
+        full_size.in_own_process(replace(stage, more=("--data.root", "nowhere")), 2, 3, False, 2)
+
+
+def test_whole_networks_have_the_parameters_of_the_checkpoints() -> None:
+    """As the hub's pages give them."""
+    known, counts = configs(None), {}
+    with torch.device("meta"):
+        for name, kind in (
+            ("llava-hf/llava-1.5-7b-hf", LlavaForConditionalGeneration),
+            ("gpt2", AutoModelForCausalLM),
+            ("gpt2-medium", AutoModelForCausalLM),
+            ("facebook/opt-1.3b", AutoModelForCausalLM),
+            ("distilbert-base-uncased", AutoModelForSequenceClassification),
+        ):
+            make = kind.from_config if hasattr(kind, "from_config") else kind._from_config
+            counts[name] = make(known[name]).num_parameters()
+    assert counts == {
+        "llava-hf/llava-1.5-7b-hf": 7_063_427_072,
+        "gpt2": 124_439_808,
+        "gpt2-medium": 354_823_168,
+        "facebook/opt-1.3b": 1_315_758_080,
+        "distilbert-base-uncased": 66_362_880 + (768 * 768 + 768) + (768 * 2 + 2),
+    }
+
+
+def test_other_names_are_loaded_as_always() -> None:
+    from transformers import AutoTokenizer
+
+    from earshot.paths import shipped
+
+    before = AutoTokenizer.from_pretrained
+    with random_weights(1):
+        assert len(AutoTokenizer.from_pretrained("gpt2")) == 50257
+        assert len(AutoTokenizer.from_pretrained(shipped("assets/miniature/gpt2"))) < 1000
+        encoder = ImageBind.from_checkpoint("checkpoints/imagebind_huge.pth")
+        assert len(encoder.text.blocks) == 1 and len(encoder.audio.blocks) == 12
+        with pytest.raises(OSError):
+            AutoModelForCausalLM.from_pretrained("gpt2-large", local_files_only=True)
+    assert AutoTokenizer.from_pretrained == before
+
+
+def test_a_row_has_the_share_of_the_peak() -> None:
+    """10 TFLOP in 2 s of a machine that does 20 in one."""
+    found = Measured(5, 7, "bf16-mixed", [1.0, 2.0, 3.0], [0.5], int(10e12), 2.0**31)
+    peaks = {torch.bfloat16: 20e12, torch.float32: 1.0}
+    row = full_size.line(full_size.STAGES[0], 4, found, peaks)
+    assert (row["seconds"], row["of one"], row["share"], row["memory"]) == ("2", "0.5", "25.0%", "2.0")
+    assert (row["trained"], row["frozen"]) == ("5", "7")
+    assert full_size.line(full_size.STAGES[7], 4, found, peaks)["trained"] == "0"  # nothing trains in predict
+
+
+def test_a_failed_row_costs_no_other(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command itself, whose stages are not run here."""
+
+    def measured(stage: full_size.Stage, *_: object, parts: bool = False) -> object:
+        if stage.name == "WSAC":
+            raise SystemExit(2)
+        return dict.fromkeys(PARTS, 1 / 7) if parts else Measured(1, 2, "32-true", [1.0], [0.0], 10, 1.0)
+
+    monkeypatch.setattr(full_size, "in_own_process", measured)
+    full_size.main(["--output", "page.md", "--clips", "1", "--steps", "1"])
+    page = Path("page.md").read_text()
+    assert "| ZerAuCap | 0 | 3 | 32-true | 1 | 1 | 1 |" in page and "| WSAC |" not in page
+    assert "WSAC is missing, as its command failed: 2" in page and "solver 14%" in page
+
+
+def test_batches_are_those_of_the_papers() -> None:
+    batches = {stage.name: full_size.batch_of(stage) for stage in full_size.STAGES}
+    assert batches["DALI, prefix tuning"] == 16 and batches["DALI, alignment, attentive OT"] == 64
+    assert batches["DALI, distillation"] == 40 and batches["WSAC"] == 64 and batches["audibility guidance"] == 8
