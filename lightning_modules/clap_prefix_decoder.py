@@ -153,9 +153,8 @@ class ClapPrefixDecoder(L.LightningModule):
 
     @property
     def _store(self) -> EmbeddingStore:
-        trainer = self.trainer
-        clap = self.clap.to(trainer.strategy.root_device).network
-        ranks = trainer.global_rank, trainer.world_size
+        clap = self.clap.to(self.trainer.strategy.root_device).network
+        ranks = self.trainer.global_rank, self.trainer.world_size
         return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, *ranks)
 
     @property

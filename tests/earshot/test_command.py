@@ -57,7 +57,7 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["trian"])
     assert ended.value.code == 2
     assert (
-        "expected one of caption, train, prepare, score, report, push, miniature, found 'trian'"
+        "expected one of caption, app, train, prepare, score, report, push, miniature, found 'trian'"
         in capsys.readouterr().err
     )
 

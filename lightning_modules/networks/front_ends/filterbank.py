@@ -65,16 +65,15 @@ class KaldiFilterbank(nn.Module):
             frames = waveforms.unfold(1, self.window_length, self.hop_length)  # (B, F, window)
             # The recipe first subtracts the whole waveform's mean: void, as each frame loses its own mean.
             frames = frames - frames.mean(dim=-1, keepdim=True)
-            # in place, as on a CPU a fresh tensor of this size takes longer than what is done to it
-            previous = F.pad(frames, (1, 0), mode="replicate")[..., :-1].mul_(PREEMPHASIS)  # (B, F, window)
-            frames -= previous
-            frames *= torch.hann_window(self.window_length, periodic=False, dtype=frames.dtype, device=frames.device)
+            previous = F.pad(frames, (1, 0), mode="replicate")[..., :-1]  # (B, F, window)
+            window = torch.hann_window(self.window_length, periodic=False, dtype=frames.dtype, device=frames.device)
+            frames = (frames - PREEMPHASIS * previous) * window
             spectrum = torch.fft.rfft(frames, n=self.fft_length)  # (B, F, fft / 2 + 1)
-            power = spectrum.real.square().add_(spectrum.imag.square())
+            power = spectrum.real.square() + spectrum.imag.square()
             filters = mel_filters(self.num_mel_bins, self.fft_length, self.sampling_rate, frames.dtype, frames.device)
-            log_mel = (power @ filters).clamp_(min=LOG_FLOOR).log_()  # (B, F, num_mel_bins)
+            log_mel = (power @ filters).clamp(min=LOG_FLOOR).log()  # (B, F, num_mel_bins)
         position = torch.arange(log_mel.shape[1], device=log_mel.device)
-        return log_mel.masked_fill_((position >= num_frames[:, None])[..., None], 0.0), num_frames
+        return log_mel.masked_fill((position >= num_frames[:, None])[..., None], 0.0), num_frames
 
 
 @lru_cache(maxsize=8)
