@@ -96,28 +96,23 @@ class ClapPrefixDecoder(L.LightningModule):
         self.clap = Frozen(clap)
         self.training_strategies = StrategyChain(training_strategies or [])
         self.inference_strategy = inference_strategy
-        self.supervised = supervised
-        self.caption_from = caption_from
-        self.max_caption_tokens = max_caption_tokens
-        self.max_new_tokens = max_new_tokens
-        self.cache = Path(cache)
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
+        self.supervised, self.caption_from = supervised, caption_from
+        self.max_caption_tokens, self.max_new_tokens = max_caption_tokens, max_new_tokens
+        self.cache, self.decoder_checkpoint = Path(cache), decoder_checkpoint
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.tokenizer = clap.tokenizer
         self.decoder = PrefixDecoder(
             clap.embedding_dim, len(self.tokenizer), self.tokenizer.cls_token_id, self.tokenizer.sep_token_id,
             self.tokenizer.pad_token_id, width, depth, num_heads, prefix_length,
             max(max_new_tokens, max_caption_tokens), dropout, mapping_layers,
         )  # fmt: skip
-        self.decoder_checkpoint = decoder_checkpoint
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
         self.remembers = False  # whether the inference strategy has the training captions of an export
         self.val_loss = MeanMetric()
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as CLAP takes it, in test and predict; fit and validate read none."""
-        encoder = self.clap.network
-        return ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
+        return ClipFormat(sampling_rate=self.clap.network.sampling_rate, max_seconds=self.clap.network.max_seconds)
 
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
@@ -178,11 +173,18 @@ class ClapPrefixDecoder(L.LightningModule):
         cut = {"truncation": True, "max_length": self.max_caption_tokens}
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
-    def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
+    def _wanted(self, name: str, rows: Tensor) -> Tensor:
         embeddings, row_of = self.sources[name]
-        wanted = self.training_strategies(embeddings[row_of[batch.rows.cpu()]].to(self.device))
+        return self.training_strategies(embeddings[row_of[rows.cpu()]].to(self.device))  # (B, D)
+
+    def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
         tokens = self.tokens(batch.captions)
-        return self.decoder(wanted, tokens), tokens
+        return self.decoder(self._wanted(name, batch.rows), tokens), tokens
+
+    def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
+        """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
+        tokens = self.decoder.generate(self._wanted("val", batch.rows[:number]), self.max_new_tokens)
+        return list(zip(self._texts(tokens), batch.captions))
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings (Eq. 1)."""
@@ -250,8 +252,7 @@ class ClapPrefixDecoder(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
 
     def export(self, folder: Path) -> None:
-        """Write the decoder as a Hugging Face folder, what it was trained with, what each strategy knows, and the
-        training captions' embeddings for an inference strategy."""
+        """Write the decoder, what it was trained with, what the strategies know, and the captions' embeddings."""
         self.decoder.save_pretrained(folder)
         if not self.supervised:
             save_file({"embeddings": self.sources["train"][0].contiguous()}, folder / MEMORY)
