@@ -48,8 +48,8 @@ class GapFigures(L.Callback):
 
     The audio embeddings are those that a stage's `test_step` returns beside its captions (`EmbeddedCaptionRows`). The
     stage embeds the first reference of each clip (`datamodules.contracts.EmbeddingStage`), and as many of the captions
-    that it was trained on. modality_gap.png and .svg go into the run folder and to W&B; the loggers get the norm of the gap, and the share of clips whose audio embedding is
-    nearest to the embedding of their own caption, before and after.
+    that it was trained on. modality_gap.png and .svg go into the run folder and to W&B; the loggers get the norm of the
+    gap, and the share of clips whose audio embedding is nearest to that of their own caption, before and after.
 
     Args:
         num_clips: how many clips are drawn at most.

@@ -57,7 +57,7 @@ class ProgressLines(L.Callback):
         loop = f"fit epoch {trainer.current_epoch + 1}{epochs}"
         batches = trainer.num_training_batches
         accumulated = max(1, trainer.accumulate_grad_batches)
-        of_epochs = (trainer.max_epochs - trainer.current_epoch) * batches if epochs else math.inf
+        of_epochs = ((trainer.max_epochs or 0) - trainer.current_epoch) * batches if epochs else math.inf
         of_steps = (trainer.max_steps - trainer.global_step) * accumulated if trainer.max_steps >= 0 else math.inf
         self.step(trainer, loop, batch_idx + 1, batches, min(of_epochs - batch_idx - 1, of_steps))
 

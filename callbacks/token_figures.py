@@ -98,8 +98,8 @@ class TokenFigures(L.Callback):
         gap = torch.cat(self.directions).mean(0).norm().item()
         done = trainer.state.fn == "validate"
         when = "validation" if done else f"step {trainer.global_step}"
-        means = (torch.cat(side)[: self.num_clips].half() for side in (self.audio, self.image))
-        self.history.append((f"{when}: gap {gap:.2f}", *means))
+        audio, image = (torch.cat(side)[: self.num_clips].half() for side in (self.audio, self.image))
+        self.history.append((f"{when}: gap {gap:.2f}", audio, image))
         if done or self.spent <= SHARE * (time.monotonic() - self.began):
             self.draw(trainer, pl_module)
 

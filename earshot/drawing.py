@@ -73,7 +73,7 @@ def write(figure: "Figure", path: Path) -> None:
 
 def scatter(axes: "Axes", points: np.ndarray, colour: str, label: str, size: float = 12.0) -> None:
     """Points (N, 2) on axes without numbers: the directions of PCA and t-SNE have no units."""
-    look = {"c": colour, "marker": MARKERS[colour], "alpha": 0.7, "linewidths": 0}
+    look: dict[str, Any] = {"c": colour, "marker": MARKERS[colour], "alpha": 0.7, "linewidths": 0}
     axes.scatter(*points.T, s=size, label=label, rasterized=len(points) > MANY, **look)
     axes.set(xticks=[], yticks=[])
 

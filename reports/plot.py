@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from earshot.atomic import atomic_path
+from earshot.drawing import IMAGE, OTHER, drawn
 from earshot.errors import InputError
 from evaluation.scores import TITLES
 from evaluation.scores_file import read_score
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
     add_rows(parser, "NUMBER=RUN[,RUN...]", "a number")
     parser.add_argument("--label", default="number", help="what the number is (%(default)s)")
-    add_page(parser, "runs/scores.png", "PNG file; Markdown and a CSV go beside it")
+    add_page(parser, "runs/scores.png", "PNG file; an SVG, Markdown and a CSV go beside it")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -37,29 +37,30 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"expected a score that all runs have, found none of {', '.join(METRICS)}; test them again")
     scores = {key: read_scores(paths, key, "test it again") for key in keys}
     figure = options.output.with_suffix(".png")
-    draw(scores, options.label, figure)
     lines: list[Line] = [
         {str(options.label): f"{float(name):g}", **{key: f"{fmean(scores[key][name]):.3f}" for key in keys}}
         for name in paths
     ]
     clips = {f"{number:g}" for path in files if (number := read_score(path, "num_clips")) is not None}
-    measured = [f"clips: N = {', '.join(sorted(clips)) or 'unknown'}", seeds(paths)]
+    number = ", ".join(sorted(clips)) or "unknown"
+    draw(scores, options.label, number, figure.with_suffix(""))
+    measured = [f"clips: N = {number}", seeds(paths)]
     measured.append("means over the runs of a number, without intervals; dots in the figure are single runs")
     write_page(options, lines, TITLES, [], measured, figure)
 
 
-def draw(scores: Mapping[str, Mapping[str, Sequence[float]]], label: str, path: Path) -> None:
+def draw(scores: Mapping[str, Mapping[str, Sequence[float]]], label: str, clips: str, path: Path) -> None:
     """A panel for each metric: a dot for each run, a line through the means of each number."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3 * len(scores), 3), layout="constrained")
-    for panel, (key, rows) in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores.items()):
-        numbers = [float(name) for name in rows]
-        for number, values in zip(numbers, rows.values()):
-            panel.plot([number] * len(values), values, "o", color="0.6")
-        panel.plot(numbers, [fmean(values) for values in rows.values()], "k-")
-        panel.set(xscale="log", xticks=numbers, xticklabels=[f"{number:g}" for number in numbers], title=TITLES[key])
-        panel.minorticks_off()
-        panel.set_xlabel(label)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
+    runs = max(len(values) for rows in scores.values() for values in rows.values())
+    title = f"Scores by {label}, N = {clips} clips, {runs} training run{'s' if runs > 1 else ''} each"
+    with drawn(path, title, max(4.2, 2.6 * len(scores)), 2.9, columns=len(scores)) as axes:
+        for panel, (key, rows) in zip(axes[0], scores.items()):
+            numbers = [float(name) for name in rows]
+            for number, values in zip(numbers, rows.values()):
+                panel.plot([number] * len(values), values, "o", color=OTHER, markersize=4)
+            panel.plot(numbers, [fmean(values) for values in rows.values()], "-s", color=IMAGE, markersize=4)
+            panel.set(xscale="log", title=TITLES[key], xlabel=label)
+            panel.set_xticks(numbers, [f"{number:g}" for number in numbers], rotation=45 if len(numbers) > 5 else 0)
+            panel.minorticks_off()
+            panel.grid(axis="y")
+            panel.set_ylim(bottom=0)
