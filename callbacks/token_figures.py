@@ -159,11 +159,11 @@ def plane(*sides: np.ndarray) -> list[np.ndarray]:
 def draw_course(path: Path, name: str, history: list[tuple[str, Tensor, Tensor]]) -> None:
     """A panel for up to four validations, the first and the last among them, all in one plane."""
     shown = [history[index] for index in sorted({round(x) for x in np.linspace(0, len(history) - 1, PANELS)})]
-    sides = [side.float().numpy() for _, *pair in shown for side in pair]
+    number = min(len(audio) for _, audio, _ in shown)  # the validation before training is a short one
+    sides = [side[:number].float().numpy() for _, *pair in shown for side in pair]
     # one basis: the images, which stay where they are, and the audio of all panels
     audio, image = np.concatenate(sides[0::2]), sides[1]
     flat_audio, flat_image = plane(audio, image)
-    number = len(image)
     limits = np.concatenate([flat_audio, flat_image])
     margin = 0.05 * np.ptp(limits, axis=0) + 1e-6
     title = f"Mean tokens under {name}\nPCA, N = {number} clips"

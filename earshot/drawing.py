@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AUDIO, IMAGE, TEXT, OTHER = "#D55E00", "#0072B2", "#009E73", "#999999"  # Okabe and Ito's palette
 MARKERS = {AUDIO: "o", IMAGE: "s", TEXT: "^", OTHER: "."}  # shapes too, for prints without colours
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -74,7 +74,7 @@ def write(figure: "Figure", path: Path) -> None:
 def scatter(axes: "Axes", points: np.ndarray, colour: str, label: str, size: float = 12.0) -> None:
     """Points (N, 2) on axes without numbers: the directions of PCA and t-SNE have no units."""
     look: dict[str, Any] = {"c": colour, "marker": MARKERS[colour], "alpha": 0.7, "linewidths": 0}
-    axes.scatter(*points.T, s=size, label=label, rasterized=len(points) > MANY, **look)
+    axes.scatter(points[:, 0], points[:, 1], s=size, label=label, rasterized=len(points) > MANY, **look)
     axes.set(xticks=[], yticks=[])
 
 

@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> None:
         for name in paths
     ]
     clips = {f"{number:g}" for path in files if (number := read_score(path, "num_clips")) is not None}
-    number = ", ".join(sorted(clips)) or "unknown"
-    draw(scores, options.label, number, figure.with_suffix(""))
-    measured = [f"clips: N = {number}", seeds(paths)]
+    counted = ", ".join(sorted(clips)) or "unknown"
+    draw(scores, options.label, counted, figure.with_suffix(""))
+    measured = [f"clips: N = {counted}", seeds(paths)]
     measured.append("means over the runs of a number, without intervals; dots in the figure are single runs")
     write_page(options, lines, TITLES, [], measured, figure)
 
