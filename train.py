@@ -27,12 +27,15 @@ DESCRIPTION = (
     "argument: --trainer.max_epochs 3 or --data.batch_size 8."
 )
 IGNORED = (
+    r"\s*Unable to serialize instance <function",  # defaults such as a paper's optimizer, which are code
+    "The `srun` command is available",  # on a cluster's login node
     ".*LeafSpec",  # torch to Lightning, about Lightning's code
     "Checkpoint directory .* exists and is not empty",  # when a run is resumed
     ".*is_gradient_checkpointing",  # peft to transformers
     ".*could not find the monitored key",  # the export reports it
     "The dirpath has changed from",  # when a checkpoint is tested
 )
+NOISE = ("💡 Tip", "Tip: ", "TPU available", "HPU available", "IPU available", "Seed set to")  # said by Lightning
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -48,13 +51,15 @@ def main(args: Sequence[str] | None = None) -> None:
             options.print_help()
             raise SystemExit(0)
     from lightning.pytorch import LightningDataModule, LightningModule
+    from transformers.utils.logging import disable_progress_bar
 
     from callbacks.command_line import Parser, SaveConfig, TrainCLI
     from callbacks.run_folder import hand_over
 
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip: For seamless cloud" not in record.getMessage()
-    )
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(NOISE))
+    if not sys.stderr.isatty():  # a bar in a log file is a line of boxes
+        disable_progress_bar()
     for message in IGNORED:
         warnings.filterwarnings("ignore", message=message)
     defaults = [str(shipped("configs/defaults.yaml"))]

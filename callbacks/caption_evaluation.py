@@ -9,7 +9,7 @@ from typing import Any, Literal, TextIO, TypeGuard
 import lightning as L
 import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
-from rich.console import Console
+from rich import get_console
 
 from callbacks.explanations import write_explanations
 from callbacks.made_by import made_by
@@ -20,7 +20,7 @@ from evaluation.caption_metrics import SentenceMetric
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
 from evaluation.metric import NotComputed
 from evaluation.references import not_scored
-from evaluation.scores import captions_table, score_rows
+from evaluation.scores import captions_table, lacking, score_rows
 from evaluation.text_audio import text_audio_similarity
 from evaluation.word_scores import read_vocabulary
 from reports.clip_pages.of_run import CLIPS, write_report
@@ -73,6 +73,7 @@ class CaptionEvaluation(L.Callback):
         self.kept = KEPT[references]
         self.clips: dict[str, Clip] = {}  # by id; on rank 0
         self.file: TextIO | None = None
+        self.headline = ""  # the score that matters, once there is one
 
     def _collect(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *args: Any, **kwargs: Any) -> None:
         """Append the captions of a batch of all ranks to the file."""
@@ -131,9 +132,12 @@ class CaptionEvaluation(L.Callback):
             if isinstance(logger, WandbLogger):
                 data = [[*clip.cells(), score] for clip, score in zip(self.clips.values(), cider_d)]
                 logger.log_table("test/captions", columns=list(COLUMNS), data=data)
-        console = Console()
+        self.headline = scores.headline()
+        console = get_console()  # that of the progress bar, which stays below
         console.print(captions_table(rows, self.shown, cider_d))
         console.print(scores.table("scores"))
+        for line in lacking(scores.not_computed):
+            console.print(line, soft_wrap=True, markup=False)
         if scores.without_references:
             console.print(not_scored(scores.without_references, scores.num_clips), soft_wrap=True, markup=False)
         if "warning" in origin:
@@ -148,7 +152,7 @@ class CaptionEvaluation(L.Callback):
         """Show where the captions are, and the first few of them."""
         if self.file is not None:
             self._close()
-            console = Console()
+            console = get_console()
             rows = rows_of(list(self.clips.values()))
             self._submit(Path(trainer.default_root_dir), rows)
             console.print(captions_table(rows, self.shown))

@@ -15,6 +15,7 @@ from callbacks.caption_evaluation import CaptionEvaluation
 from callbacks.class_help import add_class_help
 from callbacks.export import Export
 from callbacks.run_folder import open_run
+from callbacks.run_summary import RunSummary
 from callbacks.wandb_logger import WandbLogger
 from earshot.errors import InputError
 from earshot.paths import located
@@ -98,6 +99,7 @@ class TrainCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, without Lightning's warning about given `args`; print the help where it was asked for."""
         assert args is None or isinstance(args, list)
+        self.arguments = args or []
         self.config = parser.parse_args(args)
         if self.options is not None:
             for key in ("model", "data"):
@@ -120,6 +122,10 @@ class TrainCLI(LightningCLI):
         trainer.default_root_dir = str(folder)
         if trainer.enable_progress_bar is None:
             trainer.enable_progress_bar = sys.stdout.isatty()  # elsewhere, callbacks.progress_lines
+        if trainer.logger is False:  # Lightning's refuses to be without a logger
+            trainer.callbacks = [
+                each for each in trainer.callbacks or [] if not each.class_path.endswith(".LearningRateMonitor")
+            ]
         for logger in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]:
             if isinstance(logger, Namespace):
                 logger.init_args.save_dir = str(folder)
@@ -132,6 +138,9 @@ class TrainCLI(LightningCLI):
             raise InputError(
                 f"expected {' or '.join(able)}, which {stage} does, found {subcommand}; correct the command"
             )
+        for callback in vars(self.trainer)["callbacks"]:
+            if isinstance(callback, RunSummary):
+                callback.arguments = self.arguments
         config = self.config_init[subcommand]
         if subcommand != "fit" and config.ckpt_path is None:
             config.export.require_source(self.model)

@@ -1,7 +1,8 @@
 """Figures at the end of a test: the modality gap (WSAC, Fig. 2 and 3) and a classifier's confusion matrix."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -12,11 +13,8 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from callbacks.caption_evaluation import gathered
-from datamodules.contracts import EmbeddingStage, SentenceSource, datamodule_of, expect
-from earshot.atomic import atomic_path
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from datamodules.contracts import EmbeddingStage, SentenceSource, datamodule_of, expect, training_texts
+from earshot.drawing import AUDIO, OTHER, TEXT, drawn, scatter
 
 
 class ConfusionFigure(L.Callback):
@@ -38,22 +36,20 @@ class ConfusionFigure(L.Callback):
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Sum the counts of all ranks, and draw them on rank 0."""
-        from matplotlib.figure import Figure
-
         counts = self.matrix.compute()
         if trainer.is_global_zero:
-            figure = Figure(figsize=(4, 3.5), layout="constrained")
-            self.matrix.plot(counts, ax=figure.subplots(), labels=self.labels, cmap="Blues")
-            save_figure(trainer, figure, "confusion_matrix", "test/confusion_matrix")
+            path = Path(trainer.default_root_dir, "confusion_matrix")
+            draw_confusion(path, counts.cpu().numpy(), self.labels)
+            publish(trainer, {"test/confusion_matrix": path})
 
 
 class GapFigures(L.Callback):
     """Draws audio and caption embeddings before and after the strategies: t-SNE and PCA, side by side.
 
     The audio embeddings are those that a stage's `test_step` returns beside its captions (`EmbeddedCaptionRows`). The
-    stage embeds the first reference of each clip (`datamodules.contracts.EmbeddingStage`). modality_gap.png goes into
-    the run folder and to W&B; the loggers get the norm of the gap, and the share of clips whose audio embedding is
-    nearest to the embedding of their own caption, before and after.
+    stage embeds the first reference of each clip (`datamodules.contracts.EmbeddingStage`), and as many of the captions
+    that it was trained on. modality_gap.png and .svg go into the run folder and to W&B; the loggers get the norm of the
+    gap, and the share of clips whose audio embedding is nearest to that of their own caption, before and after.
 
     Args:
         num_clips: how many clips are drawn at most.
@@ -89,19 +85,46 @@ class GapFigures(L.Callback):
             logger.log_metrics(numbers, step=trainer.global_step)
             logger.save()
         print("  ".join(f"{name} {value:.3f}" for name, value in numbers.items()), flush=True)
-        shown = {when: (left[: self.num_clips], right[: self.num_clips]) for when, (left, right) in pairs.items()}
-        save_figure(trainer, draw(shown), "modality_gap", "gap/embeddings")
+        known = sorted(set(training_texts(trainer)) - set(references))  # a part of them, drawn evenly
+        known = known[:: max(1, len(known) // self.num_clips)][: self.num_clips]
+        learnt = [side.float().cpu() for side in stage.text_embeddings(known)] if known else [text[:0]] * 2
+        titles = {
+            when: f"{when} strategies: gap {numbers[f'gap/norm_{when}']:.2f}, own caption nearest "
+            f"{numbers[f'gap/nearest_is_own_{when}']:.0%}"
+            for when in pairs
+        }
+        panels = {
+            titles[when]: [side[: self.num_clips].numpy() for side in (*pairs[when], trained)]
+            for when, trained in zip(pairs, learnt)
+        }
+        path = Path(trainer.default_root_dir, "modality_gap")
+        draw(path, f"Audio and caption embeddings, N = {min(len(audio), self.num_clips)} clips", panels)
+        publish(trainer, {"gap/embeddings": path})
 
 
-def save_figure(trainer: L.Trainer, figure: "Figure", name: str, key: str) -> None:
-    """Write <name>.png into the run folder, log it to W&B as `key`, and print where it is; on rank 0."""
-    path = Path(trainer.default_root_dir, f"{name}.png")
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
+def publish(trainer: L.Trainer, figures: Mapping[str, Path], tell: bool = True) -> None:
+    """Log <path>.png to W&B under each key, and print where they are; on rank 0."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_image(key, [str(path)])
-    print(f"written to {path}", flush=True)
+            for key, path in figures.items():
+                logger.log_image(key, [f"{path}.png"])
+    if tell:
+        print(f"figures: {', '.join(f'{path}.png' for path in figures.values())}, and .svg beside", flush=True)
+
+
+def draw_confusion(path: Path, counts: np.ndarray, labels: Sequence[str]) -> None:
+    """Counts (labels, labels): a row for each true class, a column for each that was predicted."""
+    total, right = counts.sum(), counts.trace()
+    with drawn(path, f"Confusion, N = {total} sentences, {right / max(1, total):.1%} right", 3.8, 3.4) as axes:
+        axis = axes[0, 0]
+        shown = axis.imshow(counts, cmap="Blues", vmin=0)
+        for row, column in np.ndindex(counts.shape):
+            dark = counts[row, column] > counts.max() / 2
+            axis.text(column, row, counts[row, column], ha="center", va="center", color="white" if dark else "black")
+        axis.set_xticks(range(len(labels)), labels, rotation=30 if len(labels) > 3 else 0)
+        axis.set_yticks(range(len(labels)), labels)
+        axis.set(xlabel="predicted", ylabel="true")
+        axis.figure.colorbar(shown, ax=axis, label="sentences")
 
 
 def measure_gap(audio: Tensor, text: Tensor) -> dict[str, float]:
@@ -112,21 +135,25 @@ def measure_gap(audio: Tensor, text: Tensor) -> dict[str, float]:
     return {"norm": (audio.mean(0) - text.mean(0)).norm().item(), "nearest_is_own": own.float().mean().item()}
 
 
-def draw(pairs: dict[str, tuple[Tensor, Tensor]]) -> "Figure":
-    """Draw pairs of audio and captions, (N, D) each, by title: a row of t-SNE and one of PCA."""
-    from matplotlib.figure import Figure
+def draw(path: Path, title: str, panels: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """Draw audio, captions and training captions, (N, D) each, by title: a row of t-SNE and one of PCA.
+
+    Training captions, of which there may be none, are drawn and not fitted by PCA.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    axes = figure.subplots(2, len(pairs))
-    for column, (when, pair) in zip(axes.T, pairs.items()):
-        number = len(pair[0])
-        tsne = TSNE(perplexity=max(1, min(30, number // 3)), init="pca", max_iter=500, random_state=0)
-        for axis, method in zip(column, (tsne, PCA(2))):
-            flat = method.fit_transform(np.concatenate(pair))
-            axis.scatter(*flat[:number].T, s=6, alpha=0.6, label="audio")
-            axis.scatter(*flat[number:].T, s=6, alpha=0.6, label="captions")
-            axis.set(title=f"{type(method).__name__}, {when}", xticks=[], yticks=[])
-    axes[0, 0].legend()
-    return figure
+    with drawn(path, title, 4.4 * len(panels), 7.4, rows=2, columns=len(panels)) as axes:
+        for column, (heading, (audio, text, trained)) in zip(axes.T, panels.items()):
+            number, together = len(audio), np.concatenate([audio, text, trained])
+            tsne = TSNE(perplexity=max(1, min(30, len(together) // 4)), init="pca", max_iter=500, random_state=0)
+            pca = PCA(2).fit(np.concatenate([audio, text]))
+            for axis, name, flat in zip(
+                column, ("t-SNE", "PCA"), (tsne.fit_transform(together), pca.transform(together))
+            ):
+                if len(trained):
+                    scatter(axis, flat[2 * number :], OTHER, "training captions")
+                scatter(axis, flat[number : 2 * number], TEXT, "captions")
+                scatter(axis, flat[:number], AUDIO, "audio")
+                axis.set_title(f"{name}, {heading}" if name == "t-SNE" else name)
+        axes[0, 0].legend(loc="best")

@@ -4,6 +4,7 @@ import math
 
 import lightning as L
 
+from callbacks.wandb_logger import WandbLogger
 from earshot.errors import InputError
 
 LOSSES = ("train/loss", "val/loss")
@@ -24,6 +25,9 @@ class FiniteLoss(L.Callback):
         for name in LOSSES:
             loss = float(trainer.callback_metrics.get(name, 0.0))
             if not math.isfinite(loss):
+                for logger in trainer.loggers:
+                    if isinstance(logger, WandbLogger):
+                        logger.alert(f"{name} is {loss}", f"epoch {trainer.current_epoch + 1}: the run stops")
                 raise InputError(
                     f"expected a finite {name}, found {loss} at the end of epoch {trainer.current_epoch + 1}; lower "
                     "the learning rate or look at the data, and train again"

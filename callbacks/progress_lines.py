@@ -1,37 +1,47 @@
 """Progress in log files: a line now and then instead of a progress bar."""
 
+import math
 import time
 from typing import Any
 
 import lightning as L
 
+from earshot.terminal import duration
+
 
 class ProgressLines(L.Callback):
-    """Print `fit epoch 3/20 step 120/400, 8.3 steps/s, train/loss 0.42` when there is no progress bar.
+    """Print `fit epoch 3/20 step 120/400, 8.3 steps/s, 14 min left, train/loss 0.42` when there is no progress bar.
 
     Args:
         seconds: the least time between two lines; one more is printed at the end of a command.
+        first: after how many seconds the first line comes.
     """
 
-    def __init__(self, seconds: float = 30.0) -> None:
+    def __init__(self, seconds: float = 30.0, first: float = 10.0) -> None:
         self.seconds = seconds
+        self.wait = min(first, seconds)  # until the next line
         self.loop = ""
         self.steps = 0
         self.began = self.printed = time.monotonic()
         self.last = ""  # of the command's own loop: in fit, not of validation
 
-    def step(self, trainer: L.Trainer, loop: str, step: int, total: float) -> None:
-        """Count a step of the loop, and print when it is time."""
+    def step(self, trainer: L.Trainer, loop: str, step: int, total: float, left: float) -> None:
+        """Count a step of the loop, after which `left` come, and print when it is time."""
         now = time.monotonic()
         if loop != self.loop:
             self.loop, self.began, self.steps = loop, now, 0  # the first step includes start-up: left out
         else:
             self.steps += 1
-        rate = f", {self.steps / (now - self.began):.3g} steps/s" if self.steps else ""
+        rate = ""
+        if self.steps and now > self.began:
+            speed = self.steps / (now - self.began)
+            rate = f", {speed:.3g} steps/s"
+            rate += f", {duration(left / speed)} left" if 0 < left < math.inf else ""
         text = f"{loop} step {step}/{total}{rate}"
         if trainer.state.fn is not None and loop.startswith(trainer.state.fn.value):
             self.last = text
-        if now - self.printed >= self.seconds:
+        if now - self.printed >= self.wait:
+            self.wait = self.seconds
             self.print(trainer, text)
 
     def print(self, trainer: L.Trainer, text: str) -> None:
@@ -45,7 +55,11 @@ class ProgressLines(L.Callback):
         """Step of training."""
         epochs = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         loop = f"fit epoch {trainer.current_epoch + 1}{epochs}"
-        self.step(trainer, loop, batch_idx + 1, trainer.num_training_batches)
+        batches = trainer.num_training_batches
+        accumulated = max(1, trainer.accumulate_grad_batches)
+        of_epochs = ((trainer.max_epochs or 0) - trainer.current_epoch) * batches if epochs else math.inf
+        of_steps = (trainer.max_steps - trainer.global_step) * accumulated if trainer.max_steps >= 0 else math.inf
+        self.step(trainer, loop, batch_idx + 1, batches, min(of_epochs - batch_idx - 1, of_steps))
 
     def _evaluated(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -58,10 +72,18 @@ class ProgressLines(L.Callback):
             "predict": trainer.num_predict_batches,
         }
         if loop is not None and loop in batches:
-            self.step(trainer, loop, batch_idx + 1, sum(batches[loop]))
+            total = sum(batches[loop])
+            self.step(trainer, loop, batch_idx + 1, total, total - batch_idx - 1)
 
     on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _evaluated
 
-    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """The last line."""
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """The last line, before what is printed about results."""
         self.print(trainer, self.last)
+
+    on_test_end = on_predict_end = on_train_end
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """The last line of a validation that is no part of fit."""
+        if trainer.state.fn == "validate":
+            self.print(trainer, self.last)

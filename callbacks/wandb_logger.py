@@ -44,6 +44,7 @@ class WandbLogger(loggers.WandbLogger):
             save_dir=save_dir,
             project=project,
             group=folder.parent.name,
+            job_type=folder.name.partition("-")[0],  # fit, validate, test or predict
             tags=tags,
             settings=wandb.Settings(silent=True, init_timeout=30, finish_timeout=120),
         )
@@ -99,6 +100,14 @@ class WandbLogger(loggers.WandbLogger):
         """Log numbers, and the media that log_table and log_image pass on to this method."""
         try:
             super().log_metrics(metrics, step)
+        except Exception as error:
+            self._stop(error)
+
+    @rank_zero_only
+    def alert(self, title: str, text: str) -> None:
+        """Have W&B tell the owner of the run, who may not look at the terminal."""
+        try:
+            self.experiment.alert(title=title, text=text)
         except Exception as error:
             self._stop(error)
 

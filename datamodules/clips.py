@@ -135,6 +135,13 @@ class ClipBatch:
         """The clips with the captions that a stage made of them; none of a filler batch."""
         return CaptionRows(clip_ids=self.clip_ids, captions=captions, references=self.captions, labels=self.labels)
 
+    def first(self, number: int) -> ClipBatch:
+        """The first `number` clips, each of which has one image or none."""
+        media = (self.waveforms, self.num_samples, self.images)
+        waveforms, num_samples, images = (None if each is None else each[:number] for each in media)
+        texts = self.clip_ids[:number], self.captions[:number], self.labels[:number]
+        return ClipBatch(texts[0], waveforms, num_samples, images, *texts[1:])
+
     def first_references(self) -> list[str]:
         """The first reference of every clip.
 
@@ -204,6 +211,26 @@ class SentenceBatch:
     def valid(self) -> bool:
         """Whether there are sentences."""
         return bool(self.texts)
+
+
+class AlignedTokens(TypedDict):
+    """What `validation_step` of a stage that aligns two encoders returns: tokens (B, N, D) and (B, M, D) of B clips."""
+
+    audio_tokens: Tensor
+    image_tokens: Tensor
+
+
+class Coupling(NamedTuple):
+    """How much of each audio token goes to which image token: plan (B, N, M), and the weights (B, N) and (B, M).
+
+    `audio_grid`, where it is known, is the number of bands and of time steps that the N audio tokens lie on: the lowest
+    band first, and in each band the earliest token first.
+    """
+
+    plan: Tensor
+    audio_weights: Tensor
+    image_weights: Tensor
+    audio_grid: tuple[int, int] | None = None
 
 
 class EmbeddedCaptionRows(CaptionRows):

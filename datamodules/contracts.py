@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import lightning as L
 from torch import Tensor
 
-from datamodules.clips import Captions, ClipBatch, ClipFormat, Explanation, Reason
+from datamodules.clips import Captions, ClipBatch, ClipFormat, Coupling, Explanation, Reason
 from earshot.errors import InputError
 
 T = TypeVar("T")
@@ -85,6 +85,24 @@ class ExplainingStage(ClipStage, Protocol):
 
     def explain(self, batch: ClipBatch) -> list[Explanation]:
         """What there is to see of each of B clips, without a change of the captions."""
+
+
+@runtime_checkable
+class ValidationCaptioner(Protocol):
+    """A stage that can caption what it validates on."""
+
+    def validation_captions(self, batch: Any, number: int) -> list[tuple[str, str]]:
+        """Captions of the first `number` items of a validation batch, each with the one that was wanted."""
+
+
+@runtime_checkable
+class AligningStage(ClipStage, Protocol):
+    """A stage that aligns audio tokens with image tokens, and whose validation step returns `AlignedTokens`."""
+
+    criterion: Any
+
+    def coupling(self, audio_tokens: Tensor, image_tokens: Tensor) -> Coupling | None:
+        """How the criterion couples tokens (B, N, D) and (B, M, D); None where it does not."""
 
 
 @runtime_checkable

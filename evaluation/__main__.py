@@ -60,7 +60,7 @@ def score(options: argparse.Namespace) -> None:
     """Score one captions file, print the table and write the scores."""
     from evaluation.captions_file import captions_path, read_captions, write_submission
     from evaluation.references import not_scored
-    from evaluation.scores import score_rows
+    from evaluation.scores import lacking, score_rows
     from evaluation.scores_file import read_clip_scores, read_scores
     from evaluation.sentence_models import named_models
     from evaluation.word_scores import read_vocabulary
@@ -77,6 +77,8 @@ def score(options: argparse.Namespace) -> None:
     again = {"scored_again_by": {"command": origin.pop("command"), "versions": origin}}
     written = scores.write(captions, again)
     Console().print(scores.table(f"scores of {captions}"))
+    for line in lacking(scores.not_computed):
+        print(line)
     if scores.without_references:
         print(not_scored(scores.without_references, scores.num_clips))
     print(f"written to {written} and {written.with_suffix('.csv').name}")

@@ -104,14 +104,22 @@ class Scores:
             found["made_by"] = dict(made_by)
         return write_scores(captions, self.rows, found, self.per_clip)
 
+    def headline(self) -> str:
+        """CIDEr-D, or where there is none the first score, with its interval."""
+        name = "cider_d" if self.values.get("cider_d") is not None else next(iter(self.values), "")
+        value = self.values.get(name)
+        if value is None:
+            return ""
+        ends = ", ".join(f"{end:.3f}" for end in self.intervals.get(name, ()))
+        return f"{TITLES.get(name, name)} {value:.3f} {f'[{ends}] ' if ends else ''}of {self.num_clips} clips"
+
     def table(self, title: str) -> Table:
         """The table for the terminal, one line per metric."""
         caption = f"tokens by {TOKENIZERS[self.tokenizer]}"
         number = Column(f"{self.num_clips} clips", justify="right")
         table = Table("metric", number, "95% interval", title=title, caption=caption, title_justify="left")
         for name, value in self.values.items():
-            if value is None:
-                table.add_row(TITLES.get(name, name), escape(f"not computed: {self.not_computed[name]}"))
+            if value is None:  # see `lacking`
                 continue
             ends = ", ".join(f"{end:.3f}" for end in self.intervals.get(name, ()))
             shown = f"{value:.0f}" if name == "vocabulary" else f"{value:.3f}"
@@ -119,9 +127,18 @@ class Scores:
         return table
 
 
+def lacking(not_computed: Mapping[str, str]) -> list[str]:
+    """A line for each reason why scores were not computed, with the titles of these."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in not_computed.items():
+        reasons.setdefault(reason, []).append(TITLES.get(name, name))
+    return [f"{', '.join(titles)} not computed: {reason}" for reason, titles in reasons.items()]
+
+
 def captions_table(rows: CaptionRows, number: int, cider_d: Sequence[float | None] | None = None) -> Table:
     """The first captions as a table for the terminal."""
-    columns = [Column(name, overflow="fold") for name in ("clip", "caption", "a reference")]
+    columns = [Column("clip", no_wrap=True, overflow="ellipsis", max_width=22)]  # folded ids cannot be searched for
+    columns += [Column(name, overflow="fold") for name in ("caption", "a reference")]
     title = f"the first {min(number, len(rows['captions']))} captions"
     table = Table(*columns, Column("CIDEr-D", justify="right"), title=title, title_justify="left")
     for index, clip in enumerate(clips_of(rows)[:number]):

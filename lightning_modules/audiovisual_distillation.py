@@ -93,6 +93,11 @@ class AudiovisualDistillation(L.LightningModule):
             self.val_loss.update(*captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch)))
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))
 
+    def validation_captions(self, batch: ClipBatch, number: int) -> list[tuple[str, str]]:
+        """See `datamodules.contracts.ValidationCaptioner`; from what the stage trains on."""
+        few = batch.first(number)
+        return list(zip(self.captioner.network.caption(few, "audio"), few.first_references()))
+
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them."""
         return batch.rows(self.captioner.network.caption(batch))

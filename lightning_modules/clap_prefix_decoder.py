@@ -89,23 +89,16 @@ class ClapPrefixDecoder(L.LightningModule):
                 f"expected max_caption_tokens of at least 3 (a word, its beginning and end) and max_new_tokens of at "
                 f"least 1, found {max_caption_tokens} and {max_new_tokens}; correct them"
             )
-        self.clap = Frozen(clap)
-        self.training_strategies = StrategyChain(training_strategies or [])
-        self.inference_strategy = inference_strategy
-        self.supervised = supervised
-        self.caption_from = caption_from
-        self.max_caption_tokens = max_caption_tokens
-        self.max_new_tokens = max_new_tokens
-        self.cache = Path(cache)
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
-        self.tokenizer = clap.tokenizer
+        self.clap, self.training_strategies = Frozen(clap), StrategyChain(training_strategies or [])
+        self.inference_strategy, self.supervised, self.caption_from = inference_strategy, supervised, caption_from
+        self.max_caption_tokens, self.max_new_tokens = max_caption_tokens, max_new_tokens
+        self.cache, self.decoder_checkpoint = Path(cache), decoder_checkpoint
+        self.optimizer, self.lr_scheduler, self.tokenizer = optimizer, lr_scheduler, clap.tokenizer
         self.decoder = PrefixDecoder(
             clap.embedding_dim, len(self.tokenizer), self.tokenizer.cls_token_id, self.tokenizer.sep_token_id,
             self.tokenizer.pad_token_id, width, depth, num_heads, prefix_length,
             max(max_new_tokens, max_caption_tokens), dropout, mapping_layers,
         )  # fmt: skip
-        self.decoder_checkpoint = decoder_checkpoint
         self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
         self.memory: Memory | None = None  # what the inference strategy searches in
         self.val_loss = MeanMetric()
@@ -174,11 +167,18 @@ class ClapPrefixDecoder(L.LightningModule):
         cut = {"truncation": True, "max_length": self.max_caption_tokens}
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
-    def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
+    def _wanted(self, name: str, rows: Tensor) -> Tensor:
         embeddings, row_of = self.sources[name]
-        wanted = self.training_strategies(embeddings[row_of[batch.rows.cpu()]].to(self.device))
+        return self.training_strategies(embeddings[row_of[rows.cpu()]].to(self.device))  # (B, D)
+
+    def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
         tokens = self.tokens(batch.captions)
-        return self.decoder(wanted, tokens), (tokens != self.tokenizer.pad_token_id).sum()
+        return self.decoder(self._wanted(name, batch.rows), tokens), (tokens != self.tokenizer.pad_token_id).sum()
+
+    def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
+        """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
+        tokens = self.decoder.generate(self._wanted("val", batch.rows[:number]), self.max_new_tokens)
+        return list(zip(self._texts(tokens), batch.captions))
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings (Eq. 1)."""

@@ -69,6 +69,14 @@ class ScheduledCriterion(Protocol):
         """Called before every training step with the number of the epoch, from 0."""
 
 
+@runtime_checkable
+class TransportCriterion(Protocol):
+    """A criterion that moves the mass of audio tokens onto image tokens."""
+
+    def couple(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (B, N, D) and (B, M, D) to a dense plan (B, N, M) and the weights (B, N) and (B, M), no gradients."""
+
+
 class ReadsAudio(Module, Protocol):
     """A network that reads audio.
 

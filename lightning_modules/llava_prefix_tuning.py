@@ -106,6 +106,11 @@ class LlavaPrefixTuning(L.LightningModule):
             self.val_loss.update(*self.captioner.network.loss(batch, image_tokens=self.image_tokens(batch)))
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.clip_ids))
 
+    def validation_captions(self, batch: ClipBatch, number: int) -> list[tuple[str, str]]:
+        """See `datamodules.contracts.ValidationCaptioner`; from what the stage trains on."""
+        few = batch.first(number)
+        return list(zip(self.captioner.network.caption(few, "image"), few.first_references()))
+
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them."""
         return batch.rows(self.captioner.network.caption(batch))

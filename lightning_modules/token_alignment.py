@@ -13,9 +13,17 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
 from torchmetrics import MeanMetric, MetricCollection
 
-from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, TransportPlan
+from datamodules.clips import (
+    AlignedTokens,
+    CaptionRows,
+    ClipBatch,
+    ClipFormat,
+    Coupling,
+    Explanation,
+    TransportPlan,
+)
 from earshot.errors import InputError
-from lightning_modules.contracts import Criterion, HasTokenGrid, ScheduledCriterion
+from lightning_modules.contracts import Criterion, HasTokenGrid, ScheduledCriterion, TransportCriterion
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.transport import transport_cost, uniform_weights
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
@@ -92,7 +100,15 @@ class TokenAlignment(L.LightningModule):
         self.log_dict({f"train/{name}": value for name, value in measures.items()}, batch_size=clips)
         return loss
 
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+    @torch.no_grad()
+    def coupling(self, audio_tokens: Tensor, image_tokens: Tensor) -> Coupling | None:
+        """See `datamodules.contracts.AligningStage`."""
+        if not isinstance(self.criterion, TransportCriterion):
+            return None
+        grid = self.audio_encoder.token_grid()[:2] if isinstance(self.audio_encoder, HasTokenGrid) else None
+        return Coupling(*self.criterion.couple(audio_tokens, image_tokens), grid)
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> AlignedTokens:
         """The criterion, retrieval of images by audio, and the modality gap, each over all clips of all ranks."""
         loss, _, (audio_tokens, image_tokens) = self.distance(batch)
         clips = len(batch.clip_ids)  # none in a filler batch, whose tokens are of one silent clip
@@ -100,6 +116,7 @@ class TokenAlignment(L.LightningModule):
         self.val_scores.update(audio_tokens[:clips], image_tokens[:clips])
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=clips)
         self.log_dict(self.val_scores, prog_bar=True, batch_size=clips)
+        return AlignedTokens(audio_tokens=audio_tokens[:clips], image_tokens=image_tokens[:clips])
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them."""

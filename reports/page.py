@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 from evaluation.bootstrap import Estimate
 from reports.origin import HEADING, origin
 from reports.table import NOT_GIVEN, Cell, Line, Spread
+
+LONGEST_NAME, LONGEST_NUMBER = 30, 12  # in characters, on the terminal
+COUNTS = ("N", "trainings")  # the terminal shows them where they differ
+TELLING = ("cider_d", "spider", "fense", "audibility", "verb_recall", "visual_share", "rouge_l")  # they get room first
 
 
 def add_page(parser: argparse.ArgumentParser, output: str, what: str = "Markdown file; a CSV goes beside it") -> None:
@@ -69,15 +73,51 @@ def write_page(
         writer.writeheader()
         for line in lines:
             writer.writerow({name: text for key, cell in line.items() for name, text in csv_cells(key, cell).items()})
-    if len(grid[0]) > len(grid):  # turned by 90 degrees, so that many columns fit a terminal
-        grid = list(map(list, zip(*grid)))
-    shown = Table(*(Column(escape(title), overflow="fold") for title in grid[0]))
-    for row in grid[1:]:
-        shown.add_row(*map(escape, row))
     console = Console()
-    console.print(shown)
-    for note in (*notes, *measured, f"written to {markdown} and {values}"):
+    left_out = print_table(console, lines, headings)
+    for note in (*notes, *measured):
         console.print(note, soft_wrap=True, markup=False)
+    if left_out:
+        console.print(f"in the files also: intervals and {', '.join(left_out)}", soft_wrap=True, markup=False)
+    console.print(f"written to {markdown} and {values}", soft_wrap=True, markup=False)
+
+
+def print_table(console: Console, lines: Sequence[Line], headings: Mapping[str, str]) -> list[str]:
+    """One row a line, of numbers no intervals, and as many columns as the terminal is wide; texts are folded.
+
+    Returns:
+        The titles of the columns for which there was no room.
+    """
+    grid = {key: [short(line.get(key, "-")) for line in lines] for key in lines[0]}
+    texts = [key for key, cells in grid.items() if max(map(len, cells)) > LONGEST_NUMBER]
+    name, *others = (key for key, cells in grid.items() if key not in COUNTS or len({*cells} - {"-"}) > 1)
+    shown = Table()
+    shown.add_column(escape(headings.get(name, name)), overflow="fold", max_width=None if texts[1:] else LONGEST_NAME)
+    room = console.width - 4 - min(LONGEST_NAME, max(map(len, [headings.get(name, name), *grid[name]])))
+    kept, left_out = {name}, []
+    for key in sorted(others, key=lambda key: TELLING.index(key) if key in TELLING else len(TELLING)):
+        title = headings.get(key, key)
+        needed = 3 + max(*map(len, title.split()), *map(len, grid[key]))  # a title may take several lines
+        if key not in texts and needed > room:
+            left_out.append(title)
+            continue
+        room -= needed if key not in texts else 0
+        kept.add(key)
+    for key in (key for key in others if key in kept):
+        shown.add_column(escape(headings.get(key, key)), overflow="fold", justify="left" if key in texts else "right")
+    for row in zip(*(cells for key, cells in grid.items() if key in kept)):
+        shown.add_row(*map(escape, row))
+    console.print(shown)
+    return left_out
+
+
+def short(cell: Cell) -> str:
+    """A cell as the terminal shows it: a number without its interval."""
+    if isinstance(cell, Estimate):
+        return f"{cell.value:.3f}"
+    if isinstance(cell, Spread):
+        return str(Spread((float(np.mean(cell.values)),)))
+    return " ".join(cell.split())
 
 
 def csv_cells(key: str, cell: Cell) -> dict[str, str]:

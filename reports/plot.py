@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot.atomic import atomic_path
+from earshot.drawing import IMAGE, OTHER, drawn
 from earshot.errors import InputError
 from evaluation.metric import Metric
 from evaluation.scores import TITLES
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rows(parser, "NUMBER=RUN[,RUN...]", "a number")
     parser.add_argument("--label", default="number", help="what the number is (%(default)s)")
     add_measurement(parser)
-    add_page(parser, "runs/scores.png", "PNG file; Markdown and a CSV go beside it")
+    add_page(parser, "runs/scores.png", "PNG file; an SVG, Markdown and a CSV go beside it")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -34,7 +34,9 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"expected NUMBER=RUN, found the numbers {', '.join(paths)}; correct them") from None
     found = measure_rows(options, METRICS, paths, read_runs(paths), {})
     figure = options.output.with_suffix(".png")
-    draw(found.metrics, {float(name): len(files) for name, files in paths.items()}, options.label, figure)
+    draw(
+        found.metrics, {float(name): len(files) for name, files in paths.items()}, options.label, figure.with_suffix("")
+    )
     headings = titles(None) | {"row": options.label}
     notes = ["in the figure a dot is one training run, the line the mean of those of a number"]
     write_page(options, found.lines, headings, notes, found.measured, figure)
@@ -47,20 +49,20 @@ def draw(metrics: Mapping[str, Metric], runs: Mapping[float, int], label: str, p
         metrics: of all runs, in the order of the numbers.
         runs: how many runs each number has.
         label: what the numbers are.
-        path: of the PNG.
+        path: of the figure, without its ending.
     """
-    from matplotlib.figure import Figure
-
-    numbers = list(runs)
+    numbers, most = list(runs), max(runs.values())
     ends = np.cumsum(list(runs.values()))[:-1]
-    figure = Figure(figsize=(3 * len(metrics), 3), layout="constrained")
-    for panel, (key, metric) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items()):
-        groups: Sequence[np.ndarray] = np.split(metric.scores, ends)
-        for number, values in zip(numbers, groups):
-            panel.plot([number] * len(values), values, "o", color="0.6")
-        panel.plot(numbers, [values.mean() for values in groups], "k-")
-        panel.set(xscale="log", xticks=numbers, xticklabels=[f"{number:g}" for number in numbers], title=TITLES[key])
-        panel.minorticks_off()
-        panel.set_xlabel(label)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=150, format="png")
+    clips = next(iter(metrics.values())).statistics.shape[1]
+    title = f"Scores by {label}, N = {clips} clips, {most} training run{'s' if most > 1 else ''} each"
+    with drawn(path, title, max(4.2, 2.6 * len(metrics)), 2.9, columns=len(metrics)) as axes:
+        for panel, (key, metric) in zip(axes[0], metrics.items()):
+            groups: Sequence[np.ndarray] = np.split(metric.scores, ends)
+            for number, values in zip(numbers, groups):
+                panel.plot([number] * len(values), values, "o", color=OTHER, markersize=4)
+            panel.plot(numbers, [values.mean() for values in groups], "-s", color=IMAGE, markersize=4)
+            panel.set(xscale="log", title=TITLES[key], xlabel=label)
+            panel.set_xticks(numbers, [f"{number:g}" for number in numbers], rotation=45 if len(numbers) > 5 else 0)
+            panel.minorticks_off()
+            panel.grid(axis="y")
+            panel.set_ylim(bottom=0)

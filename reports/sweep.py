@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot.atomic import atomic_path
+from earshot.drawing import AUDIO, IMAGE, drawn
 from earshot.errors import InputError
 from evaluation.bootstrap import Estimate, estimate
 from evaluation.metric import Metric
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_rows(parser, "LAMBDA_2=RUN[,RUN...]", "a value of lambda_2 (with several classifiers, in one order)")
     parser.add_argument("--beside", nargs="+", default=[], metavar=METAVAR, help="rows of other methods")
     add_measurement(parser)
-    add_page(parser, "runs/audibility.md", "Markdown file; a CSV and a PNG go beside it")
+    add_page(parser, "runs/audibility.md", "Markdown file; a CSV, a PNG and an SVG go beside it")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> None:
         *by_training(values, swept, found.metrics["cider_d"], found.weights),
     ]
     figure = options.output.with_suffix(".png")
-    draw(values, swept, [line["cider_d"] for line in found.lines[: len(values)]], figure)
+    cider_d = [line["cider_d"] for line in found.lines[: len(values)]]
+    draw(values, swept, cider_d, int(found.weights.shape[1]), figure.with_suffix(""))
     theirs = {name: row for name, row in published("audibility_guidance", "audiocaps").items() if name in paths}
     headings = titles(baseline) | {"row": "lambda_2"} | paper_titles(theirs)
     write_page(options, beside(found.lines, theirs), headings, notes, found.measured, figure)
@@ -103,26 +104,33 @@ def by_training(
     return notes
 
 
-def draw(values: list[float], audibility: Sequence[Sequence[float]], cider_d: list[Cell], path: Path) -> None:
+def draw(
+    values: list[float], audibility: Sequence[Sequence[float]], cider_d: list[Cell], clips: int, path: Path
+) -> None:
     """Against lambda_2: A of each training run and its mean, CIDEr-D with its interval."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    left = figure.subplots()
-    right = left.twinx()
-    for value, each in zip(values, audibility):
-        left.plot([value] * len(each), each, "o", color="tab:blue", alpha=0.4)
-    left.plot(values, [float(np.mean(each)) for each in audibility], "-", color="tab:blue")
-    # values are denser near 0, which a logarithmic axis cannot show
-    left.set_xscale("symlog", linthresh=0.015)
-    left.set_xticks(values, [f"{value:g}" for value in values])
-    left.minorticks_off()
-    left.set(xlabel="$\\lambda_2$", ylim=(0, 1.02))
-    left.set_ylabel("A", color="tab:blue")
-    found = [cell for cell in cider_d if isinstance(cell, Estimate)]
-    right.plot(values, [cell.value for cell in found], "s-", color="tab:orange")
-    right.fill_between(values, [x.low for x in found], [x.high for x in found], color="tab:orange", alpha=0.2)
-    right.set_ylabel("CIDEr-D", color="tab:orange")
-    right.set_ylim(bottom=0)
-    with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
+    title = f"Audibility guidance, N = {clips} clips, {len(audibility[0])} classifier(s)"
+    with drawn(path, title, 6.2, 3.4) as axes:
+        left = axes[0, 0]
+        right = left.twinx()
+        for value, each in zip(values, audibility):
+            left.plot([value] * len(each), each, "o", color=IMAGE, alpha=0.4, markersize=4)
+        means = [float(np.mean(each)) for each in audibility]
+        left.plot(values, means, "-o", color=IMAGE, markersize=5, label="A")
+        # values are denser near 0, which a logarithmic axis cannot show
+        left.set_xscale("symlog", linthresh=0.015)
+        left.set_xticks(values, [f"{value:g}" for value in values])
+        left.minorticks_off()
+        left.grid(axis="y")
+        left.set(xlabel="$\\lambda_2$, weight of audibility", ylim=(0, 1.02))
+        left.set_ylabel("A, probability that a caption is audible", color=IMAGE)
+        found = [cell for cell in cider_d if isinstance(cell, Estimate)]
+        right.plot(values, [cell.value for cell in found], "--s", color=AUDIO, markersize=5, label="CIDEr-D")
+        right.fill_between(
+            values, [x.low for x in found], [x.high for x in found], color=AUDIO, alpha=0.2, linewidth=0,
+            label="95% interval",
+        )  # fmt: skip
+        right.set_ylabel("CIDEr-D", color=AUDIO)
+        right.set_ylim(bottom=0)
+        right.spines["right"].set_visible(True)
+        handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
+        left.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=3)

@@ -13,7 +13,7 @@ from earshot.errors import InputError
 from evaluation.bootstrap import Estimate, bootstrap_weights, estimate, training_draws
 from evaluation.caption_metrics import measure
 from evaluation.metric import Metric
-from evaluation.scores import TITLES, TOKENIZERS
+from evaluation.scores import TITLES, TOKENIZERS, lacking
 from evaluation.word_scores import read_vocabulary, word_metrics
 from reports.model_scores import model_metrics
 from reports.origin import recorded, seeds
@@ -97,7 +97,7 @@ def measure_rows(
     options.output.parent.mkdir(parents=True, exist_ok=True)
     found = measure(flat, rows["references"], options.output.parent, options.java)
     metrics = {key: found.metrics[key] for key in columns if key in found.metrics}
-    by_models, lacking = model_metrics(paths, rows["clip_ids"], sum(map(len, without_model.values())))
+    by_models, without = model_metrics(paths, rows["clip_ids"], sum(map(len, without_model.values())))
     metrics |= by_models
     if vocabulary is not None:
         words = word_metrics(flat, rows["labels"], vocabulary)
@@ -123,8 +123,8 @@ def measure_rows(
             "a row of several training runs shows their mean, and in parentheses the lowest and the highest of them; "
             "resampling K runs shows (K-1)/K of the variance between them, so with few the intervals are too narrow",
         )
-    notes += lacking
-    notes += [f"{TITLES[key]} not computed: {reason}" for key, reason in found.not_computed.items() if key in columns]
+    notes += without
+    notes += lacking({key: reason for key, reason in found.not_computed.items() if key in columns})
     return Measured(lines, metrics, weights, notes)
 
 

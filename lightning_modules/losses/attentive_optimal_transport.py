@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from earshot.errors import InputError
 from lightning_modules.contracts import Measures
 from lightning_modules.losses.earth_mover import EarthMover
-from lightning_modules.losses.transport import Solver, transport_cost, uniform_weights
+from lightning_modules.losses.transport import Solver, dense_plan, transport_cost, uniform_weights
 
 HEAVIEST = 10
 
@@ -93,6 +93,11 @@ class AttentiveOptimalTransport(nn.Module):
             heaviest = weights.detach().topk(min(HEAVIEST, weights.shape[1]), dim=1).values
             measures[f"{modality}_top10_mass"] = heaviest.sum(dim=1).mean()
         return total, measures
+
+    def couple(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `lightning_modules.contracts.TransportCriterion`; with the weights that validation has."""
+        weights = self.weights(audio_tokens, image_tokens)
+        return dense_plan(audio_tokens, image_tokens, *weights, self.solver), *weights
 
     @property
     def _validates_uniformly(self) -> bool:

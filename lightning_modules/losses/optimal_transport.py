@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_modules.contracts import Measures
 from lightning_modules.losses.earth_mover import EarthMover
-from lightning_modules.losses.transport import Solver, transport_cost, uniform_weights
+from lightning_modules.losses.transport import Solver, dense_plan, transport_cost, uniform_weights
 
 
 class OptimalTransport(nn.Module):
@@ -30,3 +30,8 @@ class OptimalTransport(nn.Module):
         weights = uniform_weights(audio_tokens), uniform_weights(image_tokens)
         cost, transport = transport_cost(audio_tokens, image_tokens, *weights, self.solver)  # (B,)
         return cost.mean(), transport.measures
+
+    def couple(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `lightning_modules.contracts.TransportCriterion`."""
+        weights = uniform_weights(audio_tokens), uniform_weights(image_tokens)
+        return dense_plan(audio_tokens, image_tokens, *weights, self.solver), *weights

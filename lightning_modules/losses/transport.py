@@ -54,6 +54,14 @@ def uniform_weights(tokens: Tensor) -> Tensor:
     return torch.full((batch, num_tokens), 1 / num_tokens, dtype=dtype, device=tokens.device)
 
 
+def dense_plan(
+    audio_tokens: Tensor, image_tokens: Tensor, audio_weights: Tensor, image_weights: Tensor, solver: Solver
+) -> Tensor:
+    """The plan (B, N, M) of `transport_cost`, dense, to look at."""
+    _, transport = transport_cost(audio_tokens, image_tokens, audio_weights, image_weights, solver)
+    return transport.plan.to_dense() if transport.plan.is_sparse else transport.plan
+
+
 def transport_cost(
     audio_tokens: Tensor, image_tokens: Tensor, audio_weights: Tensor, image_weights: Tensor, solver: Solver
 ) -> tuple[Tensor, Transport]:

@@ -79,6 +79,7 @@ class CavMaeEncoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         # from the start of the first window to the end of the last: 10.255 s for 1024 frames
         self.max_samples = (num_frames - 1) * self.filterbank.hop_length + self.filterbank.window_length
         self.max_seconds = self.max_samples / sampling_rate
+        self.grid = num_mel_bins // patch_size, num_frames // patch_size
         self.patch_embed_a = nn.Sequential(OrderedDict(proj=nn.Conv2d(1, width, patch_size, patch_size)))
         positions = sincos_positions(num_mel_bins // patch_size, num_frames // patch_size, width)
         self.pos_embed_a = nn.Parameter(positions[None])  # (1, N, width)

@@ -84,7 +84,7 @@ def test_the_table(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     markdown = (runs / "out" / "table.md").read_text()
     assert "'a dog barks'" in markdown or "'a dog barks loudly'" in markdown
     assert "document frequencies" in markdown
-    assert "METEOR not computed" in markdown
+    assert "METEOR, SPICE, SPIDEr not computed" in markdown
     assert "| half | 40 | 1 |" in markdown
     assert "verb recall minus good's" in markdown
     assert "1.000" in capsys.readouterr().out

@@ -160,20 +160,21 @@ class LlavaCaptioner(nn.Module):
         assert self.image_encoder is not None and media.images is not None
         return self.image_encoder(media.images)
 
-    def caption(self, media: Media) -> list[str]:
-        """Captions of B clips, from `inputs`; of no clip, no caption."""
+    def caption(self, media: Media, inputs: Inputs | None = None) -> list[str]:
+        """Captions of B clips, from the captioner's `inputs` or from others; of no clip, no caption."""
         if not media.clip_ids:
             return []
-        return self.loaded.generate(*self._tokens(media), self.question, self.generation, media.clip_ids)
+        return self.loaded.generate(*self._tokens(media, inputs), self.question, self.generation, media.clip_ids)
 
     def candidates(self, media: Media, number: int) -> list[list[tuple[str, float]]]:
         """`number` captions of each of B clips with their scores (`LlavaLanguageModel.candidates`)."""
         return self.loaded.candidates(self.loaded(*self._tokens(media), self.question), number, self.generation)
 
-    def _tokens(self, media: Media) -> tuple[Tensor | None, Tensor | None]:
+    def _tokens(self, media: Media, inputs: Inputs | None = None) -> tuple[Tensor | None, Tensor | None]:
+        wanted = inputs or self.inputs
         return (
-            self.audio_tokens(media) if "audio" in self.inputs else None,
-            self.image_tokens(media) if "image" in self.inputs else None,
+            self.audio_tokens(media) if "audio" in wanted else None,
+            self.image_tokens(media) if "image" in wanted else None,
         )
 
     def loss(
