@@ -26,13 +26,14 @@ class ToyStage(L.LightningModule):
         if fail:
             raise InputError("expected a stage, found a failure; do not ask for one")
         self.save_hyperparameters()
-        self.scale = scale
+        self.scale, self.died = scale, False
         self.layer = nn.Linear(4, width)
         self.dropout = nn.Dropout(0.5)
 
     def die_at(self, place: str) -> None:
         chosen = os.environ.get("EARSHOT_TEST_RANK", "all") in ("all", str(self.global_rank))
-        if chosen and place == os.environ.get("EARSHOT_TEST_KILL_AT"):
+        if chosen and not self.died and place == os.environ.get("EARSHOT_TEST_KILL_AT"):
+            self.died = True  # steps of an accumulated batch have the same number
             for name in os.environ.get("EARSHOT_TEST_SIGNAL", "SIGKILL").split():
                 os.kill(os.getpid(), signal.Signals[name])
 

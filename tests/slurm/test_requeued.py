@@ -64,7 +64,9 @@ def log(job: str) -> str:
 
 def same(first: str, second: str) -> None:
     """Both jobs have ended with the same state, and logged every step once."""
-    states = [torch.load(f"runs/toy/fit-slurm{job}/checkpoints/last.ckpt", weights_only=True) for job in (first, second)]
+    states = [
+        torch.load(f"runs/toy/fit-slurm{job}/checkpoints/last.ckpt", weights_only=True) for job in (first, second)
+    ]
     for part in ("epoch", "global_step", "state_dict", "optimizer_states", "ToyData"):
         torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=0)
     assert rows(first) == rows(second)
