@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from earshot.errors import one_line_errors
 from earshot.paths import config_file, resource, shipped
+from earshot.signals import SIGNALS, Stopped
 
 # before torch is imported: threads that spin while they wait for one another slow a busy CPU sixfold
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -34,6 +36,7 @@ IGNORED = (
     ".*is_gradient_checkpointing",  # peft to transformers
     ".*could not find the monitored key",  # the export reports it
     "The dirpath has changed from",  # when a checkpoint is tested
+    "The `srun` command is available",  # callbacks.slurm looks for itself
 )
 NOISE = ("💡 Tip", "Tip: ", "TPU available", "HPU available", "IPU available", "Seed set to")  # said by Lightning
 
@@ -50,6 +53,18 @@ def main(args: Sequence[str] | None = None) -> None:
         if command is None or not any(arg.startswith(("--config", "-c", "--model", "--data")) for arg in args):
             options.print_help()
             raise SystemExit(0)
+    defaults = [str(shipped("configs/defaults.yaml"))]
+    settings = {
+        name: {"default_config_files": defaults, "description": help.description, "usage": help.usage}
+        for name, help in commands.items()
+    }
+    args = ["--help" if arg == "--help_all" else arg for arg in args if arg not in ("-h", "--help")]
+    with ended_by_signal(command), one_line_errors():
+        run(args, options, {"prog": program, "description": DESCRIPTION, **settings})
+
+
+def run(args: list[str], options: argparse.ArgumentParser | None, settings: dict[str, Any]) -> None:
+    """Have Lightning's command line do what `args` ask for, or only describe `options` where they are given."""
     from lightning.pytorch import LightningDataModule, LightningModule
     from transformers.utils.logging import disable_progress_bar
 
@@ -62,12 +77,7 @@ def main(args: Sequence[str] | None = None) -> None:
         disable_progress_bar()
     for message in IGNORED:
         warnings.filterwarnings("ignore", message=message)
-    defaults = [str(shipped("configs/defaults.yaml"))]
-    settings = {
-        name: {"default_config_files": defaults, "description": help.description, "usage": help.usage}
-        for name, help in commands.items()
-    }
-    with one_line_errors(), hand_over(), ended_by_sigterm():
+    with hand_over():
         TrainCLI(
             LightningModule,
             LightningDataModule,
@@ -77,22 +87,30 @@ def main(args: Sequence[str] | None = None) -> None:
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},  # a resumed run has its folder already
             parser_class=Parser,
-            parser_kwargs={"prog": program, "description": DESCRIPTION, **settings},
-            args=["--help" if arg == "--help_all" else arg for arg in args if arg not in ("-h", "--help")],
+            parser_kwargs=settings,
+            args=args,
             options=options,
         )
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Exit as a program does that SIGTERM ends; for Lightning this is a success."""
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
+def ended_by_signal(command: str | None) -> Iterator[None]:
+    """End for a signal with one line and the signal's exit code; in a SLURM job, have the job queued again."""
+    with SIGNALS.handled():
+        try:
+            yield
+        except Stopped as stopped:
+            from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    try:
-        yield
-    except SIGTERMException:
-        print("ended by SIGTERM; fit resumes with the same command and --ckpt_path last", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGTERM) from None
+            from callbacks.slurm import requeue, requeues
+
+            again = command in ("fit", "predict") and requeues(stopped.signum)
+            if rank_zero_only.rank:  # the first rank speaks for all; srun would kill it for another's exit code
+                raise SystemExit(0 if again or stopped.saved else stopped.code) from None
+            resumes = "; fit resumes with the same command and --ckpt_path resume" if command == "fit" else ""
+            told = f"; {requeue()}" if again else resumes
+            print(f"ended by {signal.Signals(stopped.signum).name}{told}", file=sys.stderr)
+            raise
 
 
 def with_config_files(args: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from callbacks.class_help import add_class_help
 from callbacks.export import Export
 from callbacks.run_folder import open_run
 from callbacks.run_summary import RunSummary
+from callbacks.slurm import match_tasks
 from callbacks.wandb_logger import WandbLogger
 from earshot.errors import InputError
 from earshot.paths import located
@@ -114,6 +115,7 @@ class TrainCLI(LightningCLI):
         """Tell the trainer and the loggers where the run lives, and what to start from."""
         assert self.subcommand is not None
         config = self.config[self.subcommand] = located(self.config[self.subcommand])
+        match_tasks(config.trainer)
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)

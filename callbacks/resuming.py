@@ -1,6 +1,7 @@
 """What makes a killed training run go on as an unbroken one: checkpoints that no kill destroys, and seeds of steps."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Checkpoint
 
+from callbacks.stop_signal import StopSignal
 from earshot.atomic import atomic_path
+from earshot.signals import SIGNALS, Stopped
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -33,17 +36,53 @@ class LastCheckpoint(Checkpoint):
     It never saves between a training step and the validation after it: when resumed from there, Lightning skips that
     validation, whose loss would be missing from the curve and from the choice of the best weights.
 
+    SIGINT, SIGTERM and SIGUSR1, to any rank, save it after the next optimizer step at which it may be saved, and end
+    all ranks there. A signal after the last step changes nothing: the weights are exported as usual.
+
     Args:
         every_n_train_steps: a kill loses at most about this many steps.
     """
 
     def __init__(self, every_n_train_steps: int = 100) -> None:
         self.every_n_train_steps = every_n_train_steps
-        self.saved = 0
+        self.saved = self.stepped = 0
+        self.stop: StopSignal | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Keep Lightning's handlers away: theirs wait for other ranks inside the handler, and for ever."""
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
-        self.saved = trainer.global_step
+        self.saved = self.stepped = trainer.global_step
+        self.stop = StopSignal()
+        SIGNALS.awaited = True
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Stop here, and not when saving: by now the last step's metrics are logged.
+
+        Raises:
+            Stopped: the state is saved.
+        """
+        saved = self.saved == trainer.global_step or trainer.fast_dev_run  # type: ignore[attr-defined]  # set at run time
+        if self.stop is not None and self.stop.agreed and saved:
+            raise Stopped(self.stop.agreed, saved=True)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Leave no message under way."""
+        if self.stop is not None:
+            self.stop.finish()
+            self.stop = None
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """End the ranks that this process started, if it ends alone."""
+        SIGNALS.awaited = False
+        if isinstance(exception, Stopped) and not exception.saved and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGTERM)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """From now on a signal ends the command at once."""
+        SIGNALS.awaited = False
 
     def save(self, trainer: L.Trainer) -> None:
         """Write the file, unless this step is in it already."""
@@ -53,11 +92,15 @@ class LastCheckpoint(Checkpoint):
             self.saved = trainer.global_step
 
     def due(self, trainer: L.Trainer) -> bool:
-        """Whether a multiple of the steps has been passed since the last file."""
-        return trainer.global_step // self.every_n_train_steps > self.saved // self.every_n_train_steps
+        """Whether a multiple of the steps has been passed since the last file, or a signal came."""
+        stopping = self.stop is not None and self.stop.agreed != 0
+        return stopping or trainer.global_step // self.every_n_train_steps > self.saved // self.every_n_train_steps
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save if due and if no validation can follow."""
+        if self.stop is not None and trainer.global_step != self.stepped:
+            self.stepped = trainer.global_step
+            self.stop.step()
         epoch = trainer.fit_loop.epoch_loop
         batches = batch_idx + 1 if trainer.check_val_every_n_epoch else epoch.total_batch_idx + 1
         validates = epoch.batch_progress.is_last_batch or batches % (trainer.val_check_batch or 1) == 0

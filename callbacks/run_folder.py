@@ -34,8 +34,8 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     `run_suffix` is added to the names of the folders of test and predict, not to those of fit.
 
     `last` and `best` are those of the newest fit run of this name; `fit` resumes from `last` in the folder of that
-    run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none; a SLURM job that was
-    requeued takes its own. Every rank gets the same folder: rank 0 tells the ranks that it starts; under SLURM the
+    run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none. A SLURM job that was
+    requeued takes its own, also where no `ckpt_path` is given. Every rank gets the same folder: rank 0 tells the ranks that it starts; under SLURM the
     folder is named by the job id, which a requeued job keeps.
 
     Raises:
@@ -47,6 +47,9 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
                 f"expected a {what} of letters, digits, '.', '_' and '-', found {name!r}; "
                 "set it in the YAML or with --run_name"
             )
+    requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if subcommand == "fit" and ckpt_path is None and requeued and own_checkpoints(run_name):
+        ckpt_path = "resume"
     if ckpt_path == "resume" and subcommand == "fit":
         ckpt_path = "last" if last_checkpoints(run_name) else None
     checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
@@ -90,8 +93,12 @@ def checkpoints(run_name: str, name: str, run: str = "fit-*") -> list[Path]:
 
 def last_checkpoints(run_name: str) -> list[Path]:
     """Those to resume from: a SLURM job's own where it has one, else those of all runs of this name."""
-    own = f"fit-slurm{os.environ['SLURM_JOB_ID']}" if SLURMEnvironment.detect() else ""
-    return (checkpoints(run_name, "last", own) if own else []) or checkpoints(run_name, "last")
+    return own_checkpoints(run_name) or checkpoints(run_name, "last")
+
+
+def own_checkpoints(run_name: str) -> list[Path]:
+    """That of the SLURM job which this process is of, if any."""
+    return checkpoints(run_name, "last", f"fit-slurm{os.environ['SLURM_JOB_ID']}") if SLURMEnvironment.detect() else []
 
 
 def find_checkpoint(run_name: str, ckpt_path: str) -> Path:

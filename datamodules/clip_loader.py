@@ -76,9 +76,13 @@ class ClipStream(IterableDataset[Item]):
 
 
 def worker_signals(worker: int) -> None:
-    """Leave the signals of a requeue and of Ctrl-C to the main process, which ends the workers."""
+    """Leave the signals that stop a command to the main process, which ends the workers.
+
+    SLURM sends SIGTERM to the workers too; the second one, of the main process to a worker that hangs, ends it.
+    """
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda signum, frame: signal.signal(signum, signal.SIG_DFL))
 
 
 @dataclass(eq=False)

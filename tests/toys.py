@@ -18,7 +18,7 @@ STEPS = 8  # of an epoch
 class ToyStage(L.LightningModule):
     """A line with dropout. EARSHOT_TEST_KILL_AT names the step where it dies: `train 13`, `validate 16`.
 
-    EARSHOT_TEST_SIGNAL names what it dies of, by default SIGKILL.
+    EARSHOT_TEST_SIGNAL names what it gets there, by default SIGKILL; EARSHOT_TEST_RANK the one rank that does.
     """
 
     def __init__(self, width: int = 3, scale: float = 1.0, fail: bool = False) -> None:
@@ -26,13 +26,16 @@ class ToyStage(L.LightningModule):
         if fail:
             raise InputError("expected a stage, found a failure; do not ask for one")
         self.save_hyperparameters()
-        self.scale = scale
+        self.scale, self.died = scale, False
         self.layer = nn.Linear(4, width)
         self.dropout = nn.Dropout(0.5)
 
     def die_at(self, place: str) -> None:
-        if place == os.environ.get("EARSHOT_TEST_KILL_AT"):
-            os.kill(os.getpid(), signal.Signals[os.environ.get("EARSHOT_TEST_SIGNAL", "SIGKILL")])
+        chosen = os.environ.get("EARSHOT_TEST_RANK", "all") in ("all", str(self.global_rank))
+        if chosen and not self.died and place == os.environ.get("EARSHOT_TEST_KILL_AT"):
+            self.died = True  # steps of an accumulated batch have the same number
+            for name in os.environ.get("EARSHOT_TEST_SIGNAL", "SIGKILL").split():
+                os.kill(os.getpid(), signal.Signals[name])
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.die_at(f"train {self.global_step}")
@@ -49,6 +52,7 @@ class ToyStage(L.LightningModule):
         self.log_dict({"test/weight": self.layer.weight.sum(), "test/scale": self.scale})
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.die_at("predict")
         return self.layer(batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

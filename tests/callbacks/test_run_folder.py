@@ -86,3 +86,18 @@ def test_resume_is_last_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, value)
     own = checkpoint("runs/a/fit-slurm7/checkpoints/last.ckpt", age=50)
     assert open_run("a", "fit", "resume") == (Path("runs/a/fit-slurm7"), own)
+
+
+def test_a_requeued_job_resumes_its_own_run_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint("runs/a/fit-2/checkpoints/last.ckpt", age=5)
+    for name, value in {"NTASKS": "1", "JOB_ID": "7", "JOB_NAME": "train", "RESTART_COUNT": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert open_run("a", "fit", None) == (Path("runs/a/fit-slurm7"), None), "another's"
+    os.environ.pop(HANDED_ON)
+    own = checkpoint("runs/a/fit-slurm7/checkpoints/last.ckpt", age=50)
+    assert open_run("a", "fit", None) == (Path("runs/a/fit-slurm7"), own)
+    os.environ.pop(HANDED_ON)
+    assert open_run("a", "test", None)[1] is None
+    os.environ.pop(HANDED_ON)
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    assert open_run("a", "fit", None)[1] is None, "asked for a new run"
