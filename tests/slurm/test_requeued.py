@@ -1,9 +1,7 @@
 """Jobs on a real SLURM: preempted, out of time, or started wrongly. Two nodes, gloo."""
 
 import csv
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
