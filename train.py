@@ -105,9 +105,7 @@ def ended_by_signal(command: str | None) -> Iterator[None]:
             from callbacks.slurm import requeue, requeues
 
             again = command in ("fit", "predict") and requeues(stopped.signum)
-            if getattr(
-                rank_zero_only, "rank", 0
-            ):  # the first rank speaks for all; srun would kill it for another's exit code
+            if getattr(rank_zero_only, "rank", 0):  # the first speaks for all; srun would kill it for another's code
                 raise SystemExit(0 if again or stopped.saved else stopped.code) from None
             resumes = "; fit resumes with the same command and --ckpt_path resume" if command == "fit" else ""
             told = f"; {requeue()}" if again else resumes
