@@ -241,6 +241,7 @@ def test_ptb_tokens() -> None:
     assert tokens[3] == tokens[0]
 
 
+@pytest.mark.slow
 @pytest.mark.java
 @needs_java
 def test_parses_are_kept_and_a_caption_that_loops_stops_nothing(

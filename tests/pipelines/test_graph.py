@@ -96,6 +96,7 @@ FULL_SIZE = {  # the overlays of each graph's commands
 
 
 @pytest.mark.parametrize("target", FULL_SIZE)
+@pytest.mark.slow
 def test_full_size_meets_nothing_of_the_miniature(target: str, tmp_path: Path) -> None:
     """Every command has its overlay in configs/paper, no run, export or page is called as one of the miniature's, no
     split is its; and a job takes all GPUs of a node, so that one runs at a time."""
@@ -140,6 +141,7 @@ def test_the_papers_tables_at_full_size(tmp_path: Path) -> None:
     assert "--data.train clotho/train.csv" in command_of(wsac["wsac_clotho_paper_baseline_42.fit"])
 
 
+@pytest.mark.slow
 def test_the_authors_protocol_has_names_of_its_own(tmp_path: Path) -> None:
     plain = dry_run(tmp_path, "audibility", "--config", "size=paper")
     authors = dry_run(tmp_path, "audibility", "--config", "size=paper", "protocol=authors")
@@ -154,6 +156,7 @@ def test_the_authors_protocol_has_names_of_its_own(tmp_path: Path) -> None:
     assert "--config configs/authors/guided.yaml --config configs/authors/guided_scores.yaml" in guided
 
 
+@pytest.mark.slow
 def test_full_size_alignment_trains_on_the_clips_nearest_to_their_labels(tmp_path: Path) -> None:
     """The filter's own list, of as many clips as the paper keeps; or a list from elsewhere, and no filter."""
     jobs = dry_run(tmp_path, "dali", "--config", "size=paper", "quick=1")

@@ -96,6 +96,7 @@ def assert_same_fit(broken: Path, whole: Path, run: str) -> None:
     assert ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours)
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on(project: Callable[[], Path]) -> None:
     run = f"dali_ot{SEED}"
     target = (f"exports/{run}/provenance.json",)
