@@ -143,9 +143,8 @@ class TokenAlignment(L.LightningModule):
         side = math.isqrt(image_tokens.shape[1])
         if side**2 != image_tokens.shape[1] or rows * columns != audio_tokens.shape[1]:
             return [{} for _ in batch.clip_ids]
-        plan = transport.plan.to_sparse() if not transport.plan.is_sparse else transport.plan
         found: list[list[tuple[int, int, float]]] = [[] for _ in batch.clip_ids]
-        for (clip, audio, image), mass in zip(plan.indices().T.tolist(), plan.values().tolist()):
+        for (clip, audio, image), mass in zip(transport.plan.indices().T.tolist(), transport.plan.values().tolist()):
             if clip < len(found):
                 found[clip].append((audio, image, round(mass, 7)))
         return [
