@@ -16,6 +16,7 @@ from callbacks.class_help import add_class_help
 from callbacks.export import Export
 from callbacks.run_folder import open_run
 from callbacks.run_summary import RunSummary
+from callbacks.same_settings import require_same_settings
 from callbacks.slurm import match_tasks
 from callbacks.wandb_logger import WandbLogger
 from earshot.errors import InputError
@@ -117,6 +118,8 @@ class TrainCLI(LightningCLI):
         config = self.config[self.subcommand] = located(self.config[self.subcommand])
         match_tasks(config.trainer)
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
+        if self.subcommand == "fit" and checkpoint is not None:
+            require_same_settings(checkpoint, yaml.safe_load(self._parser(self.subcommand).dump(config)))
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)
         if self.subcommand == "predict":

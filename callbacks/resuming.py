@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from callbacks.stop_signal import StopSignal
 from earshot.atomic import atomic_path
@@ -52,6 +52,13 @@ class LastCheckpoint(Checkpoint):
         """Keep Lightning's handlers away: theirs wait for other ranks inside the handler, and for ever."""
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the best score so far when a run goes on in another folder, where Lightning's callback forgets it."""
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint.get("callbacks", {}).get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state and Path(state["best_model_path"]).is_file():
+                state["dirpath"] = callback.dirpath
+
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
         self.saved = self.stepped = trainer.global_step
@@ -77,6 +84,7 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """End the ranks that this process started, if it ends alone."""
         SIGNALS.awaited = False
+        SIGNALS.ending = isinstance(exception, Stopped)
         if isinstance(exception, Stopped) and not exception.saved and trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGTERM)
 

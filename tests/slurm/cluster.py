@@ -1,6 +1,7 @@
 """A real SLURM of two nodes on this one machine, from Debian's packages slurm-wlm and munge."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,7 @@ SelectTypeParameters=CR_CPU
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
+FirstJobId={first}
 ReturnToService=2
 KillWait=10
 SlurmdParameters=config_overrides
@@ -94,9 +96,9 @@ def running() -> Iterator[Path]:
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
-    text = CONFIG.format(
-        host=socket.gethostname(), folder=folder, port=free_port(), port1=free_port(), port2=free_port()
-    )
+    ports = {"port": free_port(), "port1": free_port(), "port2": free_port()}
+    first = random.randrange(1, 9000)  # the ranks meet at a port of the job's number, another one in each cluster
+    text = CONFIG.format(host=socket.gethostname(), folder=folder, first=first, **ports)
     (folder / "slurm.conf").write_text(text)
     files = [f"--{name}-file={folder}/munge.{name}" for name in ("pid", "log", "seed")]
     munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket", *files]

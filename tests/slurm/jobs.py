@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,7 +20,9 @@ def submit(*arguments: str, options: tuple[str, ...] = (), script: Path = SCRIPT
 
 
 def noted(seconds: float) -> list[str]:
-    """Arguments by which each rank notes its steps, each `seconds` longer."""
+    """Arguments by which each rank notes its steps, each `seconds` longer until the file named slow is removed."""
+    if seconds:
+        Path("slow").touch()
     return ["--trainer.callbacks+=tests.slurm.noted.Noted", f"--trainer.callbacks.seconds={seconds}"]
 
 
@@ -32,6 +35,12 @@ def steps(job: str, rank: int = 0) -> list[str]:
 def show(job: str, field: str) -> str:
     """What SLURM says of a job."""
     return re.search(rf"\b{field}=(\S*)", ask("scontrol", "show", "job", job))[1]  # type: ignore[index]
+
+
+def until(job: str, happened: Callable[[], object], what: str) -> None:
+    """Wait for something that a job does before it ends."""
+    wait_for(lambda: happened() or show(job, "JobState") in ENDED, what)
+    assert happened(), log(job)
 
 
 def ended(job: str) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import ask, wait_for
-from tests.slurm.jobs import ended, log, noted, require_same, show, steps, submit
+from tests.slurm.cluster import ask
+from tests.slurm.jobs import ended, log, noted, require_same, show, steps, submit, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("folder")]
 
@@ -15,12 +15,12 @@ def test_a_requeued_job_ends_as_an_unbroken_one() -> None:
     """Beside a job of the same run name, whose checkpoint, folder and W&B run are never taken."""
     broken = submit("fit", "--config", "toy.yaml", *noted(0.3))
     runs = {broken: Path(f"runs/toy/fit-slurm{broken}")}
-    wait_for(lambda: len(steps(broken)) >= 2, "second step")
+    until(broken, lambda: len(steps(broken)) >= 2, "second step")
     ids = {broken: (runs[broken] / "wandb/run_id.txt").read_text()}
     ask("scancel", "--signal=USR1", broken)
     whole = submit("fit", "--config", "toy.yaml", *noted(0))
     runs[whole] = Path(f"runs/toy/fit-slurm{whole}")
-    wait_for(lambda: "is queued again" in log(broken), "requeue")
+    until(broken, lambda: "is queued again" in log(broken), "requeue")
     for job in (whole, broken):
         assert ended(job) == "COMPLETED", log(job)
     assert (show(broken, "Restarts"), show(whole, "Restarts")) == ("1", "0")
