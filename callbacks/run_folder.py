@@ -34,9 +34,9 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     `run_suffix` is added to the names of the folders of test and predict, not to those of fit.
 
     `last` and `best` are those of the newest fit run of this name, never an older one's; `fit` resumes from `last` in
-    the folder of that run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none. A SLURM job that was
-    requeued takes its own, also where no `ckpt_path` is given. Every rank gets the same folder: rank 0 tells the ranks
-    that it starts; under SLURM the folder is named by the job id, which a requeued job keeps.
+    the folder of that run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none.
+    A SLURM job that was requeued takes its own, also where no `ckpt_path` is given. Every rank gets the same folder:
+    rank 0 tells the ranks that it starts; under SLURM the folder is named by the job id, which a requeued job keeps.
 
     Raises:
         InputError: the checkpoint is not there, or ranks were started from outside without a common folder.

@@ -1,4 +1,4 @@
-"""A resumed fit has the settings that the run began with: the checkpoint would override some, and the rest would mix."""
+"""A resumed fit has the settings that the run began with: the checkpoint would override some of others, in silence."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -34,7 +34,7 @@ def test_another_learning_rate_criterion_or_world_is_refused(
     shutil.copytree(world_root, tmp_path / "other")
     mmd = str(REPOSITORY / "configs" / "criterion" / "mmd.yaml")
     found = {
-        f"expected {LR} 0.001, with which runs/dali_ot/fit-1/ began, found 0.01;": [f"--{LR.replace('.init_args', '', 1)}", "0.01"],
+        f"expected {LR} 0.001, with which runs/dali_ot/fit-1/ began, found 0.01;": ["--model.optimizer.lr", "0.01"],
         f"expected {CRITERION} lightning_modules.losses.optimal_transport.OptimalTransport, with": [
             "--config", mmd, "--run_name", "dali_ot",
         ],
