@@ -9,19 +9,20 @@ from tests.slurm.cluster import ask
 from tests.slurm.jobs import ended, log, noted, require_same, show, steps, submit, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1200)]
-EPOCHS, BATCH = 12, 4  # on each of two ranks; 40 clips
+EPOCHS, BATCH = 14, 4  # on each of two ranks; 40 clips
 
 
 def test_dali_requeued_three_times_ends_as_an_unbroken_run(folder: Path, world_root: Path) -> None:
     """The reading processes get each signal too, and ignore it."""
     sizes = ["--data.batch_size", str(BATCH), "--data.num_workers", "1", "--trainer.max_epochs", str(EPOCHS)]
     command = ["fit", *arguments(world_root, *sizes, "--trainer.log_every_n_steps", "1")]
-    limit = ("--time=2", "--signal=SIGUSR1@30")
-    broken = submit(*command, *noted(2), options=limit)
+    broken = submit(*command, *noted(2), options=("--time=60", "--signal=SIGUSR1@30"))
     run = Path(f"runs/dali_ot/fit-slurm{broken}")
+    until(broken, lambda: len(steps(broken)) >= 2, "second step")
+    hours, minutes, _ = show(broken, "RunTime").split(":")
+    ask("scontrol", "update", f"JobId={broken}", f"TimeLimit={60 * int(hours) + int(minutes) + 2}")
     until(broken, lambda: log(broken).count("is queued again") == 1, "requeue before the time limit")
-    assert steps(broken), "the limit came before the first step"
-    ask("scontrol", "update", f"JobId={broken}", "TimeLimit=20")
+    ask("scontrol", "update", f"JobId={broken}", "TimeLimit=60")
     for requeued in (2, 3):
         done = len(steps(broken))
         until(broken, lambda: len(steps(broken)) >= done + 2, "steps of the requeued job")  # noqa: B023
