@@ -76,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line `args`, by default that of the process."""
     args = list(sys.argv[1:] if args is None else args)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=at_least(2), default=60, help="of blocks (%(default)s)")
+    parser.add_argument("--pairs", type=at_least(2), default=40, help="of blocks (%(default)s)")
     parser.add_argument("--block", type=at_least(2), default=5, help="steps of a block (%(default)s)")
     parser.add_argument("--batch-size", type=at_least(1), default=8, help="clips of each rank (%(default)s)")
     add_page(parser, "runs/signal_agreement.md")

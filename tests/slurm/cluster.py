@@ -64,7 +64,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def wait_for(happened: Callable[[], object], what: str, seconds: float = 240) -> None:
+def wait_for(happened: Callable[[], object], what: str, seconds: float = 600) -> None:
     """Look twice a second."""
     end = time.monotonic() + seconds
     while not happened():

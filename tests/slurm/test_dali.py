@@ -8,15 +8,15 @@ from conftest import arguments
 from tests.slurm.cluster import ask
 from tests.slurm.jobs import ended, log, noted, require_same, show, steps, submit, until
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1200)]
-EPOCHS, BATCH = 14, 4  # on each of two ranks; 40 clips
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
+EPOCHS, BATCH = 8, 4  # on each of two ranks; 40 clips
 
 
 def test_dali_requeued_three_times_ends_as_an_unbroken_run(folder: Path, world_root: Path) -> None:
     """The reading processes get each signal too, and ignore it."""
     sizes = ["--data.batch_size", str(BATCH), "--data.num_workers", "1", "--trainer.max_epochs", str(EPOCHS)]
     command = ["fit", *arguments(world_root, *sizes, "--trainer.log_every_n_steps", "1")]
-    broken = submit(*command, *noted(2), options=("--time=60", "--signal=SIGUSR1@30"))
+    broken = submit(*command, *noted(4), options=("--time=60", "--signal=SIGUSR1@30"))
     run = Path(f"runs/dali_ot/fit-slurm{broken}")
     until(broken, lambda: len(steps(broken)) >= 2, "second step")
     hours, minutes, _ = show(broken, "RunTime").split(":")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.slurm.cluster import ask, wait_for
 from tests.slurm.jobs import ended, show, submit
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 RUN = "llava_prefix_seed42"
 SMALL = "--data.max_clips 40 --data.num_workers 0 --data.batch_size 8 --trainer.accelerator cpu --trainer.max_steps 12"
 SLOW = " --trainer.callbacks+=slow_callback.Slow"

@@ -10,7 +10,7 @@ from tests.slurm.jobs import ended, log, noted, require_same, show, steps, submi
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.usefixtures("folder"),
 ]
 COMMAND = ["fit", "--config", "toy.yaml"]
