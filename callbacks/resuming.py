@@ -53,11 +53,16 @@ class LastCheckpoint(Checkpoint):
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the best score so far when a run goes on in another folder, where Lightning's callback forgets it."""
+        """Keep the best score so far when a run goes on in another folder, where Lightning's callback forgets it.
+
+        Not where the file with those weights is gone, or has others by now.
+        """
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and Path(state["best_model_path"]).is_file():
-                state["dirpath"] = callback.dirpath
+                held = torch.load(state["best_model_path"], map_location="cpu", weights_only=True, mmap=True)
+                if held["callbacks"][callback.state_key]["best_model_score"] == state["best_model_score"]:
+                    state["dirpath"] = callback.dirpath
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""

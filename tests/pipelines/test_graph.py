@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -315,3 +316,15 @@ def test_make_passes_its_variables_on() -> None:
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, env=outside).stdout
     wanted = "--cores 4 --dry-run dali_pairs --config seeds=3 quick=1 size=paper results=r protocol=authors"
     assert " ".join(shown.split()).endswith(f"{wanted} extra='--a 1 --b 2'")
+
+
+def test_a_step_waits_for_a_command_that_saves_its_state(tmp_path: Path) -> None:
+    """SLURM sends SIGTERM to every process of a job that it takes the nodes from."""
+    saves = "import signal, sys, time; signal.signal(15, lambda *_: (time.sleep(1), print('saved'), sys.exit(143)))"
+    code = f"{saves}; print('ready', flush=True); time.sleep(60)"
+    step = [sys.executable, str(STEP), str(tmp_path / "job.log"), sys.executable, "-c", code]
+    process = subprocess.Popen(step, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.stdout.readline() == "saved\n"
+    assert process.wait(20) == 143
