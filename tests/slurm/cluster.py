@@ -39,7 +39,7 @@ PreemptMode=REQUEUE
 JobRequeue=1
 FirstJobId={first}
 ReturnToService=2
-KillWait=10
+KillWait=30
 SlurmdParameters=config_overrides
 SlurmdSpoolDir={folder}/spool-%n
 SlurmdPidFile={folder}/slurmd-%n.pid
@@ -50,6 +50,7 @@ StateSaveLocation={folder}/state
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=2 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=2 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=spare Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=0 GraceTime=0
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 

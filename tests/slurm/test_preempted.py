@@ -20,14 +20,18 @@ def run_of(job: str) -> Path:
     return Path(f"runs/toy/fit-slurm{job}")
 
 
-def test_a_preempted_job_waits_and_goes_on() -> None:
-    """SIGTERM, then a time of grace: the state is saved, and the job queues behind the one that took its nodes."""
+@pytest.mark.parametrize("partition", ["main", "spare"])
+def test_a_preempted_job_waits_and_goes_on(partition: str) -> None:
+    """SIGTERM, then a time of grace: the state is saved, and the job queues behind the one that took its nodes.
+
+    The partition spare gives no time of grace, and SLURM itself queues the job again: KillWait seconds are left.
+    """
     whole = submit(*COMMAND, *noted(0))
     assert ended(whole) == "COMPLETED", log(whole)
-    broken = submit(*COMMAND, *noted(1))
+    broken = submit(*COMMAND, *noted(1), options=(f"--partition={partition}",))
     until(broken, lambda: len(steps(broken)) >= 2, "second step")
     urgent = submit(options=("--partition=urgent", "--exclusive"), script=short_job())
-    until(broken, lambda: "ended by SIGTERM; SLURM job" in log(broken), "preemption")
+    until(broken, lambda: "ended by SIGTERM; " in log(broken), "preemption")
     Path("slow").unlink()
     assert ended(urgent) == "COMPLETED"
     assert ended(broken) == "COMPLETED", log(broken)
