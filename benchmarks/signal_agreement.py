@@ -1,8 +1,9 @@
 """What it costs that ranks tell one another of signals: `python -m benchmarks.signal_agreement`.
 
 DALI's alignment trains on the miniature on two ranks of this machine (gloo). Blocks of steps with and without the
-telling take turns within the one run, so that both meet the same load, and a pair of blocks gives one ratio. The first
-step of a block is left out: a message that is under way belongs to the step before.
+telling take turns within the one run, in the order with, without, without, with, so that both meet the same load; a
+pair of blocks gives one ratio. The first step of a block is left out: a message that is under way belongs to the step
+before.
 """
 
 import argparse
@@ -29,17 +30,18 @@ SAMPLES = 2000  # of the bootstrap
 
 
 class Alternate(L.Callback):
-    """Has no rank tell of signals in every second block, and writes how long each step took on rank 0.
+    """Has no rank tell of signals in half of the blocks, and writes how long each step took on rank 0.
 
     Args:
         block: steps of a block.
-        output: file with the seconds, one step a line.
+        output: file with a line for each step: its seconds, and those that rank 0 spent on telling and hearing.
     """
 
     def __init__(self, block: int, output: str) -> None:
         self.block, self.output = block, output
         self.began: float | None = None
-        self.seconds: list[float] = []
+        self.told = 0.0  # seconds of the telling after the last step
+        self.seconds: list[tuple[float, float]] = []
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """One step has ended and the next begins."""
@@ -47,10 +49,17 @@ class Alternate(L.Callback):
         if self.began is None:
             (last,) = [one for one in vars(trainer)["callbacks"] if isinstance(one, LastCheckpoint)]
             assert last.stop is not None
-            step = last.stop.step
-            last.stop.step = lambda: step() if tells(trainer.global_step - 1, self.block) else None  # type: ignore
+            tell = last.stop.step
+
+            def timed() -> None:
+                start = time.perf_counter()
+                if tells(trainer.global_step - 1, self.block):
+                    tell()
+                self.told = time.perf_counter() - start
+
+            last.stop.step = timed  # type: ignore[method-assign]
         else:
-            self.seconds.append(now - self.began)
+            self.seconds.append((now - self.began, self.told))
         self.began = now
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -61,14 +70,14 @@ class Alternate(L.Callback):
 
 def tells(step: int, block: int) -> bool:
     """Whether step number `step` is of a block with the telling."""
-    return step // block % 2 == 0
+    return step // block % 4 in (0, 3)
 
 
-def ratios(seconds: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Median seconds of a step in each block, without its first: (pairs,) with the telling, (pairs,) without."""
+def in_pairs(seconds: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Median of the steps (steps,) of each block, without its first: (pairs,) with the telling, (pairs,) without."""
     pairs = len(seconds) // (2 * block)
-    blocks = seconds[: pairs * 2 * block].reshape(pairs, 2, block)[:, :, 1:]
-    medians = np.median(blocks, axis=-1)  # (pairs, 2)
+    medians = np.median(seconds[: pairs * 2 * block].reshape(pairs, 2, block)[:, :, 1:], axis=-1)  # (pairs, 2)
+    medians[1::2] = medians[1::2, ::-1]
     return medians[:, 0], medians[:, 1]
 
 
@@ -85,11 +94,11 @@ def main(args: Sequence[str] | None = None) -> None:
         options.command = ["python", "-m", "benchmarks.signal_agreement", *args]
         with tempfile.TemporaryDirectory() as folder:
             seconds = measure(Path(folder), options)
-        tell(options, *ratios(seconds, options.block))
+        write(options, seconds)
 
 
 def measure(folder: Path, options: argparse.Namespace) -> np.ndarray:
-    """Seconds of each step of the run: (steps,)."""
+    """Seconds of each step of the run, and of its telling: (steps, 2)."""
     (folder / "assets").symlink_to(ROOT / "assets")
     steps = options.pairs * options.block * 2 + 1
     command = [
@@ -107,8 +116,10 @@ def measure(folder: Path, options: argparse.Namespace) -> np.ndarray:
     return np.loadtxt(folder / "seconds.txt")
 
 
-def tell(options: argparse.Namespace, told: np.ndarray, quiet: np.ndarray) -> None:
-    """Write the page from the seconds of a step in each block with the telling, and without: (pairs,) both."""
+def write(options: argparse.Namespace, seconds: np.ndarray) -> None:
+    """Write the page from the seconds of each step and of its telling: (steps, 2)."""
+    told, quiet = in_pairs(seconds[:, 0], options.block)
+    itself, _ = in_pairs(seconds[:, 1], options.block)
     ratio = told / quiet
     picks = bootstrap_weights(len(ratio), SAMPLES, 0)
     medians = np.array([np.median(np.repeat(ratio, pick.astype(int))) for pick in picks])
@@ -117,15 +128,20 @@ def tell(options: argparse.Namespace, told: np.ndarray, quiet: np.ndarray) -> No
         "N": str(len(ratio)),
         "milliseconds a step, told": f"{np.median(told) * 1e3:.1f}",
         "not told": f"{np.median(quiet) * 1e3:.1f}",
+        "the telling itself": f"{np.median(itself) * 1e3:.2f}",
         "ratio": estimate(float(np.median(ratio)), medians),
     }
     measured = [
-        f"N pairs of blocks of {options.block} steps, with and without the telling in turn, the first step of each "
-        "left out; medians of steps in a block, then of blocks",
+        f"N pairs of blocks of {options.block} steps, with, without, without, with the telling, the first step of "
+        "each left out; medians of steps in a block, then of blocks",
         f"DALI's alignment on the miniature, {options.batch_size} clips on each of two ranks of one thread, seed 42",
         f"interval: 95%, bootstrapped over the pairs ({SAMPLES} samples, seed 0)",
     ]
-    write_page(options, [line], {}, ["ratio: a step with the telling to one without"], measured)
+    notes = [
+        "the telling itself: milliseconds that rank 0 spends on hearing the last message and sending the next",
+        "ratio: a step with the telling to one without",
+    ]
+    write_page(options, [line], {}, notes, measured)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,9 @@ class Signals:
         try:
             yield
         finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+            for signum, handler in before.items():  # SIGUSR1 would fail a process that is done and only has to exit
+                late = signum == signal.SIGUSR1 and handler == signal.SIG_DFL
+                signal.signal(signum, signal.SIG_IGN if late else handler)
 
 
 SIGNALS = Signals()

@@ -24,3 +24,14 @@ def test_a_signal_that_training_awaits_is_only_noted() -> None:
         SIGNALS.awaited = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert SIGNALS.received == signal.SIGTERM and not SIGNALS.ending
+
+
+def test_a_warning_of_the_time_limit_after_the_end_does_not_fail_the_command() -> None:
+    """SIGUSR1 ends a process that has no handler, with an exit code that SLURM takes for a failure."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    try:
+        with SIGNALS.handled():
+            pass
+        os.kill(os.getpid(), signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -76,10 +76,11 @@ def test_a_step_is_a_job_and_goes_on_after_preemption(graph: Path) -> None:
     wait_for(lambda: metrics.is_file() or broken.poll() is not None, "first step")
     Path("short.sh").write_text("#!/bin/sh\nsleep 3\n")
     urgent = submit(options=("--partition=urgent", "--exclusive"), script=Path("short.sh"))
+    log = Path(f"runs/logs/{RUN}.fit.log")  # begun anew by the next start of the job
+    wait_for(lambda: "ended by SIGTERM; SLURM job" in log.read_text() or broken.poll() is not None, "preemption")
+    assert broken.poll() is None, log.read_text()
     assert ended(urgent) == "COMPLETED"
     finish(broken)
-    assert show(job, "Restarts") == "1"
-    said = Path(f"runs/logs/{RUN}.fit.log").read_text()
-    assert "ended by SIGTERM; SLURM job" in said and "Restored all states from the checkpoint" in said
+    assert show(job, "Restarts") == "1" and "Restored all states from the checkpoint" in log.read_text()
     for name, value in load_file(f"exports/{RUN}/adapter_model.safetensors").items():
         assert value.equal(weights[name])
