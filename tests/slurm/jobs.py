@@ -62,7 +62,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def require_same(folder: Path, whole: Path, *, but: str = "") -> None:
-    """Both runs have ended with the same weights and state of the optimizer, and logged the same, `but` for one column."""
+    """Both runs ended with the same weights and state of the optimizer, and logged the same, `but` for one column."""
     both = [torch.load(path / "checkpoints/last.ckpt", weights_only=True) for path in (folder, whole)]
     for part in ("epoch", "global_step", "state_dict", "optimizer_states"):
         torch.testing.assert_close(both[0][part], both[1][part], rtol=0, atol=0)
