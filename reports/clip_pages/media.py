@@ -1,4 +1,4 @@
-"""Sounds and frames of clips out of their shards, as the page embeds them."""
+"""Sounds and frames of clips out of their shards, and as the page embeds them."""
 
 import base64
 import io
@@ -13,10 +13,11 @@ from reports.clip_pages.document import Media
 from reports.clip_pages.spectrogram import png
 
 BUDGET = 22_000_000  # characters of all data URIs: the page stays below 25 MB
+MediaBytes = dict[str, bytes]  # by file ending, as a sound's "flac" and a frame's "5.jpg"
 TYPES = {"wav": "audio/wav", "flac": "audio/flac", "jpg": "image/jpeg"}
 
 
-def embedded(folder: Path, clip_ids: Sequence[str]) -> dict[str, Media]:
+def read_media(folder: Path, clip_ids: Sequence[str]) -> dict[str, MediaBytes]:
     """The media of these clips of a packed split, those that come first before the budget is used up.
 
     The bytes are those of the shards, which browsers play and show.
@@ -33,12 +34,13 @@ def embedded(folder: Path, clip_ids: Sequence[str]) -> dict[str, Media]:
         for shard in shards_with(read_index(folder), wanted)
         for sample in read_samples(shard, 0, shard.num_samples, media_of)
     ]
-    found, used = {}, 0
+    found: dict[str, MediaBytes] = {}
+    used = 0
     for sample in sorted(samples, key=lambda sample: wanted[sample.record["id"]]):
         used += sum(4 * (len(data) + 2) // 3 for data in sample.media.values())
         if used > BUDGET:
             break
-        found[sample.record["id"]] = as_media(sample.media)
+        found[sample.record["id"]] = sample.media
     return found
 
 
