@@ -4,11 +4,9 @@ from pathlib import Path
 import pytest
 import wandb
 from lightning.pytorch import loggers
-from wandb.proto import wandb_internal_pb2
+from wandb_file import history, of_kind
 
 from callbacks.wandb_logger import WandbLogger
-
-BLOCK = 32 * 1024
 
 
 @pytest.fixture(autouse=True)
@@ -16,36 +14,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder, a home without a key, and W&B's variables as they were afterwards."""
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.setenv(name, "")
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_IDENTITY_TOKEN_FILE"):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_RUN_GROUP", "WANDB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
     monkeypatch.chdir(tmp_path)
     wandb.teardown()  # forget what an earlier test's settings were
     return tmp_path / "runs" / "toy" / "fit-1"
-
-
-def records(folder: Path) -> list[wandb_internal_pb2.Record]:
-    """What the newest offline file of a folder holds: W&B's header, then LevelDB's log format."""
-    wandb.teardown()  # waits for W&B's service to write: offline, finish does not
-    path = max(folder.glob("wandb/offline-run-*/*.wandb"))
-    data, found, record, at = path.read_bytes(), [], b"", 7
-    while at + 7 <= len(data):
-        if BLOCK - at % BLOCK < 7:  # padding at the end of a block
-            at += BLOCK - at % BLOCK
-            continue
-        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        record += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            found.append(wandb_internal_pb2.Record.FromString(record))
-            record = b""
-    return found
-
-
-def history(folder: Path) -> list[dict[str, str]]:
-    rows = [record.history for record in records(folder) if record.HasField("history")]
-    return [{".".join(item.nested_key) or item.key: item.value_json for item in row.item} for row in rows]
 
 
 def test_offline_without_a_key_in_the_run_folder(folder: Path, capfd: pytest.CaptureFixture) -> None:
@@ -62,7 +37,7 @@ def test_offline_without_a_key_in_the_run_folder(folder: Path, capfd: pytest.Cap
     rows = history(folder)
     assert {"train/loss": "0.5", "trainer/global_step": "7"}.items() <= rows[0].items()
     assert list(folder.glob("wandb/offline-run-*/files/media/table/captions*.table.json"))
-    run = next(record.run for record in records(folder) if record.HasField("run"))
+    run = of_kind(folder, "run")[0]
     assert (run.project, run.display_name, run.run_group) == ("earshot", "toy/fit-1", "toy")
     outside = [path for path in folder.parents[2].rglob("*") if path.is_file() and folder not in path.parents]
     assert not outside
