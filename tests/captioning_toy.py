@@ -1,5 +1,7 @@
 """A stage that learns, exports and captions real clips in milliseconds, for tests of what is around a stage."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +57,15 @@ class CaptioningToy(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class EndService(L.Callback):
+    """Kill W&B's service, a child of this process, after the first step, as a machine without memory would."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        children = Path("/proc/self/task").glob("*/children")
+        found = [pid for path in children for pid in path.read_text().split()]
+        for pid in found:
+            if "wandb-core" in Path(f"/proc/{pid}/cmdline").read_text() and trainer.global_step == 1:
+                os.kill(int(pid), signal.SIGKILL)
+                print("killed the service")

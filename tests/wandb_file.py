@@ -43,7 +43,10 @@ def of_kind(folder: Path, kind: str) -> list[Any]:
 
 def history(folder: Path) -> list[dict[str, str]]:
     """The rows that were logged, each value as JSON."""
-    return [{".".join(item.nested_key) or item.key: item.value_json for item in row.item} for row in of_kind(folder, "history")]
+    return [
+        {".".join(item.nested_key) or item.key: item.value_json for item in row.item}
+        for row in of_kind(folder, "history")
+    ]
 
 
 def config(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """What W&B gets of a fit, a prediction and a test by the real command, read from the offline files."""
 
 import json
+import os
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import pytest
 import soundfile
 import wandb
 import yaml
+from conftest import REPOSITORY
 from PIL import Image
 from wandb_file import config, history, of_kind
 
@@ -149,3 +154,37 @@ def test_the_key_is_in_no_file(toy: Path, in_tmp_path: Path, capfd: pytest.Captu
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
     said = capfd.readouterr()
     assert KEY not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("killed", "the run goes on without it"),
+        ("full", "offline (WANDB_MODE)"),
+        pytest.param("unreachable", "cannot start, trying offline", marks=pytest.mark.slow),  # W&B tries for 30 s
+    ],
+)
+def test_no_fault_of_wandb_ends_a_training_run(fault: str, told: str, toy: Path) -> None:
+    """The service is killed, its file meets a full disk (a limit on sizes), or no server is at the address."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    more, limit = [], resource.RLIM_INFINITY
+    if fault == "killed":
+        more = ["--trainer.callbacks+", "captioning_toy.EndService"]
+    elif fault == "full":
+        limit = 16 * 1024
+    else:
+        environment |= {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "train.py"), "fit", "--config", str(toy), *more],
+        env=environment, capture_output=True, text=True, timeout=280,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert told in done.stderr and ("killed the service" in done.stdout) == (fault == "killed")
+    assert Path("exports/encoder/model.safetensors").is_file()
+    losses = [line for line in Path("runs/encoder/fit-1/metrics.csv").read_text().splitlines() if line]
+    assert len(losses) >= 1 + 4 and KEY not in done.stdout + done.stderr
