@@ -38,8 +38,8 @@ class CaptionEvaluation(L.Callback):
 
     captions.csv in the run folder grows with every batch, so that a killed run loses little. At the end of test, rank 0
     scores the captions of all ranks together, each clip once; clips without references keep their captions, are named,
-    and count in no score. The scores go to the terminal, to scores.json and to the
-    loggers (as test/cider_d ...), the captions to a W&B table as well, a sample of the clips to another. What the stage itself logged as `test/<name>`,
+    and count in no score. The scores go to the terminal, to scores.json and to the loggers (as test/cider_d ...), the
+    captions to a W&B table as well, a sample of the clips to another. What the stage itself logged as `test/<name>`,
     such as metric A of audibility guidance, stands in scores.json beside them.
     Every rank must run the same number of batches; a filler batch returns empty lists. Steps that return anything else
     are ignored.
