@@ -39,7 +39,7 @@ def log_clips(
     """
     clips = list(clips_of(scores.rows))
     with logger.survived(), TemporaryDirectory() as folder:
-        rows = []
+        rows: list[list[Any]] = []
         for clip in (clips[place] for place in places):
             audio = frame = None
             for ending, data in media.get(clip.clip_id, {}).items():

@@ -115,7 +115,7 @@ class WandbLogger(loggers.WandbLogger):
     @property
     def records(self) -> bool:
         """Whether anything is recorded, on rank 0, online or offline: nothing is after an error, or when disabled."""
-        return rank_zero_only.rank == 0 and not self.experiment.disabled
+        return getattr(rank_zero_only, "rank", 0) == 0 and not self.experiment.disabled
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
