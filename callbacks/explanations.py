@@ -29,12 +29,13 @@ def write_explanations(
     path.unlink(missing_ok=True)
     if not isinstance(stage, ExplainingStage) or not isinstance(data, TestClips):
         return None
-    wanted = {rows["clip_ids"][place] for place in chosen(cider_d, clips)}
+    wanted = {rows["clip_ids"][place]: rows["captions"][place] for place in chosen(cider_d, clips)}
     found: dict[str, dict[str, Any]] = {}
     try:
         for batch in data.test_clips(wanted, stage.clip_format("explain")):
             on_device = trainer.strategy.batch_to_device(batch)
-            found |= {clip: dict(each) for clip, each in zip(batch.clip_ids, stage.explain(on_device)) if each}
+            explained = stage.explain(on_device, [wanted[clip_id] for clip_id in batch.clip_ids])
+            found |= {clip_id: dict(each) for clip_id, each in zip(batch.clip_ids, explained) if each}
     except InputError as error:
         return f"the report does not show how clips were captioned: {str(error).partition(';')[0]}"
     except Exception as error:  # the scores are there already, and no fault here takes them away
