@@ -137,7 +137,7 @@ class TrainCLI(LightningCLI):
         for logger in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]:
             if isinstance(logger, Namespace):
                 logger.init_args.save_dir = str(folder)
-                if logger.class_path.endswith("wandb_logger.WandbLogger") and logger.init_args.job_type is None:
+                if logger.class_path.endswith("wandb_logger.WandbLogger") and logger.init_args.get("job_type") is None:
                     logger.init_args.job_type = f"{self.subcommand}-{config.model.class_path.rpartition('.')[2]}"
 
     def _run_subcommand(self, subcommand: str) -> None:
