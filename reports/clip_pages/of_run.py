@@ -12,7 +12,8 @@ from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions
 from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
-from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table, write
+from reports.clip_pages.budget import write
+from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
 from reports.clip_pages.media import embedded, split_folder
 from reports.clip_pages.sample import chosen, drawn
 from reports.published import published_row
@@ -56,7 +57,8 @@ def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None
     columns = [Column(key, TITLES.get(key, key), index < SHOWN, key in LOW_IS_GOOD) for index, key in enumerate(keys)]
     first = [per_clip[keys[0]].get(clip_id) if keys else None for clip_id in rows["clip_ids"]]
     found = clip_rows(rows, [rows["captions"]], [per_clip[key] for key in keys])
-    embedding = add_media(found, chosen(first, clips), made_by, config, data)
+    order = chosen(first, len(found))
+    embedding = add_media(found, order[:clips], made_by, config, data)
     add_details(found, captions.with_name(DETAILS))
     name = config.get("run_name") or run_name(captions)
     number = scores.get("num_clips", len(found))
@@ -78,6 +80,8 @@ def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None
         columns=columns,
         clips=found,
         random=drawn(len(found)),
+        order=order,
+        chosen=min(clips, len(found)),
         frame_note=frame_note(inputs),
         embedded=embedding,
         origin=origin_of(made_by),
@@ -108,17 +112,14 @@ def add_media(
     config: dict[str, Any],
     data: Path | None,
 ) -> str:
-    """Give the clips at these places their sound and frame; what became of it, in a sentence."""
+    """Give the clips at these places their sound and frame; why there is none, in a sentence."""
     try:
         found = embedded(data or split_folder(made_by, config), [clips[place].id for place in places])
     except (InputError, OSError) as error:
         return f"There is no sound or image on this page: {error}."
     for place in places:
         clips[place].media = found.get(clips[place].id)
-    return (
-        f"Sound and frame of {len(found)} of {len(clips)} clips are in this file: in turn one drawn at random, one of "
-        "the worst and one of the best by the first score."
-    )
+    return "" if found or not places else "There is no sound or image on this page: none was found."
 
 
 def add_details(clips: Sequence[ClipRow], path: Path) -> None:

@@ -2,28 +2,19 @@
 
 import base64
 import io
-import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from scored_run import HOSTILE, run_folder
+from scored_run import HOSTILE, data_of, run_folder
 
 from datamodules.clips import CaptionRows
 from evaluation.captions_file import FILE_NAME, read_captions, write_captions
 from reports.__main__ import main
-from reports.clip_pages import media
 from reports.clip_pages.sample import RANDOM, chosen, drawn
 from reports.clip_pages.spectrogram import HEIGHT, log_mel
 from reports.published import published_row
-
-
-def data_of(page: Path) -> dict:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
-    assert found is not None
-    return json.loads(found[1])
 
 
 def test_the_page_holds_captions_scores_and_media(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,13 +66,6 @@ def test_without_scores_one_line_says_how(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit) as stop:
         main(["html", str(folder)])
     assert stop.value.code == 2 and "run: earshot score" in capsys.readouterr().err
-
-
-def test_the_budget_ends_the_media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = run_folder(tmp_path, HOSTILE, kind="WAV")
-    monkeypatch.setattr(media, "BUDGET", 3 * 50_000)  # a clip has 43 thousand characters
-    main(["html", str(folder)])
-    assert sum(clip["media"] is not None for clip in data_of(folder / "report.html")["clips"]) == 3
 
 
 def test_the_sample_has_random_worst_and_best_clips() -> None:
