@@ -16,7 +16,7 @@ from reports.clip_pages.budget import write
 from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
 from reports.clip_pages.media import embedded, split_folder
 from reports.clip_pages.sample import chosen, drawn
-from reports.published import published_row
+from reports.paper_rows import paper_row
 from reports.rows import run_name
 
 FILE_NAME = "report.html"
@@ -65,7 +65,7 @@ def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None
     split = (made_by.get("clips") or {}).get("split", captions.name)
     inputs = (made_by.get("captions") or {}).get("inputs")
     facts = [f"{number} clips of {split}", f"captioned from {inputs.replace('+', ' and ')}" if inputs else ""]
-    table, notes = score_table(scores, str(name), str(split), bool((made_by.get("clips") or {}).get("synthetic")))
+    table, notes = score_table(scores, str(name), str(split), inputs)
     return Document(
         title=str(name),
         subtitle=" · ".join(filter(None, facts)),
@@ -133,10 +133,15 @@ def add_details(clips: Sequence[ClipRow], path: Path) -> None:
             clip.details = details[clip.id]
 
 
-def score_table(scores: dict[str, Any], name: str, split: str, synthetic: bool) -> tuple[Table, list[str]]:
-    """All scores with intervals, beside those of the paper's row of that name, and notes on them."""
+def score_table(scores: dict[str, Any], name: str, split: str, inputs: str | None) -> tuple[Table, list[str]]:
+    """All scores with intervals, beside those of the paper's row for such a run, and notes on them."""
     keys = [key for key in TITLES if key in scores]
-    paper, source = published_row(name, split)
+    row_found = paper_row(name, split, inputs)
+    synthetic = bool(((scores.get("made_by") or {}).get("clips") or {}).get("synthetic"))
+    theirs_of = {
+        key: (row_found.numbers if row_found else {}).get("cider" if key == "cider_d" else key) for key in keys
+    }
+    source = row_found.source if row_found and any(number is not None for number in theirs_of.values()) else ""
     notes = [
         "Intervals: 95% percentile bootstrap over the clips. The lines run from 0 to 1; of a score above 1, to the end "
         "of its interval." + (" Dashed: the paper." if source else "")
@@ -153,9 +158,11 @@ def score_table(scores: dict[str, Any], name: str, split: str, synthetic: bool) 
         )
     elif source:
         notes.append(f"{source}.")
+    elif row_found:
+        notes.append(f"{row_found.source}; the text of the paper gives none of these scores for it.")
     rows: list[list[str | Interval]] = []
     for key in (key for key in keys if isinstance(scores[key], int | float)):
-        value, theirs = float(scores[key]), paper.get("cider" if key == "cider_d" else key)
+        value, theirs = float(scores[key]), theirs_of[key]
         low, high = scores.get("intervals", {}).get(key, (value, value))
         end = max(1.0 if value <= 1 else 0.0, value, high, theirs or 0.0) * 1.02
         bar: str | Interval = (

@@ -14,7 +14,6 @@ from evaluation.captions_file import FILE_NAME, read_captions, write_captions
 from reports.__main__ import main
 from reports.clip_pages.sample import RANDOM, chosen, drawn
 from reports.clip_pages.spectrogram import HEIGHT, log_mel
-from reports.published import published_row
 
 
 def test_the_page_holds_captions_scores_and_media(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,14 +83,6 @@ def test_a_tone_is_drawn_at_its_frequency() -> None:
         middle = 700 * np.expm1((1 + decibels[:, 5].argmax()) * np.log1p(top / 700) / (HEIGHT + 1))
         assert top == 8000 and middle == pytest.approx(frequency, rel=0.06)
     assert log_mel(np.zeros(10), 8000)[0].shape[0] == HEIGHT  # shorter than a window
-
-
-def test_which_row_of_a_paper_stands_beside_a_run() -> None:
-    for name in ("dali_ot_seed42", "audiocaps_ot_seed1", "audiocaps_ot_paper_seed2", "dali_ot"):
-        assert published_row(name, "audiocaps/test")[0]["spider"] == 0.1183
-    assert published_row("guided_seed42_0.06", "audiocaps/test")[1] == "Paper: Audibility guidance's row '0.06'"
-    for name, split in (("dali_ot", "audiocaps/val"), ("dali_ot_sinkhorn", "audiocaps/test"), ("x", "clotho/test")):
-        assert published_row(name, split) == ({}, "")
 
 
 def test_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
