@@ -190,9 +190,11 @@ def draw_course(path: Path, name: str, history: list[tuple[str, Tensor, Tensor]]
 def draw_tokens(path: Path, name: str, clip: Example) -> None:
     """One clip's tokens beside its frame and its spectrogram."""
     flat_audio, flat_image = plane(clip.audio, clip.tokens)
-    gap = np.linalg.norm(directions(clip.audio).mean(0) - directions(clip.tokens).mean(0))
-    numbers = f"{len(clip.audio)} of audio, {len(clip.tokens)} of the image"
-    with drawn(path, f"Tokens of a clip under {name}: gap {gap:.2f} ({numbers})", 8.6, 2.9, columns=3) as axes:
+    apart = np.linalg.norm(directions(clip.audio).mean(0) - directions(clip.tokens).mean(0))
+    title = (
+        f"A clip under {name}: {len(clip.audio)} audio and {len(clip.tokens)} image tokens, centroids {apart:.2f} apart"
+    )
+    with drawn(path, title, 8.6, 2.9, columns=3) as axes:
         frame_of(axes[0, 0], clip)
         axes[0, 0].set_title(clip.clip_id, parse_math=False)
         spectrogram(axes[0, 1], clip.samples, clip.rate)
@@ -207,8 +209,8 @@ def draw_transport(path: Path, name: str, clip: Example, coupling: Coupling) -> 
     """The weights as circles where their tokens look and listen, and the plan."""
     plan, of_audio, of_image = (side[0].float().cpu().numpy() for side in coupling[:3])
     pairs = f"{np.count_nonzero(plan > 1e-3 / plan.size)} of {len(of_audio)} x {len(of_image)} pairs of tokens"
-    title = f"Transport of {clip.clip_id} under {name}: mass on {pairs}".replace("$", r"\$")
-    with drawn(path, title, 10, 3.1, columns=3) as axes:
+    title = f"Transport of {clip.clip_id} under {name}: mass on {pairs}"
+    with drawn(path, title, 10, 3.3, columns=3) as axes:
         frame, sound, matrix = axes[0]
         frame_of(frame, clip)
         spectrogram(sound, clip.samples, clip.rate)
@@ -217,14 +219,14 @@ def draw_transport(path: Path, name: str, clip: Example, coupling: Coupling) -> 
             height, width = clip.image.shape[1:]
             rows, columns = np.divmod(np.arange(side * side), side)
             circles(frame, (columns + 0.5) * width / side, (rows + 0.5) * height / side, of_image, IMAGE)
-            frame.set_title(f"image tokens: {spread(of_image)}")
+            frame.set_title(f"weights of image tokens:\n{spread(of_image)}")
         if coupling.audio_grid is not None:
             bands, steps = coupling.audio_grid
             rows, columns = np.divmod(np.arange(bands * steps), steps)
             (start, end), (low, high) = sound.get_xlim(), sound.get_ylim()
             x, y = start + (columns + 0.5) * (end - start) / steps, low + (rows + 0.5) * (high - low) / bands
             circles(sound, x, y, of_audio, AUDIO)
-            sound.set_title(f"audio tokens: {spread(of_audio)}")
+            sound.set_title(f"weights of audio tokens:\n{spread(of_audio)}")
         shown = matrix.imshow(plan * 100, cmap="cividis", aspect="auto", interpolation="nearest")
         matrix.set(xlabel="image token", ylabel="audio token", title="transport plan")
         matrix.figure.colorbar(shown, ax=matrix, label="mass (%)")
@@ -233,12 +235,12 @@ def draw_transport(path: Path, name: str, clip: Example, coupling: Coupling) -> 
 def spread(weights: np.ndarray) -> str:
     """How uneven weights are: the least and the greatest, beside an even one."""
     low, high = weights.min() * len(weights), weights.max() * len(weights)
-    return "equal weights" if high - low < 1e-3 else f"weights {low:.2f} to {high:.2f} times an equal one"
+    return "all equal" if high - low < 1e-3 else f"{low:.2f} to {high:.2f} times the mean"
 
 
 def circles(axes: "Axes", x: np.ndarray, y: np.ndarray, weights: np.ndarray, colour: str) -> None:
     """A circle for each weight, its area in proportion to it."""
-    areas = 2400 / len(weights) * weights / max(weights.max(), 1e-12)
+    areas = 9000 / len(weights) * weights / max(weights.max(), 1e-12)
     axes.scatter(x, y, s=areas, c=colour, alpha=0.8, edgecolors="white", linewidths=0.6)
 
 

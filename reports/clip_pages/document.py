@@ -85,6 +85,11 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str | Interval]]
 
+    @property
+    def bars(self) -> set[int]:
+        """Numbers of the columns that are drawn, for which a narrow screen has no room."""
+        return {number for row in self.rows for number, cell in enumerate(row) if isinstance(cell, Interval)}
+
 
 @dataclass
 class Document:
