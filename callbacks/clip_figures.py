@@ -86,8 +86,8 @@ class FilterFigure(L.Callback):
             known = (row for row in rows or [] if isinstance(row, LabelDistance) and row.distance is not None)
             self.distances |= {row.clip_id: float(row.distance) for row in known if row.distance is not None}
         if trainer.is_global_zero and isinstance(batch, ClipBatch):
-            found = [*self.nearest, *seen(outputs or [], batch)]
-            self.nearest = sorted(found, key=lambda clip: clip.distance)[:SHOWN]
+            found = list(seen(outputs or [], batch))
+            self.nearest = sorted([*self.nearest, *found], key=lambda clip: clip.distance)[:SHOWN]
             self.farthest = sorted([*self.farthest, *found], key=lambda clip: -clip.distance)[:SHOWN]
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
