@@ -64,7 +64,8 @@ def drawn(path: Path, title: str, width: float, height: float, rows: int = 1, co
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         yield axes
-        figure.suptitle(textwrap.fill(title, round(LETTERS * width)), parse_math=False)
+        lines = (textwrap.fill(line, round(LETTERS * width)) for line in title.splitlines())
+        figure.suptitle("\n".join(lines), parse_math=False)
         write(figure, path)
 
 
