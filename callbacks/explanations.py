@@ -46,8 +46,8 @@ def write_explanations(
         return f"the report does not show how clips were captioned: {str(error).partition(';')[0]}"
     except Exception as error:  # the scores are there already, and no fault here takes them away
         return f"warning: the report does not show how clips were captioned ({error!r})"
-    if not read:
-        return "the report does not show how clips were captioned: none of them has sound and image, as that takes"
+    if wanted and not read:
+        return "the report does not show how clips were captioned: that reads more than they have, such as images"
     if found:
         write_text(path, json.dumps(found) + "\n")
     return None
