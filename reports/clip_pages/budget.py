@@ -33,7 +33,7 @@ def within_budget(document: Document) -> Document:
     media = {place: _size(asdict(found)) for place in listed if (found := document.clips[place].media)}
     heard = _fitting(list(media), media, room)
     room -= sum(media[place] for place in heard)
-    details = {place: _size(found) for place in listed if (found := document.clips[place].details)}
+    details = {place: _size(clip.details) for place in listed if (clip := document.clips[place]).details}
     told = _fitting(list(details), details, room)
     for place in heard:
         bare[place] = replace(bare[place], media=document.clips[place].media)
