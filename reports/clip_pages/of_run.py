@@ -12,10 +12,11 @@ from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions
 from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
-from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table, write
-from reports.clip_pages.media import MediaBytes, as_media, read_media, split_folder
+from reports.clip_pages.budget import write
+from reports.clip_pages.document import ClipRow, Column, Document, Interval, Media, Table
+from reports.clip_pages.media import embedded, split_folder
 from reports.clip_pages.sample import chosen, drawn
-from reports.published import published_row
+from reports.paper_rows import paper_row
 from reports.rows import run_name
 
 FILE_NAME = "report.html"
@@ -33,7 +34,7 @@ def write_report(
     clips: int = CLIPS,
     data: Path | None = None,
     output: Path | None = None,
-    media: Mapping[str, MediaBytes] | None = None,
+    media: Mapping[str, Media] | None = None,
 ) -> Path:
     """Write the page of a finished test into its run folder.
 
@@ -59,7 +60,7 @@ def document_of(
     rows: CaptionRows,
     clips: int,
     data: Path | None = None,
-    media: Mapping[str, MediaBytes] | None = None,
+    media: Mapping[str, Media] | None = None,
 ) -> Document:
     """The page of a captions file with scores beside it."""
     scores, per_clip = read_scores(captions), read_clip_scores(captions, rows)
@@ -69,14 +70,15 @@ def document_of(
     columns = [Column(key, TITLES.get(key, key), index < SHOWN, key in LOW_IS_GOOD) for index, key in enumerate(keys)]
     first = [per_clip[keys[0]].get(clip_id) if keys else None for clip_id in rows["clip_ids"]]
     found = clip_rows(rows, [rows["captions"]], [per_clip[key] for key in keys])
-    embedding = add_media(found, chosen(first, clips), made_by, config, data, media)
+    order = chosen(first, len(found))
+    embedding = add_media(found, order[:clips], made_by, config, data, media)
     add_details(found, captions.with_name(DETAILS))
     name = config.get("run_name") or run_name(captions)
     number = scores.get("num_clips", len(found))
     split = (made_by.get("clips") or {}).get("split", captions.name)
     inputs = (made_by.get("captions") or {}).get("inputs")
     facts = [f"{number} clips of {split}", f"captioned from {inputs.replace('+', ' and ')}" if inputs else ""]
-    table, notes = score_table(scores, str(name), str(split), bool((made_by.get("clips") or {}).get("synthetic")))
+    table, notes = score_table(scores, str(name), str(split), inputs)
     return Document(
         title=str(name),
         subtitle=" · ".join(filter(None, facts)),
@@ -91,6 +93,8 @@ def document_of(
         columns=columns,
         clips=found,
         random=drawn(len(found)),
+        order=order,
+        chosen=min(clips, len(found)),
         frame_note=frame_note(inputs),
         embedded=embedding,
         origin=origin_of(made_by),
@@ -120,21 +124,17 @@ def add_media(
     made_by: dict[str, Any],
     config: dict[str, Any],
     data: Path | None,
-    media: Mapping[str, MediaBytes] | None = None,
+    media: Mapping[str, Media] | None = None,
 ) -> str:
-    """Give the clips at these places their sound and frame; what became of it, in a sentence."""
+    """Give the clips at these places their sound and frame; why there is none, in a sentence."""
     try:
         if media is None:
-            media = read_media(data or split_folder(made_by, config), [clips[place].id for place in places])
+            media = embedded(data or split_folder(made_by, config), [clips[place].id for place in places])
     except (InputError, OSError) as error:
         return f"There is no sound or image on this page: {error}."
     for place in places:
-        clips[place].media = as_media(media[clips[place].id]) if clips[place].id in media else None
-    number = sum(clips[place].media is not None for place in places)
-    return (
-        f"Sound and frame of {number} of {len(clips)} clips are in this file: in turn one drawn at random, one of "
-        "the worst and one of the best by the first score."
-    )
+        clips[place].media = media.get(clips[place].id)
+    return "" if media or not places else "There is no sound or image on this page: none was found."
 
 
 def add_details(clips: Sequence[ClipRow], path: Path) -> None:
@@ -148,10 +148,15 @@ def add_details(clips: Sequence[ClipRow], path: Path) -> None:
             clip.details = details[clip.id]
 
 
-def score_table(scores: dict[str, Any], name: str, split: str, synthetic: bool) -> tuple[Table, list[str]]:
-    """All scores with intervals, beside those of the paper's row of that name, and notes on them."""
+def score_table(scores: dict[str, Any], name: str, split: str, inputs: str | None) -> tuple[Table, list[str]]:
+    """All scores with intervals, beside those of the paper's row for such a run, and notes on them."""
     keys = [key for key in TITLES if key in scores]
-    paper, source = published_row(name, split)
+    row_found = paper_row(name, split, inputs)
+    synthetic = bool(((scores.get("made_by") or {}).get("clips") or {}).get("synthetic"))
+    theirs_of = {
+        key: (row_found.numbers if row_found else {}).get("cider" if key == "cider_d" else key) for key in keys
+    }
+    source = row_found.source if row_found and any(number is not None for number in theirs_of.values()) else ""
     notes = [
         "Intervals: 95% percentile bootstrap over the clips. The lines run from 0 to 1; of a score above 1, to the end "
         "of its interval." + (" Dashed: the paper." if source else "")
@@ -168,9 +173,11 @@ def score_table(scores: dict[str, Any], name: str, split: str, synthetic: bool) 
         )
     elif source:
         notes.append(f"{source}.")
+    elif row_found:
+        notes.append(f"{row_found.source}; the text of the paper gives none of these scores for it.")
     rows: list[list[str | Interval]] = []
     for key in (key for key in keys if isinstance(scores[key], int | float)):
-        value, theirs = float(scores[key]), paper.get("cider" if key == "cider_d" else key)
+        value, theirs = float(scores[key]), theirs_of[key]
         low, high = scores.get("intervals", {}).get(key, (value, value))
         end = max(1.0 if value <= 1 else 0.0, value, high, theirs or 0.0) * 1.02
         bar: str | Interval = (
