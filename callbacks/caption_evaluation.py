@@ -25,7 +25,7 @@ from evaluation.references import not_scored
 from evaluation.scores import Scores, captions_table, lacking, score_rows
 from evaluation.text_audio import text_audio_similarity
 from evaluation.word_scores import read_vocabulary
-from reports.clip_pages.document import Media
+from reports.clip_pages.media import MediaBytes
 from reports.clip_pages.of_run import CLIPS, write_report
 from reports.clip_pages.sample import chosen
 
@@ -167,7 +167,7 @@ class CaptionEvaluation(L.Callback):
             path = Path(trainer.default_root_dir, FILE_NAME)
             console.print(f"{len(self.clips)} captions in {path}", soft_wrap=True, markup=False)
 
-    def _show(self, trainer: L.Trainer, scores: Scores, origin: dict[str, Any]) -> dict[str, Media] | None:
+    def _show(self, trainer: L.Trainer, scores: Scores, origin: dict[str, Any]) -> dict[str, MediaBytes] | None:
         """Read the sound and the frame of a sample of clips once, for the report and for W&B, which gets its table."""
         loggers = [each for each in trainer.loggers if isinstance(each, wandb_logger.WandbLogger) and each.records]
         wanted = chosen(scores.cider_d, max(self.report_clips or 0, self.wandb_clips if loggers else 0))
@@ -199,7 +199,7 @@ class CaptionEvaluation(L.Callback):
         self._close()
 
 
-def report_line(captions: Path, clips: int, media: dict[str, Media] | None) -> str:
+def report_line(captions: Path, clips: int, media: dict[str, MediaBytes] | None) -> str:
     """Write the page of a test and say where it is; the scores are there already, and no fault here takes them away."""
     try:
         return f"report: {write_report(captions, clips, media=media)}"

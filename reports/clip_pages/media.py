@@ -1,8 +1,8 @@
-"""Sounds and frames of clips out of their shards, as the page embeds them."""
+"""Sounds and frames of clips out of their shards, and as the page embeds them."""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import soundfile
 import soxr
 
 from earshot.errors import InputError
-from reports.clip_pages.budget import LIMIT
 from reports.clip_pages.document import Media
 from reports.clip_pages.spectrogram import png
 
@@ -19,14 +18,12 @@ LARGEST = 200_000  # bytes of a sound that is embedded as it is; others become M
 RATE = 24_000  # of these, in Hz
 QUALITY = 0.7  # of 0, the best, to 1: 56 kbit/s at this rate
 AT_ONCE = 60  # clips that are read together, the page's usual number
+MediaBytes = dict[str, bytes]  # by file ending, as a sound's "flac" and a frame's "5.jpg"
 TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "jpg": "image/jpeg"}
 
 
-def embedded(folder: Path, clip_ids: Sequence[str], budget: int = LIMIT) -> dict[str, Media]:
-    """The media of these clips of a packed split, those that come first before the budget is used up.
-
-    Sounds of up to 200 kB and all frames are the bytes of the shards, which browsers play and show; of larger sounds
-    the page gets the mean of the channels at 24 kHz as MP3.
+def read_media(folder: Path, clip_ids: Sequence[str]) -> Iterator[tuple[str, MediaBytes]]:
+    """Sound and middle frame of these clips of a packed split, as the bytes of the shards.
 
     Raises:
         InputError: no such split, or a damaged one.
@@ -35,15 +32,10 @@ def embedded(folder: Path, clip_ids: Sequence[str], budget: int = LIMIT) -> dict
     from datamodules.shards import read_index, read_samples
 
     shards = read_index(folder)
-    found: dict[str, Media] = {}
     for start in range(0, len(clip_ids), AT_ONCE):
-        some = clip_ids[start : start + AT_ONCE]
-        for shard in shards_with(shards, set(some)):
+        for shard in shards_with(shards, set(clip_ids[start : start + AT_ONCE])):
             for sample in read_samples(shard, 0, shard.num_samples, media_of):
-                found[sample.record["id"]] = as_media(sample.media)
-        if sum(len(text or "") for each in found.values() for text in (each.audio, each.frame)) > budget:
-            break
-    return found
+                yield sample.record["id"], sample.media
 
 
 def media_of(record: dict[str, Any]) -> list[str]:
@@ -56,7 +48,11 @@ def media_of(record: dict[str, Any]) -> list[str]:
 
 
 def as_media(found: dict[str, bytes]) -> Media:
-    """The bytes of a sample's media, by extension, as data URIs, with the spectrogram of its first channel."""
+    """The bytes of a sample's media, by extension, as data URIs, with the spectrogram of its first channel.
+
+    Sounds of up to 200 kB and all frames stay as they are, which browsers play and show; of larger sounds the page gets
+    the mean of the channels at 24 kHz as MP3.
+    """
     audio = spectrogram = frame = None
     seconds = top = 0.0
     for name, data in found.items():
@@ -88,12 +84,6 @@ def mp3(waveform: np.ndarray, rate: int) -> bytes:
 def data_uri(kind: str, data: bytes) -> str:
     """Bytes as a URL that holds them."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def of_uri(uri: str) -> tuple[str, bytes]:
-    """The ending of a file of what such a URL holds, as "jpg", and the bytes."""
-    kind, _, text = uri.removeprefix("data:").partition(";base64,")
-    return next(ending for ending, each in TYPES.items() if each == kind), base64.b64decode(text)
 
 
 def split_folder(made_by: dict[str, Any], config: dict[str, Any]) -> Path:

@@ -12,9 +12,9 @@ from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions
 from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
-from reports.clip_pages.budget import write
-from reports.clip_pages.document import ClipRow, Column, Document, Interval, Media, Table
-from reports.clip_pages.media import embedded, split_folder
+from reports.clip_pages.budget import LIMIT, write
+from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
+from reports.clip_pages.media import MediaBytes, as_media, read_media, split_folder
 from reports.clip_pages.sample import chosen, drawn
 from reports.paper_rows import paper_row
 from reports.rows import run_name
@@ -34,7 +34,7 @@ def write_report(
     clips: int = CLIPS,
     data: Path | None = None,
     output: Path | None = None,
-    media: Mapping[str, Media] | None = None,
+    media: Mapping[str, MediaBytes] | None = None,
 ) -> Path:
     """Write the page of a finished test into its run folder.
 
@@ -60,7 +60,7 @@ def document_of(
     rows: CaptionRows,
     clips: int,
     data: Path | None = None,
-    media: Mapping[str, Media] | None = None,
+    media: Mapping[str, MediaBytes] | None = None,
 ) -> Document:
     """The page of a captions file with scores beside it."""
     scores, per_clip = read_scores(captions), read_clip_scores(captions, rows)
@@ -124,17 +124,19 @@ def add_media(
     made_by: dict[str, Any],
     config: dict[str, Any],
     data: Path | None,
-    media: Mapping[str, Media] | None = None,
+    media: Mapping[str, MediaBytes] | None = None,
 ) -> str:
     """Give the clips at these places their sound and frame; why there is none, in a sentence."""
+    place_of, used = {clips[place].id: place for place in places}, 0
     try:
-        if media is None:
-            media = embedded(data or split_folder(made_by, config), [clips[place].id for place in places])
+        read = read_media(data or split_folder(made_by, config), list(place_of)) if media is None else media.items()
+        for clip_id, sample in read:
+            if clip_id in place_of and used <= LIMIT:
+                clips[place_of[clip_id]].media = embedded = as_media(sample)
+                used += len(embedded.audio or "") + len(embedded.frame or "")
     except (InputError, OSError) as error:
         return f"There is no sound or image on this page: {error}."
-    for place in places:
-        clips[place].media = media.get(clips[place].id)
-    return "" if media or not places else "There is no sound or image on this page: none was found."
+    return "" if used or not places else "There is no sound or image on this page: none was found."
 
 
 def add_details(clips: Sequence[ClipRow], path: Path) -> None:
