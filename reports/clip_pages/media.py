@@ -2,7 +2,9 @@
 
 import base64
 import io
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +39,14 @@ def embedded(folder: Path, clip_ids: Sequence[str], budget: int = LIMIT) -> dict
     shards = read_index(folder)
     found: dict[str, Media] = {}
     for start in range(0, len(clip_ids), AT_ONCE):
-        some = clip_ids[start : start + AT_ONCE]
-        for shard in shards_with(shards, set(some)):
-            for sample in read_samples(shard, 0, shard.num_samples, media_of):
-                found[sample.record["id"]] = as_media(sample.media)
+        samples = [
+            sample
+            for shard in shards_with(shards, set(clip_ids[start : start + AT_ONCE]))
+            for sample in read_samples(shard, 0, shard.num_samples, media_of)
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and encoding let other threads run
+            media = pool.map(as_media, [sample.media for sample in samples])
+            found |= {sample.record["id"]: each for sample, each in zip(samples, media)}
         if sum(len(text or "") for each in found.values() for text in (each.audio, each.frame)) > budget:
             break
     return found
