@@ -110,7 +110,7 @@ def publish(trainer: L.Trainer, figures: Mapping[str, Path], tell: bool = True) 
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             for key, path in figures.items():
-                logger.log_image(key, [f"{path}.png"])
+                logger.log_image(key, [f"{path}.png"], step=trainer.global_step)
     if tell:
         print(f"figures: {', '.join(f'{path}.png' for path in figures.values())}, and .svg beside", flush=True)
 

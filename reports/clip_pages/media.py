@@ -1,10 +1,8 @@
-"""Sounds and frames of clips out of their shards, as the page embeds them."""
+"""Sounds and frames of clips out of their shards, and as the page embeds them."""
 
 import base64
 import io
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import soundfile
 import soxr
 
 from earshot.errors import InputError
-from reports.clip_pages.budget import LIMIT
 from reports.clip_pages.document import Media
 from reports.clip_pages.spectrogram import png
 
@@ -21,14 +18,12 @@ LARGEST = 200_000  # bytes of a sound that is embedded as it is; others become M
 RATE = 24_000  # of these, in Hz
 QUALITY = 0.7  # of 0, the best, to 1: 56 kbit/s at this rate
 AT_ONCE = 60  # clips that are read together, the page's usual number
+MediaBytes = dict[str, bytes]  # by file ending, as a sound's "flac" and a frame's "5.jpg"
 TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "jpg": "image/jpeg"}
 
 
-def embedded(folder: Path, clip_ids: Sequence[str], budget: int = LIMIT) -> dict[str, Media]:
-    """The media of these clips of a packed split, those that come first before the budget is used up.
-
-    Sounds of up to 200 kB and all frames are the bytes of the shards, which browsers play and show; of larger sounds
-    the page gets the mean of the channels at 24 kHz as MP3.
+def read_media(folder: Path, clip_ids: Sequence[str]) -> Iterator[tuple[str, MediaBytes]]:
+    """Sound and middle frame of these clips of a packed split, as the bytes of the shards.
 
     Raises:
         InputError: no such split, or a damaged one.
@@ -37,19 +32,10 @@ def embedded(folder: Path, clip_ids: Sequence[str], budget: int = LIMIT) -> dict
     from datamodules.shards import read_index, read_samples
 
     shards = read_index(folder)
-    found: dict[str, Media] = {}
     for start in range(0, len(clip_ids), AT_ONCE):
-        samples = [
-            sample
-            for shard in shards_with(shards, set(clip_ids[start : start + AT_ONCE]))
-            for sample in read_samples(shard, 0, shard.num_samples, media_of)
-        ]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and encoding let other threads run
-            media = pool.map(as_media, [sample.media for sample in samples])
-            found |= {sample.record["id"]: each for sample, each in zip(samples, media)}
-        if sum(len(text or "") for each in found.values() for text in (each.audio, each.frame)) > budget:
-            break
-    return found
+        for shard in shards_with(shards, set(clip_ids[start : start + AT_ONCE])):
+            for sample in read_samples(shard, 0, shard.num_samples, media_of):
+                yield sample.record["id"], sample.media
 
 
 def media_of(record: dict[str, Any]) -> list[str]:
@@ -62,7 +48,11 @@ def media_of(record: dict[str, Any]) -> list[str]:
 
 
 def as_media(found: dict[str, bytes]) -> Media:
-    """The bytes of a sample's media, by extension, as data URIs, with the spectrogram of its first channel."""
+    """The bytes of a sample's media, by extension, as data URIs, with the spectrogram of its first channel.
+
+    Sounds of up to 200 kB and all frames stay as they are, which browsers play and show; of larger sounds the page gets
+    the mean of the channels at 24 kHz as MP3.
+    """
     audio = spectrogram = frame = None
     seconds = top = 0.0
     for name, data in found.items():

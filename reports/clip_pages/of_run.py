@@ -1,7 +1,10 @@
 """The page of one test, from its run folder alone."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,9 @@ from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions
 from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
-from reports.clip_pages.budget import write
+from reports.clip_pages.budget import LIMIT, write
 from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
-from reports.clip_pages.media import embedded, split_folder
+from reports.clip_pages.media import AT_ONCE, MediaBytes, as_media, read_media, split_folder
 from reports.clip_pages.sample import chosen, drawn
 from reports.paper_rows import paper_row
 from reports.rows import run_name
@@ -29,7 +32,13 @@ SHOWN, HEADLINE = 5, 4
 LOW_IS_GOOD = ("fer", "visual_share")
 
 
-def write_report(run: Path, clips: int = CLIPS, data: Path | None = None, output: Path | None = None) -> Path:
+def write_report(
+    run: Path,
+    clips: int = CLIPS,
+    data: Path | None = None,
+    output: Path | None = None,
+    media: Mapping[str, MediaBytes] | None = None,
+) -> Path:
     """Write the page of a finished test into its run folder.
 
     Args:
@@ -37,6 +46,7 @@ def write_report(run: Path, clips: int = CLIPS, data: Path | None = None, output
         clips: how many get sound and image.
         data: folder of the split that was tested; None takes what the run noted.
         output: None writes report.html beside the captions.
+        media: sound and frame of these clips, where they have been read already.
 
     Raises:
         InputError: no captions or no scores.
@@ -45,10 +55,16 @@ def write_report(run: Path, clips: int = CLIPS, data: Path | None = None, output
     rows = read_captions(captions)
     if not scores_path(captions).is_file():
         raise InputError(f"expected scores at {scores_path(captions)}, found none; run: earshot score {captions}")
-    return write(output or captions.with_name(FILE_NAME), document_of(captions, rows, clips, data))
+    return write(output or captions.with_name(FILE_NAME), document_of(captions, rows, clips, data, media))
 
 
-def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None = None) -> Document:
+def document_of(
+    captions: Path,
+    rows: CaptionRows,
+    clips: int,
+    data: Path | None = None,
+    media: Mapping[str, MediaBytes] | None = None,
+) -> Document:
     """The page of a captions file with scores beside it."""
     scores, per_clip = read_scores(captions), read_clip_scores(captions, rows)
     made_by = scores.get("made_by") or {}
@@ -58,7 +74,7 @@ def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None
     first = [per_clip[keys[0]].get(clip_id) if keys else None for clip_id in rows["clip_ids"]]
     found = clip_rows(rows, [rows["captions"]], [per_clip[key] for key in keys])
     order = chosen(first, len(found))
-    embedding = add_media(found, order[:clips], made_by, config, data)
+    embedding = add_media(found, order[:clips], made_by, config, data, media)
     add_details(found, captions.with_name(DETAILS))
     name = config.get("run_name") or run_name(captions)
     number = scores.get("num_clips", len(found))
@@ -111,15 +127,21 @@ def add_media(
     made_by: dict[str, Any],
     config: dict[str, Any],
     data: Path | None,
+    media: Mapping[str, MediaBytes] | None = None,
 ) -> str:
     """Give the clips at these places their sound and frame; why there is none, in a sentence."""
+    place_of, used = {clips[place].id: place for place in places}, 0
     try:
-        found = embedded(data or split_folder(made_by, config), [clips[place].id for place in places])
+        read = read_media(data or split_folder(made_by, config), list(place_of)) if media is None else media.items()
+        wanted = ((clip_id, sample) for clip_id, sample in read if clip_id in place_of)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and encoding let other threads run
+            while used <= LIMIT and (some := list(islice(wanted, AT_ONCE))):
+                for (clip_id, _), embedded in zip(some, pool.map(as_media, [sample for _, sample in some])):
+                    clips[place_of[clip_id]].media = embedded
+                    used += len(embedded.audio or "") + len(embedded.frame or "")
     except (InputError, OSError) as error:
         return f"There is no sound or image on this page: {error}."
-    for place in places:
-        clips[place].media = found.get(clips[place].id)
-    return "" if found or not places else "There is no sound or image on this page: none was found."
+    return "" if used or not places else "There is no sound or image on this page: none was found."
 
 
 def add_details(clips: Sequence[ClipRow], path: Path) -> None:
