@@ -1,7 +1,10 @@
 """The page of one test, from its run folder alone."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
 from reports.clip_pages.budget import LIMIT, write
 from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
-from reports.clip_pages.media import MediaBytes, as_media, read_media, split_folder
+from reports.clip_pages.media import AT_ONCE, MediaBytes, as_media, read_media, split_folder
 from reports.clip_pages.sample import chosen, drawn
 from reports.paper_rows import paper_row
 from reports.rows import run_name
@@ -130,10 +133,12 @@ def add_media(
     place_of, used = {clips[place].id: place for place in places}, 0
     try:
         read = read_media(data or split_folder(made_by, config), list(place_of)) if media is None else media.items()
-        for clip_id, sample in read:
-            if clip_id in place_of and used <= LIMIT:
-                clips[place_of[clip_id]].media = embedded = as_media(sample)
-                used += len(embedded.audio or "") + len(embedded.frame or "")
+        wanted = ((clip_id, sample) for clip_id, sample in read if clip_id in place_of)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and encoding let other threads run
+            while used <= LIMIT and (some := list(islice(wanted, AT_ONCE))):
+                for (clip_id, _), embedded in zip(some, pool.map(as_media, [sample for _, sample in some])):
+                    clips[place_of[clip_id]].media = embedded
+                    used += len(embedded.audio or "") + len(embedded.frame or "")
     except (InputError, OSError) as error:
         return f"There is no sound or image on this page: {error}."
     return "" if used or not places else "There is no sound or image on this page: none was found."

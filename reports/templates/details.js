@@ -32,7 +32,7 @@ function tokensOf({ scores, tokens }) {
     const rows = candidates.map(([text, values], place) => {
       const name = make(place === 0 ? "b" : "span", { dir: "auto" }, JSON.stringify(text));
       const cells = values.map((value) => make("td", {}, value.toFixed(3)));
-      return make("tr", {}, make("th", { scope: "row" }, name, place === 0 ? " (chosen)" : ""), ...cells);
+      return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
     });
     return make("tbody", {}, title, ...rows);
   });
