@@ -14,7 +14,7 @@ from datamodules.contracts import CaptioningStage, ClipStage, expect
 from datamodules.kept_clips import shards_with
 from datamodules.media_clips import list_media, media_digest, other_kinds
 from datamodules.media_loader import MediaLoader
-from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
+from datamodules.settings import go_on_with, require_at_least, seed_or_default, trainer_of
 from datamodules.shards import INDEX, Shard, index_digest, read_index, records
 from earshot.errors import InputError
 
@@ -168,4 +168,4 @@ class PackedSplits(L.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that fit goes on with the settings it began with; other commands may change them."""
-        require_same(self, state_dict)
+        go_on_with(self, state_dict)
