@@ -125,7 +125,16 @@ class PackedSplits(L.LightningDataModule):
 
     def test_dataloader(self) -> EvalLoader:
         """The test split."""
-        return self.clips("test", "test")
+        self.tested = self.clips("test", "test")
+        return self.tested
+
+    def num_test_clips(self) -> int:
+        """How many clips the index of the test split promises."""
+        return sum(shard.num_samples for shard in self.shards["test"])
+
+    def num_broken_test_clips(self) -> int:
+        """How many of them this rank could not read."""
+        return len(self.tested.broken)
 
     def test_folder(self) -> Path:
         """The folder of the test split's shards."""
