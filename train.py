@@ -14,6 +14,7 @@ from typing import Any
 from earshot.errors import one_line_errors
 from earshot.paths import config_file, resource, shipped
 from earshot.signals import SIGNALS, Stopped
+from earshot.told import one_voice
 
 # before torch is imported: threads that spin while they wait for one another slow a busy CPU sixfold
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -59,7 +60,7 @@ def main(args: Sequence[str] | None = None) -> None:
         for name, help in commands.items()
     }
     args = ["--help" if arg == "--help_all" else arg for arg in args if arg not in ("-h", "--help")]
-    with ended_by_signal(command), one_line_errors():
+    with ended_by_signal(command), one_voice(), one_line_errors():
         run(args, options, {"prog": program, "description": DESCRIPTION, **settings})
 
 
@@ -69,6 +70,7 @@ def run(args: list[str], options: argparse.ArgumentParser | None, settings: dict
     from transformers.utils.logging import disable_progress_bar
 
     from callbacks.command_line import Parser, SaveConfig, TrainCLI
+    from callbacks.dead_ranks import ended_together
     from callbacks.run_folder import hand_over
 
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
@@ -77,7 +79,7 @@ def run(args: list[str], options: argparse.ArgumentParser | None, settings: dict
         disable_progress_bar()
     for message in IGNORED:
         warnings.filterwarnings("ignore", message=message)
-    with hand_over():
+    with hand_over(), ended_together():
         TrainCLI(
             LightningModule,
             LightningDataModule,
