@@ -39,7 +39,15 @@ IGNORED = (
     "The dirpath has changed from",  # when a checkpoint is tested
     "The `srun` command is available",  # callbacks.slurm looks for itself
 )
-NOISE = ("💡 Tip", "Tip: ", "TPU available", "HPU available", "IPU available", "Seed set to")  # said by Lightning
+NOISE = (
+    "💡 Tip",
+    "Tip: ",
+    "TPU available",
+    "HPU available",
+    "IPU available",
+    "Seed set to",
+    "[rank: ",
+)  # said by Lightning
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -73,8 +81,12 @@ def run(args: list[str], options: argparse.ArgumentParser | None, settings: dict
     from callbacks.dead_ranks import ended_together
     from callbacks.run_folder import hand_over
 
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(NOISE))
+    for name in (
+        "pytorch.utilities.rank_zero",
+        "fabric.utilities.seed",
+        "fabric.strategies.launchers.subprocess_script",
+    ):
+        logging.getLogger(f"lightning.{name}").addFilter(lambda record: not record.getMessage().startswith(NOISE))
     if not sys.stderr.isatty():  # a bar in a log file is a line of boxes
         disable_progress_bar()
     for message in IGNORED:
