@@ -39,15 +39,11 @@ IGNORED = (
     "The dirpath has changed from",  # when a checkpoint is tested
     "The `srun` command is available",  # callbacks.slurm looks for itself
 )
+# said by Lightning
 NOISE = (
-    "💡 Tip",
-    "Tip: ",
-    "TPU available",
-    "HPU available",
-    "IPU available",
-    "Seed set to",
+    "💡 Tip", "Tip: ", "TPU available", "HPU available", "IPU available", "Seed set to", "`Trainer.fit` stopped: `max_",
     "[rank: ",
-)  # said by Lightning
+)  # fmt: skip
 
 
 def main(args: Sequence[str] | None = None) -> None:
