@@ -2,12 +2,12 @@
 
 import errno
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from earshot.paths import resource
+from earshot.told import tell
 
 REFUSED = (  # permissions, a full disk, a path that is a folder or leads through a file
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
@@ -62,5 +62,5 @@ def one_line_errors() -> Iterator[None]:
         )
     else:
         return
-    print(f"error: {message}", file=sys.stderr)
+    tell(f"error: {message}")
     raise SystemExit(2)
