@@ -1,9 +1,11 @@
 """Exports of what a stage learnt: fit writes exports/<run_name>/, and test, predict and later stages load it."""
 
+import errno
 import json
 import math
 import os
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import lightning as L
@@ -11,6 +13,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
+from safetensors import SafetensorError
 
 from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage
 from earshot.atomic import atomic_folder
@@ -41,6 +44,23 @@ class Export(L.Callback):
         self.load = load
         self.source = self.folder if source is None else Path(source)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before fit begins, look whether there will be a place for what it learns.
+
+        Raises:
+            InputError: there will not.
+        """
+        if stage == "fit" and isinstance(pl_module, ExportingStage):
+            try:
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                if not os.access(self.folder.parent, os.W_OK):
+                    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            except OSError as error:
+                raise InputError(
+                    f"expected to write to {self.folder.parent}/, found: {error.strerror}; set export.root to another "
+                    "folder"
+                ) from error
+
     def require_source(self, pl_module: L.LightningModule) -> None:
         """Check that there is an export to start from, before anything is loaded.
 
@@ -57,7 +77,22 @@ class Export(L.Callback):
         fitting = trainer.state.fn == "fit"
         if self.load and not fitting and trainer.ckpt_path is None and isinstance(pl_module, ExportingStage):
             self.require_source(pl_module)
-            pl_module.load_export(self.source)
+            try:
+                pl_module.load_export(self.source)
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RuntimeError,
+                SafetensorError,
+            ) as error:
+                reason = shorten(str(error), 300)
+                raise InputError(
+                    f"expected an export of {type(pl_module).__name__} in {self.source}/, found another ({reason}); "
+                    f"run: {command_that_makes(self.source)}, or name another as export.source"
+                ) from error
             rank_zero_info(f"Weights of {self.source}/")
 
     def _require_trained(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

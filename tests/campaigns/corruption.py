@@ -23,6 +23,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from datamodules.sample_json import AGAIN
 from datamodules.shard_ids import ids_beside
 from datamodules.shards import INDEX, read_index, read_samples, records, sample_ids, write_shards
 from earshot.atomic import write_text
@@ -385,9 +386,12 @@ def table(found: list[tuple[Case, str, str]], seed: int) -> str:
     for region in regions:
         counts = Counter(how for case, how, _ in found if case.region == region)
         lines.append(f"| {region} | {' | '.join(str(counts[how]) for how in outcomes)} |")
-    lines += ["", "## Each damage", "", "| where | damage | outcome | said |", "|---|---|---|---|"]
-    for case, how, said in found:
-        lines.append(f"| {case.region} | {case.what} | {how} | {said.replace('|', '&#124;').replace('<', '&lt;')} |")
+    lines += ["", "## What was said", "", "| where | damage | times | outcome | such as |", "|---|---|---|---|---|"]
+    kinds = {(case.region, case.what, how): said for case, how, said in found}
+    times = Counter((case.region, case.what, how) for case, how, _ in found)
+    for (region, what, how), said in kinds.items():
+        shown = said.replace("|", "&#124;").replace("<", "&lt;").replace(f"; {AGAIN}", "; ...")
+        lines.append(f"| {region} | {what} | {times[region, what, how]} | {how} | {shown} |")
     origin = provenance()
     command = f"python -m tests.campaigns.corruption --mutations {len(found)} --seed {seed}"
     lines += [
