@@ -1,6 +1,5 @@
 """Exports of what a stage learnt: fit writes exports/<run_name>/, and test, predict and later stages load it."""
 
-import errno
 import json
 import math
 import os
@@ -50,16 +49,14 @@ class Export(L.Callback):
         Raises:
             InputError: there will not.
         """
-        if stage == "fit" and isinstance(pl_module, ExportingStage):
-            try:
-                self.folder.parent.mkdir(parents=True, exist_ok=True)
-                if not os.access(self.folder.parent, os.W_OK):
-                    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            except OSError as error:
-                raise InputError(
-                    f"expected to write to {self.folder.parent}/, found: {error.strerror}; set export.root to another "
-                    "folder"
-                ) from error
+        above = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        if (
+            stage == "fit"
+            and isinstance(pl_module, ExportingStage)
+            and not (above.is_dir() and os.access(above, os.W_OK))
+        ):
+            found = "it read-only" if above.is_dir() else "a file"
+            raise InputError(f"expected a folder {above}/ to export to, found {found}; set export.root to another")
 
     def require_source(self, pl_module: L.LightningModule) -> None:
         """Check that there is an export to start from, before anything is loaded.

@@ -156,6 +156,8 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[
     digest = hashlib.sha256()
     with atomic_path(path) as partial, tarfile.TarFile(partial, "w", copybufsize=2**20) as tar:
         for clip_id, media, record in samples:
+            if clip_id.startswith("/") or ".." in clip_id.split("/"):
+                raise InputError(f"expected ids that are paths within a folder, found {clip_id!r}; rename the clip")
             content = packed(path.name, len(ids), clip_id, media, record)
             digest.update(content)
             for extension, data in {"json": content, **media}.items():

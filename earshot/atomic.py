@@ -59,7 +59,8 @@ def _partial(path: Path) -> Iterator[Path]:
     try:
         yield partial
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno is not None:
+            error.filename = error.filename or str(path)
         raise
     except Exception as error:
         if shutil.disk_usage(path.parent).free < FULL:  # torch and safetensors do not say so in errors of their own

@@ -145,7 +145,7 @@ def prefix_case(what: str, change: Callable[[Path], object]) -> Case:
         (folder / "data").symlink_to(DATA)
 
     command = ["train", "test", "--config", "dali_ot", "--export.load", "false", "--model.captioner.prefix", "prefix"]
-    small = ["--data.max_clips", "8", "--data.num_workers", "0", "--trainer.accelerator", "cpu", "--trainer.logger"]
+    small = ["--data.max_clips", "40", "--data.num_workers", "0", "--trainer.accelerator", "cpu", "--trainer.logger"]
     return Case("prefix", what, [*command, *small, "false"], prepare)
 
 

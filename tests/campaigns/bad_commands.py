@@ -1,6 +1,5 @@
 """Wrong arguments, settings of the trainer, YAMLs and paths."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,7 +167,6 @@ def cases() -> list[Case]:
         "an export that is a file": ["train", "test", "--config", "toy.yaml", "--export.source", "toy.yaml"],
         "an export of nothing": ["train", "test", "--config", "toy.yaml", "--export.source", ""],
         "exports through a file": fit("--export.root", "toy.yaml"),
-        "exports in /proc": fit("--export.root", "/proc/x"),
         "an overlay that is not there": fit("--config", "criterion/nothing"),
         "the miniature's class misspelt": fit("--data", "miniature.Minature"),
     }.items():  # fmt: skip
@@ -187,15 +185,9 @@ def cases() -> list[Case]:
         toy(folder)
         (folder / "exports").write_text("x")
 
-    def a_pipe(folder: Path) -> None:
-        toy(folder)
-        os.mkfifo(folder / "pipe.yaml")
-
     found += [
         Case("path", "runs is a file", fit(), runs_is_a_file),
         Case("path", "runs/toy is a file", fit(), name_is_a_file),
         Case("path", "exports is a file", fit(), export_is_a_file),
-        Case("path", "a pipe for a YAML", fit("--config", "pipe.yaml"), a_pipe),
-        Case("path", "a pipe for a checkpoint", fit("--ckpt_path", "pipe.yaml"), a_pipe),
     ]
     return found
