@@ -191,4 +191,6 @@ class TrainCLI(LightningCLI):
                 cause = cause.__cause__
             if isinstance(cause, OSError):  # a path in the YAML that cannot be read
                 raise InputError(str(cause).strip().splitlines()[0]) from error
-            raise cause or error from None
+            if cause is not None:
+                raise cause from None
+            raise

@@ -25,6 +25,17 @@ GIVEN = (MisconfigurationException, ValueError, ArithmeticError, ImportError)
 LONGEST = 400  # letters of what a library says
 
 
+def raised_by_own_code(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is of no library; jsonargparse wraps those of constructors."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            module = str(frame.f_globals.get("__name__", ""))
+        if error.__traceback__ is not None and module.partition(".")[0] not in LIBRARIES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 @contextmanager
 def refused_values(command_line: str, ckpt_path: str | None = None) -> Iterator[None]:
     """Turn errors of Lightning, torch and jsonargparse about values in the YAML into an InputError.
@@ -65,7 +76,7 @@ def refused_values(command_line: str, ckpt_path: str | None = None) -> Iterator[
         asked = not own or "jsonargparse" in {name.partition(".")[0] for name in inside[own[-1] :]}
         making = "instantiate_classes" in {frame.f_code.co_name for frame in frames}
         given = isinstance(error, GIVEN) or (making and isinstance(error, TypeError | AttributeError | KeyError))
-        if not (asked and given and inside[-1].startswith(CHECKING)):
+        if not (asked and given and inside[-1].startswith(CHECKING)) or raised_by_own_code(error):
             raise
         library = Path(inside[-1].partition(".")[0]).name
         raise InputError(

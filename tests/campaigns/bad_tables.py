@@ -13,7 +13,7 @@ import yaml
 from datamodules.shards import INDEX
 from tests.campaigns.bad_commands import CONFIG
 from tests.campaigns.bad_input import Case
-from tests.campaigns.corruption import make_split
+from tests.campaigns.damages import make_split
 from tests.toys import ExportingStage, ToyData
 
 GOOD = 'clip_id,caption,references\na,rain,"[""it rains""]"\nb,wind,"[""a wind""]"\n'

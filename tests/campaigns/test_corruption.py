@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns.corruption import Case, campaign, cases, content, make_split, outcome, wrong
+from tests.campaigns.corruption import campaign, content, outcome, wrong
+from tests.campaigns.damages import Case, cases, make_split
 from train import main
 
 

@@ -10,7 +10,7 @@ import torch
 
 from datamodules.clips import ClipBatch
 from datamodules.shards import write_shards
-from tests.campaigns.corruption import make_split
+from tests.campaigns.damages import make_split
 from tests.datamodules.made_clips import clip_media
 from tests.datamodules.toy_run import NotesClips
 from train import main
