@@ -38,7 +38,10 @@ IGNORED = (
     "The dirpath has changed from",  # when a checkpoint is tested
     "The `srun` command is available",  # callbacks.slurm looks for itself
 )
-NOISE = ("💡 Tip", "Tip: ", "TPU available", "HPU available", "IPU available", "Seed set to")  # said by Lightning
+# said by Lightning
+NOISE = (
+    "💡 Tip", "Tip: ", "TPU available", "HPU available", "IPU available", "Seed set to", "`Trainer.fit` stopped: `max_",
+)  # fmt: skip
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from callbacks.caption_evaluation import CaptionEvaluation
 from callbacks.class_help import add_class_help
 from callbacks.export import Export
+from callbacks.lineage import MADE_FROM, made_from
 from callbacks.refused_values import refused_values
 from callbacks.run_folder import open_run
 from callbacks.run_summary import RunSummary
@@ -73,14 +74,19 @@ def one_line(message: str) -> str:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Saves the configuration as config.yaml in the run folder, and in W&B."""
+    """Saves the configuration as config.yaml in the run folder, and in W&B, there with the exports that are read."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Called on rank 0."""
-        config = yaml.safe_load(self.parser.dump(self.config))
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(config)
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger) and logger.records]
+        if loggers:
+            config = yaml.safe_load(self.parser.dump(self.config))
+            callbacks = (each for each in vars(trainer)["callbacks"] if isinstance(each, Export))
+            started_from = [path for export in callbacks for path in export.starts_from(trainer, pl_module)]
+            read = made_from([config["model"], config["data"]], *started_from)
+            for logger in loggers:
+                logger.log_hyperparams({**config, MADE_FROM: read})
+                logger.use_exports(read)
 
 
 class TrainCLI(LightningCLI):
@@ -159,6 +165,8 @@ class TrainCLI(LightningCLI):
         for logger in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]:
             if isinstance(logger, Namespace):
                 logger.init_args.save_dir = str(folder)
+                if logger.class_path.endswith("wandb_logger.WandbLogger") and logger.init_args.job_type is None:
+                    logger.init_args.job_type = f"{self.subcommand}-{config.model.class_path.rpartition('.')[2]}"
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Refuse commands that the stage has no step for, and those that have nothing to start from."""

@@ -14,13 +14,16 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError
 
+from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
+from callbacks.wandb_logger import WandbLogger
 from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage
 from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import shipped
 from earshot.provenance import provenance
 
-CARD, PROVENANCE, STAGE = NOTES = ("README.md", "provenance.json", "stage.yaml")  # about the weights in an export
+CARD, STAGE = "README.md", "stage.yaml"
+NOTES = (CARD, PROVENANCE, STAGE)  # about the weights in an export
 FORM = "[More Information Needed]"  # in the cards that peft and the hub's mixin write by themselves
 
 
@@ -70,9 +73,13 @@ class Export(L.Callback):
                 "or start from --ckpt_path, or with --export.load false from the pretrained weights"
             )
 
+    def starts_from(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Path]:
+        """The folder that this command starts from; none in fit, and none with --ckpt_path or --export.load false."""
+        loads = self.load and trainer.state.fn != "fit" and trainer.ckpt_path is None
+        return [self.source] if loads and isinstance(pl_module, ExportingStage) else []
+
     def _load(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        fitting = trainer.state.fn == "fit"
-        if self.load and not fitting and trainer.ckpt_path is None and isinstance(pl_module, ExportingStage):
+        if self.starts_from(trainer, pl_module) and isinstance(pl_module, ExportingStage):
             self.require_source(pl_module)
             try:
                 pl_module.load_export(self.source)
@@ -124,12 +131,13 @@ class Export(L.Callback):
                 raise InputError(wrong)  # on all ranks: the others wait for the first
 
     def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
-        origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **provenance()}
+        settings = settings_of(Path(trainer.default_root_dir))
+        read = {MADE_FROM: found} if (found := made_from(settings)) else {}
+        origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **read, **provenance()}
         self._require_trained(trainer, pl_module)
         with atomic_folder(self.folder) as folder:
             pl_module.export(folder)
             (folder / PROVENANCE).write_text(json.dumps(origin, indent=2) + "\n")
-            settings = settings_of(Path(origin["run_folder"]))
             if isinstance(pl_module, CaptioningStage) and "model" in settings:  # for `earshot.Captioner`
                 hears = isinstance(pl_module, AudioEmbedder)
                 stage = yaml.safe_dump({"model": settings["model"], "hears": hears}, sort_keys=False)
@@ -138,6 +146,9 @@ class Export(L.Callback):
             card = model_card(self.folder.name, type(pl_module), origin, settings, folder)
             (folder / CARD).write_text(card, encoding="utf-8")
         rank_zero_info(f"Exported to {self.folder}/")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_export(self.folder, "model", origin)
 
 
 def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
@@ -178,6 +189,8 @@ def model_card(name: str, stage: type, origin: dict[str, Any], settings: dict[st
     files = sorted(folder.glob("*.safetensors"))
     weights = "".join(f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in files)
     known = {key: value for key, value in origin.items() if value is not None and key != "command"}
+    if MADE_FROM in known:
+        known[MADE_FROM] = ", ".join(f"{path} ({export['digest']})" for path, export in known[MADE_FROM].items())
     facts = "".join(f"| {key} | {value} |\n" for key, value in known.items())
     return (
         f"{begin}# {name}\n\nWeights of the stage `{stage.__module__}.{stage.__qualname__}` of earshot. {summary}\n\n"

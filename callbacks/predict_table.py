@@ -15,7 +15,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.caption_evaluation import are_captions
-from callbacks.export import NOTES, PROVENANCE, Export
+from callbacks.export import NOTES, Export, settings_of
+from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
+from callbacks.wandb_logger import WandbLogger
 from datamodules.contracts import CaptioningStage, ExportingStage, PredictSource, datamodule_of, expect
 from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
@@ -44,6 +46,7 @@ class PredictTable(L.Callback):
         self.file_name = file_name
         self.folder = Path()
         self.parts = Path()
+        self.started_from: list[Path] = []
         self.file: TextIO | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -52,6 +55,7 @@ class PredictTable(L.Callback):
             return
         export = next(callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export))
         self.folder = export.folder
+        self.started_from = export.starts_from(trainer, pl_module)
         self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
         self.parts = self.folder / f"parts-{self.made_by}"
         done = {clip_id for clip_id, _ in written(self.parts)}
@@ -92,11 +96,12 @@ class PredictTable(L.Callback):
                 f"expected {clips} clips in {self.parts}/, found {len(found)}; remove the folder to predict anew"
             )
         write_rows(self.folder / self.file_name, (json.loads(found[clip_id]) for clip_id in sorted(found)))
-        precision = str(trainer.precision)
+        read = made_from(settings_of(Path(trainer.default_root_dir)), *self.started_from)
         origin = {
             "made_by": self.made_by,
-            "precision": precision,
+            "precision": str(trainer.precision),
             "run_folder": trainer.default_root_dir,
+            **({MADE_FROM: read} if read else {}),
             **provenance(),
         }
         write_text(self.folder / PROVENANCE, json.dumps(origin, indent=2) + "\n")
@@ -104,6 +109,9 @@ class PredictTable(L.Callback):
             if other != self.parts:  # of an earlier table
                 shutil.rmtree(other)
         rank_zero_info(f"{self.folder / self.file_name} has {clips} clips")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_export(self.folder, "dataset", origin)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the file; what was predicted is on disk."""

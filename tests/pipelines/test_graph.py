@@ -79,6 +79,10 @@ def test_dali_names_every_stage_in_order(tmp_path: Path) -> None:
         " --model.captioner.audio_encoder.init_args.pretrained_model_name_or_path exports/dali_attentive_ot_seed1"
         " --run_name pseudo_captions_attentive_ot_seed1"
     )
+    grouped = [
+        job["Shell command"].partition("env ")[2].split()[0] for name, job in jobs.items() if name in (*fits, *tests)
+    ]
+    assert set(grouped) == {"WANDB_RUN_GROUP=dali"}
     report = jobs["dali_audiocaps.report"]["Shell command"]
     assert '"attentive_ot=runs/audiocaps_attentive_ot_seed42,runs/audiocaps_attentive_ot_seed1"' in report
     assert report.endswith("--output runs/dali_audiocaps.md")
