@@ -182,7 +182,7 @@ class TrainCLI(LightningCLI):
         config = self.config_init[subcommand]
         if subcommand != "fit" and config.ckpt_path is None:
             config.export.require_source(self.model)
-        with refused_values(__name__, config.ckpt_path):
+        with refused_values(__name__, config.ckpt_path, type(self.model).__name__):
             super()._run_subcommand(subcommand)
 
     def instantiate_classes(self) -> None:

@@ -37,7 +37,7 @@ def raised_by_own_code(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def refused_values(command_line: str, ckpt_path: str | None = None) -> Iterator[None]:
+def refused_values(command_line: str, ckpt_path: str | None = None, stage: str = "") -> Iterator[None]:
     """Turn errors of Lightning, torch and jsonargparse about values in the YAML into an InputError.
 
     Such an error is raised in code of theirs that checks, which the project's code called with nothing in between, or
@@ -47,6 +47,7 @@ def refused_values(command_line: str, ckpt_path: str | None = None) -> Iterator[
     Args:
         command_line: name of the module whose block this is.
         ckpt_path: that is given, for the message.
+        stage: name of its class, likewise.
 
     Raises:
         InputError: in place of such an error.
@@ -68,9 +69,12 @@ def refused_values(command_line: str, ckpt_path: str | None = None) -> Iterator[
                 "data.shuffle_window"
             ) from error
         if ckpt_path is not None and RESTORING in inside:
+            lines = str(error).strip().splitlines()
+            if len(lines) > 1 and "Error(s) in loading state_dict" in lines[0]:
+                said = lines[1].strip()[:LONGEST]  # the first of what may be hundreds of names
             raise InputError(
-                f"expected a checkpoint of this stage with these settings in {ckpt_path}, found another ({said}); name "
-                "one, and give the overlays that it was trained with"
+                f"expected the state of {stage} with these settings in {ckpt_path}, found another ({said}); name a "
+                "checkpoint of this stage, and give the overlays that it was trained with"
             ) from error
         own = [number for number, name in enumerate(inside) if name.partition(".")[0] not in LIBRARIES]
         asked = not own or "jsonargparse" in {name.partition(".")[0] for name in inside[own[-1] :]}

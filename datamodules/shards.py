@@ -281,7 +281,8 @@ def read_samples(
                         )
                     sample.media[extension] = data
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
+        reason = str(error).partition(" @ ")[0]  # where webdataset names the open file
+        raise InputError(f"expected a readable shard {shard.path}, found: {reason}; {AGAIN}") from error
     if sample is not None:
         yield finished(sample)
     if number + 1 < shard.in_tar:
