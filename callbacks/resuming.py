@@ -12,6 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from callbacks.checkpoint_file import read_checkpoint_file
 from callbacks.stop_signal import StopSignal
 from earshot.atomic import atomic_path
 from earshot.signals import SIGNALS, Stopped
@@ -28,6 +29,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write the whole `checkpoint` to `path`, or leave the file that is there."""
         with atomic_path(Path(path)) as partial:
             torch.save(checkpoint, partial)
+
+    def load_checkpoint(
+        self, path: _PATH, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read as data, whatever Lightning asks for; `read_checkpoint_file` tells what is wrong with a file."""
+        return read_checkpoint_file(Path(path))
 
 
 class LastCheckpoint(Checkpoint):
