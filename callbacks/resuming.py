@@ -135,15 +135,17 @@ def begin_next_epoch(loop: _FitLoop) -> None:
 
 
 class SeedSteps(L.Callback):
-    """Seed torch before every training step from (seed_everything, rank, number of the step).
+    """Seed torch before every training step from seed_everything and the number of the batch among those of all ranks.
 
     A checkpoint holds no state of the random number generators, and with several ranks could hold only that of rank 0:
-    without this callback, dropout differs after resuming. It does nothing with `seed_everything: false`.
+    without this callback, dropout differs after resuming. Batches of the same size are the same ones on any number of
+    ranks (`datamodules.stream_plan.slots_of`), and so is their dropout. It does nothing with `seed_everything: false`.
     """
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Seed the generators of the CPU and of the device."""
         seed = os.environ.get("PL_GLOBAL_SEED")  # set by Lightning's seed_everything
         if seed is not None:
-            entropy = (int(seed), trainer.global_rank, trainer.fit_loop.total_batch_idx)
+            number = trainer.fit_loop.total_batch_idx * trainer.world_size + trainer.global_rank
+            entropy = (int(seed), 0, number)
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))

@@ -16,7 +16,7 @@ from datamodules.clip_reader import Clip
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.kept_clips import by_clip, kept_shards
 from datamodules.packed_splits import PackedSplits
-from datamodules.settings import divide_global_batch, require_at_least, trainer_of
+from datamodules.settings import GLOBAL_BATCH, divide_global_batch, global_batch, require_at_least, trainer_of
 from datamodules.shards import index_digest, records
 from earshot.errors import InputError, command_that_makes
 
@@ -118,15 +118,12 @@ class ClipDataModule(PackedSplits):
             "train": self.train,
             "train_index": index_digest(self.shards["train"]),
             "seed": self.seed,
-            "batch_size": self.batch_size,
-            "global_batch_size": self.global_batch_size,
-            "num_workers": max(1, self.num_workers),
+            GLOBAL_BATCH: global_batch(self),
             "shuffle_window": self.shuffle_window,
             "num_pairs": self.num_pairs,
             "pairs": self.pairs,
             "captions": self.captions,
             "ids": self.ids,
-            "devices": trainer_of(self).world_size,
         }
 
 

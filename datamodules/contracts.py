@@ -153,6 +153,17 @@ class TestClips(Protocol):
         """The test clips of these ids, on the rank that asks."""
 
 
+@runtime_checkable
+class CountedTest(Protocol):
+    """A datamodule that knows how many clips a test has."""
+
+    def num_test_clips(self) -> int:
+        """How many, whether they can be read or not."""
+
+    def num_broken_test_clips(self) -> int:
+        """How many of them this rank could not read."""
+
+
 class AudioTextModel(Protocol):
     """Embeds audio and texts in one space; `lightning_modules.contracts.Matcher` is one.
 

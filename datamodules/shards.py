@@ -20,6 +20,7 @@ from typing import Any
 
 from webdataset.tariterators import tar_file_iterator
 
+from datamodules.places import exists, opened, place, read
 from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 
@@ -69,18 +70,19 @@ def read_index(folder: Path) -> list[Shard]:
             sample, or that is missing.
     """
     path = folder / INDEX
-    if not path.exists():
+    if not exists(path):
         found = f"no {INDEX}" if folder.exists() else "no such folder"
         raise InputError(
             f"expected packed shards in {folder}, found {found}; correct the root or the split's name, or "
             "pack one: python -m datamodules.prepare --help"
         )
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(read(path))
         shards = [
-            Shard(folder / one["url"], int(one["nsamples"]), None, one.get("digest")) for one in index["shardlist"]
+            Shard(place(one["url"], folder), int(one["nsamples"]), None, one.get("digest"))
+            for one in index["shardlist"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(f"expected a wids index in {path}, found {error!r}; pack the split again") from None
     if not shards:
         raise InputError(f"expected clips in {folder}, found an empty index; pack the split again")
@@ -89,7 +91,7 @@ def read_index(folder: Path) -> list[Shard]:
         if shard.num_samples < 1 or names[shard.path.name] > 1:
             found = f"{shard.num_samples} of them" if shard.num_samples < 1 else "it twice"
             raise InputError(f"expected {shard.path.name} once, with samples, in {path}, found {found}; {AGAIN}")
-        if not shard.path.exists():
+        if not exists(shard.path):
             raise InputError(f"expected the shard {shard.path}, found no such file; copy or pack the split again")
     if (total := sum(shard.in_tar for shard in shards)) != index.get("num_samples", total):
         raise InputError(f"expected {index['num_samples']} samples in {path}, found {total}; {AGAIN}")
@@ -215,8 +217,8 @@ def sample_ids(shard: Shard) -> list[str]:
     """
     path = shard.path.with_suffix(IDS)
     try:
-        if path.exists():
-            ids: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        if exists(path):
+            ids: list[str] = json.loads(read(path))
         else:
             with tarfile.open(shard.path, "r:") as tar:
                 members = (tar.extractfile(member) for member in tar if member.name.endswith(".json"))
@@ -260,7 +262,7 @@ def read_samples(
         return sample
 
     try:
-        with shard.path.open("rb") as file:
+        with opened(shard.path) as file:
             for member in tar_file_iterator(file, select_files=select):
                 key, _, extension = member["fname"].partition(".")
                 data: bytes = member["data"]
