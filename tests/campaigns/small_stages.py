@@ -15,10 +15,16 @@ SPLITS = ("audioset/train", "audioset/val", "audiocaps/train", "audiocaps/val")
 
 @dataclass(frozen=True)
 class SmallStage:
-    """A stage's YAML, and what makes it small; `predicts` has PredictTable write captions of audioset/val."""
+    """A stage's YAML, and what makes it small; `predicts` has PredictTable write captions of audioset/val.
+
+    An optimizer step takes 8 clips, captions or sentences: on one rank in batches of `batch_size`, on each of two in one
+    of 4. With 4, dropout is the same on both, as batches are. With 8, a loss that is a mean over tokens is the same,
+    which over two accumulated batches is a mean of two means.
+    """
 
     config: str
     arguments: tuple[str, ...]
+    batch_size: int = 8
     predicts: bool = True
 
     def command(self, name: str, world: Path, ranks: int, workers: int) -> list[str]:
@@ -33,24 +39,24 @@ class SmallStage:
         if name == "predict":
             given += ["--run_name", "captions", "--export.source", "exports/run"]
             return [*given, "--data.predict", "audioset/val", "--data.eval_batch_size", "4"]
-        # two batches of four a step on one rank, one batch on each of two
-        given += ["--data.global_batch_size", "8", "--data.batch_size", "4", "--trainer.log_every_n_steps", "1"]
-        return [*given, "--run_name", "run", "--trainer.limit_val_batches", "2", "--ckpt_path", "resume"]
+        given += ["--data.global_batch_size", "8", "--data.batch_size", str(self.batch_size)]
+        given += ["--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "2"]
+        return [*given, "--run_name", "run", "--ckpt_path", "resume"]
 
 
 LLAVA = ("--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path", "assets/miniature/cav_mae")
 STAGES = {
     "prefix tuning": SmallStage("llava_prefix", ("--trainer.max_steps", "12")),
-    "alignment": SmallStage("dali_ot", ("--trainer.max_epochs", "3", "--data.eval_batch_size", "8")),
+    "alignment": SmallStage("dali_ot", ("--trainer.max_epochs", "3", "--data.eval_batch_size", "8"), 4),
     "distillation": SmallStage(
         "distillation",
         (*LLAVA, "--model.captioner.prefix", "assets/miniature/prefix", "--data.train", "audiocaps/train",
          "--data.captions", "captions.csv", "--trainer.max_epochs", "3"),
     ),
     "CLAP prefix": SmallStage(
-        "clap_prefix", ("--trainer.max_epochs", "3", "--model.dropout", "0.1", "--data.eval_batch_size", "64"),
+        "clap_prefix", ("--trainer.max_epochs", "3", "--data.eval_batch_size", "64"),
     ),
-    "audibility": SmallStage("audibility", ("--trainer.max_steps", "14"), predicts=False),
+    "audibility": SmallStage("audibility", ("--trainer.max_steps", "14"), 4, predicts=False),
 }  # fmt: skip
 
 
