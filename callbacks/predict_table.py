@@ -56,7 +56,7 @@ class PredictTable(L.Callback):
         export = next(callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export))
         self.folder = export.folder
         self.started_from = export.starts_from(trainer, pl_module)
-        self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
+        self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export, self.file_name))
         self.parts = self.folder / f"parts-{self.made_by}"
         done = {clip_id for clip_id, _ in written(self.parts)}
         datamodule_of(trainer, PredictSource).leave_out(done)
@@ -123,8 +123,10 @@ class PredictTable(L.Callback):
             self.file = None
 
 
-def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str:
+def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export, file_name: str) -> str:
     """A short digest of everything that decides the rows, weights that are loaded later included.
+
+    The rows themselves, which may be written beside the weights, decide nothing.
 
     Raises:
         InputError: the stage or the datamodule does not say what decides its rows.
@@ -133,7 +135,9 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str
     if trainer.ckpt_path:
         loaded = [Path(trainer.ckpt_path)]
     elif export.load and isinstance(stage, ExportingStage):
-        loaded = [path for path in sorted(export.source.rglob("*")) if path.is_file() and path.name not in NOTES]
+        files = (path for path in sorted(export.source.rglob("*")) if path.is_file())
+        beside = (*NOTES, file_name)
+        loaded = [path for path in files if path.name not in beside and not path.parent.name.startswith("parts-")]
     digest = hashlib.sha256()
     for part in (
         "rows as objects",  # the form of the lines: those of another form are not read

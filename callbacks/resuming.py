@@ -11,6 +11,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.loop import _Loop
 
 from callbacks.checkpoint_file import read_checkpoint_file
 from callbacks.stop_signal import StopSignal
@@ -73,6 +75,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
+        begin_next_epoch(trainer.fit_loop)
         self.saved = self.stepped = trainer.global_step
         self.stop = StopSignal()
         SIGNALS.awaited = True
@@ -136,6 +139,19 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the finished epoch."""
         self.save(trainer)
+
+
+def begin_next_epoch(loop: _FitLoop) -> None:
+    """Where a run resumes from the end of an epoch, go on with the next one.
+
+    So Lightning does with `max_epochs`. With `max_steps` it ends the finished epoch once more: every epoch and every
+    logged step after that has a number one too high.
+    """
+    if loop.restarted_on_epoch_end:
+        _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]  # the loop's own setter sets it again
+        loop.epoch_progress.increment_completed()
+        loop.reset_restart_stage()
+        loop.epoch_loop.reset_restart_stage()
 
 
 class SeedSteps(L.Callback):

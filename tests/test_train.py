@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -108,6 +109,18 @@ def test_a_killed_fit_goes_on_exactly(place: str, capsys: pytest.CaptureFixture)
         resumed, whole = (torch.load(path, weights_only=True) for path in both)
         for part in ("epoch", "global_step", "state_dict", "optimizer_states", "ToyData"):
             torch.testing.assert_close(resumed[part], whole[part], rtol=0, atol=0)
+
+
+def test_a_fit_of_so_many_steps_goes_on_exactly_from_the_end_of_an_epoch() -> None:
+    steps = "--trainer.max_steps 24 --trainer.max_epochs -1 --trainer.callbacks.every_n_train_steps 100"
+    steps += " --trainer.limit_val_batches 0"
+    assert start(f"fit --run_name killed {steps}", EARSHOT_TEST_KILL_AT="train 17").returncode == -signal.SIGKILL
+    run(f"fit --run_name killed {steps} --ckpt_path last")
+    run(f"fit --run_name whole {steps}")
+    assert metrics("killed/fit-1") == metrics("whole/fit-1")
+    run(f"fit --run_name killed {steps} --ckpt_path last")  # nothing is left to train
+    notes = [json.loads(Path(f"exports/{name}/provenance.json").read_text()) for name in ("killed", "whole")]
+    assert [note["epoch"] for note in notes] == [3, 3]
 
 
 def test_two_ranks_share_one_folder() -> None:

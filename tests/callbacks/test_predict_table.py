@@ -149,7 +149,7 @@ def digest(
 ) -> str:
     trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
     trainer.datamodule = Clips() if data is None else data  # type: ignore[attr-defined]
-    return made_by(trainer, stage, Export("toy", **options))
+    return made_by(trainer, stage, Export("toy", **options), "captions.csv")
 
 
 def test_all_that_decides_captions_names_their_folder(in_tmp_path: Path) -> None:
@@ -159,6 +159,9 @@ def test_all_that_decides_captions_names_their_folder(in_tmp_path: Path) -> None
     first = digest(Says())
     assert digest(Says()) == first
     (source / "README.md").write_text("about the weights")
+    (source / "parts-0").mkdir()
+    for rows in ("parts-0/rank-0.jsonl", "captions.csv"):  # predict of the same run_name, killed and started again
+        (source / rows).write_text("clip_id")
     assert digest(Says()) == first
     other, clips = Says(), Clips()
     other.made_by = {"question": "What can you see ?"}
