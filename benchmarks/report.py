@@ -1,7 +1,8 @@
 """How long the page of a test takes: `python -m benchmarks.report`, 1,000 clips of 10 s by default.
 
 The clips are made here: noise that comes and goes as FLAC, a picture of noise as JPEG, captions of few words. What is
-timed is what `test` does at its end, from the files of the run folder to report.html.
+timed is what `test` does at its end, from the files of the run folder to report.html. With `--seconds 30 --rate 44100`
+the clips are as long as Clotho's. On a busy machine the second time is the one that compares.
 """
 
 import argparse
@@ -54,12 +55,13 @@ def main(args: Sequence[str] | None = None) -> None:
         options = parser.parse_args(list(sys.argv[1:] if args is None else args))
         with tempfile.TemporaryDirectory() as folder:
             run = made_test(Path(folder), options)
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             page = write_report(run / FILE_NAME)
-            seconds, size = time.perf_counter() - start, page.stat().st_size
+            seconds, worked = time.perf_counter() - start, time.process_time() - worked
+            size = page.stat().st_size
         print(
             f"{options.clips} clips of {options.seconds} s at {options.rate} Hz (seed {options.seed}), sound and image "
-            f"of up to {CLIPS}: {seconds:.1f} s, {size / 1e6:.1f} MB"
+            f"of up to {CLIPS}: {seconds:.1f} s, of which this process worked {worked:.1f} s; {size / 1e6:.1f} MB"
         )
 
 

@@ -12,6 +12,8 @@ import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from rich import get_console
 
+from callbacks import wandb_logger
+from callbacks.clip_table import log_clips, media_of_test
 from callbacks.explanations import write_explanations
 from callbacks.made_by import made_by
 from datamodules.clips import CaptionRows, ClipFormat
@@ -21,10 +23,12 @@ from evaluation.caption_metrics import SentenceMetric
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
 from evaluation.metric import NotComputed
 from evaluation.references import not_scored
-from evaluation.scores import captions_table, lacking, score_rows
+from evaluation.scores import Scores, captions_table, lacking, score_rows
 from evaluation.text_audio import text_audio_similarity
 from evaluation.word_scores import read_vocabulary
+from reports.clip_pages.media import MediaBytes
 from reports.clip_pages.of_run import CLIPS, write_report
+from reports.clip_pages.sample import chosen
 
 References = Literal["all", "first", "last"]
 KEPT: dict[References, slice] = {"all": slice(None), "first": slice(1), "last": slice(-1, None)}
@@ -35,8 +39,8 @@ class CaptionEvaluation(L.Callback):
 
     captions.csv in the run folder grows with every batch, so that a killed run loses little. At the end of test, rank 0
     scores the captions of all ranks together, each clip once; clips without references keep their captions, are named,
-    and count in no score. The scores go to the terminal, to scores.json and to the
-    loggers (as test/cider_d ...), the captions to a W&B table as well. What the stage itself logged as `test/<name>`,
+    and count in no score. The scores go to the terminal, to scores.json and to the loggers (as test/cider_d ...), the
+    captions to a W&B table as well, a sample of the clips to another. What the stage itself logged as `test/<name>`,
     such as metric A of audibility guidance, stands in scores.json beside them.
     Every rank must run the same number of batches; a filler batch returns empty lists. Steps that return anything else
     are ignored.
@@ -51,6 +55,7 @@ class CaptionEvaluation(L.Callback):
         submission: also write submission.csv, the captions as DCASE takes them.
         references: which of a clip's references are written and count: all, or one, the first or the last.
         report_clips: how many clips of report.html, the page of the test, have sound and image; None writes no page.
+        wandb_clips: how many clips of the same sample go to W&B's table `test/clips`, with sound and image.
     """
 
     def __init__(
@@ -63,8 +68,10 @@ class CaptionEvaluation(L.Callback):
         submission: bool = False,
         references: References = "all",
         report_clips: int | None = CLIPS,
+        wandb_clips: int = 50,
     ) -> None:
         self.report_clips = report_clips
+        self.wandb_clips = wandb_clips
         self.models = models
         self.clap = clap
         self.submission = submission
@@ -143,7 +150,7 @@ class CaptionEvaluation(L.Callback):
             logger.save()
             if isinstance(logger, WandbLogger):
                 data = [[*clip.cells(), score] for clip, score in zip(self.clips.values(), cider_d)]
-                logger.log_table("test/captions", columns=list(COLUMNS), data=data)
+                logger.log_table("test/captions", columns=list(COLUMNS), data=data, step=trainer.global_step)
         self.headline = scores.headline()
         console = get_console()  # that of the progress bar, which stays below
         console.print(captions_table(rows, self.shown, cider_d))
@@ -155,10 +162,11 @@ class CaptionEvaluation(L.Callback):
         if "warning" in origin:
             console.print(f"warning: {origin['warning']}", soft_wrap=True, markup=False)
         console.print(f"written to {folder / FILE_NAME} and {scores_file}", soft_wrap=True, markup=False)
+        media = self._show(trainer, scores, origin)
         if self.report_clips is not None:
             if (missing := write_explanations(trainer, pl_module, rows, cider_d, self.report_clips)) is not None:
                 console.print(missing, soft_wrap=True, markup=False)
-            console.print(report_line(folder / FILE_NAME, self.report_clips), soft_wrap=True, markup=False)
+            console.print(report_line(folder / FILE_NAME, self.report_clips, media), soft_wrap=True, markup=False)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show where the captions are, and the first few of them."""
@@ -172,6 +180,17 @@ class CaptionEvaluation(L.Callback):
             console.print(captions_table(rows, self.shown))
             path = Path(trainer.default_root_dir, FILE_NAME)
             console.print(f"{len(self.clips)} captions in {path}", soft_wrap=True, markup=False)
+
+    def _show(self, trainer: L.Trainer, scores: Scores, origin: dict[str, Any]) -> dict[str, MediaBytes] | None:
+        """Read the sound and the frame of a sample of clips once, for the report and for W&B, which gets its table."""
+        loggers = [each for each in trainer.loggers if isinstance(each, wandb_logger.WandbLogger) and each.records]
+        wanted = chosen(scores.cider_d, max(self.report_clips or 0, self.wandb_clips if loggers else 0))
+        media = media_of_test(origin, [scores.rows["clip_ids"][place] for place in wanted]) if wanted else None
+        for logger in loggers:
+            logger.log_hyperparams({"made_by": origin})
+            if self.wandb_clips:
+                log_clips(logger, scores, wanted[: self.wandb_clips], media or {}, trainer.global_step)
+        return media
 
     def _similarity(self, trainer: L.Trainer, captions: Mapping[str, str]) -> dict[str, float]:
         """The cosine of each caption and its audio, by clip id; on rank 0 alone, as the audio is read anew."""
@@ -204,10 +223,10 @@ def num_clips(trainer: L.Trainer) -> int | None:
     return data.num_test_clips() - int(broken)
 
 
-def report_line(captions: Path, clips: int) -> str:
+def report_line(captions: Path, clips: int, media: dict[str, MediaBytes] | None) -> str:
     """Write the page of a test and say where it is; the scores are there already, and no fault here takes them away."""
     try:
-        return f"report: {write_report(captions, clips)}"
+        return f"report: {write_report(captions, clips, media=media)}"
     except Exception as error:
         return f"warning: no report was written ({error}); try: python -m reports html {captions.parent}"
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import lightning as L
@@ -11,14 +12,18 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
+from safetensors import SafetensorError
 
+from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
+from callbacks.wandb_logger import WandbLogger
 from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage
 from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import shipped
 from earshot.provenance import provenance
 
-CARD, PROVENANCE, STAGE = NOTES = ("README.md", "provenance.json", "stage.yaml")  # about the weights in an export
+CARD, STAGE = "README.md", "stage.yaml"
+NOTES = (CARD, PROVENANCE, STAGE)  # about the weights in an export
 FORM = "[More Information Needed]"  # in the cards that peft and the hub's mixin write by themselves
 
 
@@ -41,6 +46,21 @@ class Export(L.Callback):
         self.load = load
         self.source = self.folder if source is None else Path(source)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before fit begins, look whether there will be a place for what it learns.
+
+        Raises:
+            InputError: there will not.
+        """
+        above = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        if (
+            stage == "fit"
+            and isinstance(pl_module, ExportingStage)
+            and not (above.is_dir() and os.access(above, os.W_OK))
+        ):
+            found = "it read-only" if above.is_dir() else "a file"
+            raise InputError(f"expected a folder {above}/ to export to, found {found}; set export.root to another")
+
     def require_source(self, pl_module: L.LightningModule) -> None:
         """Check that there is an export to start from, before anything is loaded.
 
@@ -53,11 +73,30 @@ class Export(L.Callback):
                 "or start from --ckpt_path, or with --export.load false from the pretrained weights"
             )
 
+    def starts_from(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Path]:
+        """The folder that this command starts from; none in fit, and none with --ckpt_path or --export.load false."""
+        loads = self.load and trainer.state.fn != "fit" and trainer.ckpt_path is None
+        return [self.source] if loads and isinstance(pl_module, ExportingStage) else []
+
     def _load(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        fitting = trainer.state.fn == "fit"
-        if self.load and not fitting and trainer.ckpt_path is None and isinstance(pl_module, ExportingStage):
+        if self.starts_from(trainer, pl_module) and isinstance(pl_module, ExportingStage):
             self.require_source(pl_module)
-            pl_module.load_export(self.source)
+            try:
+                pl_module.load_export(self.source)
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RuntimeError,
+                SafetensorError,
+            ) as error:
+                reason = shorten(str(error), 300)
+                raise InputError(
+                    f"expected an export of {type(pl_module).__name__} in {self.source}/, found another ({reason}); "
+                    f"run: {command_that_makes(self.source)}, or name another as export.source"
+                ) from error
             rank_zero_info(f"Weights of {self.source}/")
 
     def _require_trained(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,12 +131,13 @@ class Export(L.Callback):
                 raise InputError(wrong)  # on all ranks: the others wait for the first
 
     def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
-        origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **provenance()}
+        settings = settings_of(Path(trainer.default_root_dir))
+        read = {MADE_FROM: found} if (found := made_from(settings)) else {}
+        origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **read, **provenance()}
         self._require_trained(trainer, pl_module)
         with atomic_folder(self.folder) as folder:
             pl_module.export(folder)
             (folder / PROVENANCE).write_text(json.dumps(origin, indent=2) + "\n")
-            settings = settings_of(Path(origin["run_folder"]))
             if isinstance(pl_module, CaptioningStage) and "model" in settings:  # for `earshot.Captioner`
                 hears = isinstance(pl_module, AudioEmbedder)
                 stage = yaml.safe_dump({"model": settings["model"], "hears": hears}, sort_keys=False)
@@ -106,6 +146,9 @@ class Export(L.Callback):
             card = model_card(self.folder.name, type(pl_module), origin, settings, folder)
             (folder / CARD).write_text(card, encoding="utf-8")
         rank_zero_info(f"Exported to {self.folder}/")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_export(self.folder, "model", origin)
 
 
 def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
@@ -149,6 +192,8 @@ def model_card(name: str, stage: type, origin: dict[str, Any], settings: dict[st
     files = sorted(folder.glob("*.safetensors"))
     weights = "".join(f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in files)
     known = {key: value for key, value in origin.items() if value is not None and key != "command"}
+    if MADE_FROM in known:
+        known[MADE_FROM] = ", ".join(f"{path} ({export['digest']})" for path, export in known[MADE_FROM].items())
     facts = "".join(f"| {key} | {value} |\n" for key, value in known.items())
     return (
         f"{begin}# {name}\n\nWeights of the stage `{stage.__module__}.{stage.__qualname__}` of earshot. {summary}\n\n"

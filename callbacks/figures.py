@@ -98,7 +98,10 @@ class GapFigures(L.Callback):
             for when, trained in zip(pairs, learnt)
         }
         path = Path(trainer.default_root_dir, "modality_gap")
-        draw(path, f"Audio and caption embeddings, N = {min(len(audio), self.num_clips)} clips", panels)
+        gaps = " to ".join(f"{numbers[f'gap/norm_{when}']:.2f}" for when in pairs)
+        number = min(len(audio), self.num_clips)
+        title = f"Audio and caption embeddings of {path.parent.parent.name}: gap {gaps}\nN = {number} clips"
+        draw(path, title + (f", {len(known)} training captions" if known else ""), panels)
         publish(trainer, {"gap/embeddings": path})
 
 
@@ -107,7 +110,7 @@ def publish(trainer: L.Trainer, figures: Mapping[str, Path], tell: bool = True) 
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             for key, path in figures.items():
-                logger.log_image(key, [f"{path}.png"])
+                logger.log_image(key, [f"{path}.png"], step=trainer.global_step)
     if tell:
         print(f"figures: {', '.join(f'{path}.png' for path in figures.values())}, and .svg beside", flush=True)
 
@@ -156,4 +159,7 @@ def draw(path: Path, title: str, panels: Mapping[str, Sequence[np.ndarray]]) -> 
                 scatter(axis, flat[number : 2 * number], TEXT, "captions")
                 scatter(axis, flat[:number], AUDIO, "audio")
                 axis.set_title(f"{name}, {heading}" if name == "t-SNE" else name)
+                axis.set(
+                    **{f"{side}label": f"component {place}" for place, side in ((1, "x"), (2, "y")) if name == "PCA"}
+                )
         axes[0, 0].legend(loc="best")

@@ -11,7 +11,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from callbacks.export import PROVENANCE, Export
+from callbacks.export import Export
+from callbacks.lineage import PROVENANCE
 from datamodules.contracts import CaptioningStage, TestFolder, TestSource
 from datamodules.known_corpora import NAMES, beside_its_list, corpus_of
 from earshot.provenance import provenance

@@ -63,6 +63,15 @@ class RunSummary(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Time spent on validation is not training's."""
         self.since = None
+        if trainer.state.fn == "validate":
+            self._end_bar(trainer, pl_module)
+
+    def _end_bar(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What other callbacks and the summary say comes below the bar, which would else be drawn again below them."""
+        if trainer.progress_bar_callback is not None:
+            trainer.progress_bar_callback.teardown(trainer, pl_module, "")
+
+    on_train_end = on_test_end = on_predict_end = _end_bar
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Print the summary."""

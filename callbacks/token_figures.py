@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANELS = 4  # of the figure over training
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+")
 SHARE = 0.01  # of the time of a training run that drawing may take, but for the last figures
 
 
@@ -97,7 +98,8 @@ class TokenFigures(L.Callback):
             return
         gap = torch.cat(self.directions).mean(0).norm().item()
         done = trainer.state.fn == "validate"
-        when = "validation" if done else f"step {trainer.global_step}"
+        trained = f"step {trainer.global_step}" if trainer.global_step else "before training"
+        when = "validation" if done else trained
         audio, image = (torch.cat(side)[: self.num_clips].half() for side in (self.audio, self.image))
         self.history.append((f"{when}: gap {gap:.2f}", audio, image))
         if done or self.spent <= SHARE * (time.monotonic() - self.began):
@@ -140,9 +142,16 @@ def example_of(stage: AligningStage, batch: ClipBatch, audio: Tensor, image: Ten
     )
 
 
+def directions(tokens: np.ndarray) -> np.ndarray:
+    """Tokens (N, D) at norm 1."""
+    unit: np.ndarray = tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-12)
+    return unit
+
+
 def words_of(name: str) -> str:
-    """`OptimalTransport` as `optimal transport`."""
-    return " ".join(re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|\d+", name)).lower() or name
+    """`OptimalTransport` as `optimal transport`, `MMD` as it is, and `Contrastive` as `contrastive learning`."""
+    words = [word if len(word) > 1 and word.isupper() else word.lower() for word in _WORDS.findall(name)]
+    return " ".join([*words, "learning"] if words == ["contrastive"] else words) or name
 
 
 def plane(*sides: np.ndarray) -> list[np.ndarray]:
@@ -166,34 +175,42 @@ def draw_course(path: Path, name: str, history: list[tuple[str, Tensor, Tensor]]
     flat_audio, flat_image = plane(audio, image)
     limits = np.concatenate([flat_audio, flat_image])
     margin = 0.05 * np.ptp(limits, axis=0) + 1e-6
-    title = f"Mean tokens under {name}\nPCA, N = {number} clips"
-    with drawn(path, title, max(3.4, 2.5 * len(shown)), 3.2, columns=len(shown)) as axes:
+    gaps = list(dict.fromkeys(when.rpartition(" ")[2] for when, *_ in (shown[0], shown[-1])))
+    title = f"Mean tokens under {name}: gap {' to '.join(gaps)} (PCA, N = {number} clips)"
+    with drawn(path, title, max(4.6, 2.5 * len(shown)), 3.1, columns=len(shown)) as axes:
         for axis, (when, *_), points in zip(axes[0], shown, np.split(flat_audio, len(shown))):
             scatter(axis, flat_image, IMAGE, "image")
             scatter(axis, points, AUDIO, "audio")
-            axis.set_title(when)
             low, high = limits.min(0) - margin, limits.max(0) + margin
-            axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+            axis.set(title=when, xlabel="component 1", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        axes[0, 0].set_ylabel("component 2")
         axes[0, 0].legend(loc="best")
 
 
 def draw_tokens(path: Path, name: str, clip: Example) -> None:
     """One clip's tokens beside its frame and its spectrogram."""
     flat_audio, flat_image = plane(clip.audio, clip.tokens)
-    numbers = f"{len(clip.audio)} of audio, {len(clip.tokens)} of the image"
-    with drawn(path, f"Tokens of {clip.clip_id} under {name}, PCA, {numbers}", 8.6, 2.9, columns=3) as axes:
+    apart = np.linalg.norm(directions(clip.audio).mean(0) - directions(clip.tokens).mean(0))
+    title = (
+        f"A clip under {name}: {len(clip.audio)} audio and {len(clip.tokens)} image tokens, centroids {apart:.2f} apart"
+    )
+    with drawn(path, title, 8.6, 2.9, columns=3) as axes:
         frame_of(axes[0, 0], clip)
+        axes[0, 0].set_title(clip.clip_id, parse_math=False)
         spectrogram(axes[0, 1], clip.samples, clip.rate)
+        axes[0, 1].set_title("its sound")
         scatter(axes[0, 2], flat_image, IMAGE, "image tokens", 18)
         scatter(axes[0, 2], flat_audio, AUDIO, "audio tokens", 18)
+        axes[0, 2].set(title="its tokens, PCA", xlabel="component 1", ylabel="component 2")
         axes[0, 2].legend(loc="best")
 
 
 def draw_transport(path: Path, name: str, clip: Example, coupling: Coupling) -> None:
     """The weights as circles where their tokens look and listen, and the plan."""
     plan, of_audio, of_image = (side[0].float().cpu().numpy() for side in coupling[:3])
-    numbers = f"{len(of_audio)} audio to {len(of_image)} image tokens"
-    with drawn(path, f"Transport of {clip.clip_id} under {name}, {numbers}", 10, 3.1, columns=3) as axes:
+    pairs = f"{np.count_nonzero(plan > 1e-3 / plan.size)} of {len(of_audio)} x {len(of_image)} pairs of tokens"
+    title = f"Transport of {clip.clip_id} under {name}: mass on {pairs}"
+    with drawn(path, title, 10, 3.3, columns=3) as axes:
         frame, sound, matrix = axes[0]
         frame_of(frame, clip)
         spectrogram(sound, clip.samples, clip.rate)
@@ -202,28 +219,28 @@ def draw_transport(path: Path, name: str, clip: Example, coupling: Coupling) -> 
             height, width = clip.image.shape[1:]
             rows, columns = np.divmod(np.arange(side * side), side)
             circles(frame, (columns + 0.5) * width / side, (rows + 0.5) * height / side, of_image, IMAGE)
-            frame.set_title(spread(of_image))
+            frame.set_title(f"weights of image tokens:\n{spread(of_image)}")
         if coupling.audio_grid is not None:
             bands, steps = coupling.audio_grid
             rows, columns = np.divmod(np.arange(bands * steps), steps)
             (start, end), (low, high) = sound.get_xlim(), sound.get_ylim()
             x, y = start + (columns + 0.5) * (end - start) / steps, low + (rows + 0.5) * (high - low) / bands
             circles(sound, x, y, of_audio, AUDIO)
-            sound.set_title(spread(of_audio))
+            sound.set_title(f"weights of audio tokens:\n{spread(of_audio)}")
         shown = matrix.imshow(plan * 100, cmap="cividis", aspect="auto", interpolation="nearest")
-        matrix.set(xlabel="image token", ylabel="audio token", title="plan")
+        matrix.set(xlabel="image token", ylabel="audio token", title="transport plan")
         matrix.figure.colorbar(shown, ax=matrix, label="mass (%)")
 
 
 def spread(weights: np.ndarray) -> str:
     """How uneven weights are: the least and the greatest, beside an even one."""
     low, high = weights.min() * len(weights), weights.max() * len(weights)
-    return "all weights equal" if high - low < 1e-3 else f"weights {low:.2f} to {high:.2f} of an even one"
+    return "all equal" if high - low < 1e-3 else f"{low:.2f} to {high:.2f} times the mean"
 
 
 def circles(axes: "Axes", x: np.ndarray, y: np.ndarray, weights: np.ndarray, colour: str) -> None:
     """A circle for each weight, its area in proportion to it."""
-    areas = 2400 / len(weights) * weights / max(weights.max(), 1e-12)
+    areas = 9000 / len(weights) * weights / max(weights.max(), 1e-12)
     axes.scatter(x, y, s=areas, c=colour, alpha=0.8, edgecolors="white", linewidths=0.6)
 
 

@@ -3,8 +3,8 @@
 import os
 import secrets
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from wandb.sdk.lib import wbauth
 
 from earshot.atomic import write_text
+from earshot.digests import path_digest
+
+SMALL = 20_000_000  # bytes of a file that an artifact holds itself
 
 
 class WandbLogger(loggers.WandbLogger):
@@ -29,6 +32,9 @@ class WandbLogger(loggers.WandbLogger):
         project: the W&B project.
         name: shown in W&B; by default that of the run folder, as in `dali_ot/fit-1`.
         tags: shown in W&B.
+        group: of the runs that belong together; by default WANDB_RUN_GROUP, which the graphs of pipelines/ set to
+            their name, or else the run name.
+        job_type: by default the command and the stage, as in `fit-TokenAlignment`; train.py fills it in.
     """
 
     def __init__(
@@ -37,14 +43,16 @@ class WandbLogger(loggers.WandbLogger):
         project: str = "earshot",
         name: str | None = None,
         tags: list[str] | None = None,
+        group: str | None = None,
+        job_type: str | None = None,
     ) -> None:
         folder = Path(save_dir)
         super().__init__(
             name=name or f"{folder.parent.name}/{folder.name}",
             save_dir=save_dir,
             project=project,
-            group=folder.parent.name,
-            job_type=folder.name.partition("-")[0],  # fit, validate, test or predict
+            group=group or os.environ.get("WANDB_RUN_GROUP") or folder.parent.name,
+            job_type=job_type or folder.name.partition("-")[0],  # fit, validate, test or predict
             tags=tags,
             settings=wandb.Settings(silent=True, init_timeout=30, finish_timeout=120),
         )
@@ -79,7 +87,8 @@ class WandbLogger(loggers.WandbLogger):
         if not id_file.exists():
             write_text(id_file, secrets.token_hex(4))
         self._wandb_init.update(id=id_file.read_text(), mode=mode)
-        run = super().experiment
+        run = super().experiment  # Lightning makes trainer/global_step the axis of all that is logged
+        run.define_metric("val/loss", step_metric="trainer/global_step", summary="min,last")
         if mode == "offline":
             reason = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "no key or no connection"
             tell(f"offline ({reason}); to send it later: wandb sync {run.settings.sync_dir}")
@@ -95,38 +104,98 @@ class WandbLogger(loggers.WandbLogger):
     def _disable(self) -> None:
         self._experiment = wandb.init(mode="disabled", settings=wandb.Settings(silent=True))
 
+    @contextmanager
+    def survived(self) -> Iterator[None]:
+        """What fails in the block switches W&B off, and the run goes on."""
+        try:
+            yield
+        except Exception as error:
+            self._stop(error)
+
+    @property
+    def records(self) -> bool:
+        """Whether anything is recorded, on rank 0, online or offline: nothing is after an error, or when disabled."""
+        return getattr(rank_zero_only, "rank", 0) == 0 and not self.experiment.disabled
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers, and the media that log_table and log_image pass on to this method."""
-        try:
+        with self.survived():
             super().log_metrics(metrics, step)
-        except Exception as error:
-            self._stop(error)
+
+    @rank_zero_only
+    def log_table(self, *args: Any, **kwargs: Any) -> None:
+        """Log a table: its media are copied before log_metrics is called."""
+        with self.survived():
+            super().log_table(*args, **kwargs)
+
+    @rank_zero_only
+    def log_image(self, *args: Any, **kwargs: Any) -> None:
+        """Log images: they are read before log_metrics is called."""
+        with self.survived():
+            super().log_image(*args, **kwargs)
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:
         """Have W&B tell the owner of the run, who may not look at the terminal."""
-        try:
+        with self.survived():
             self.experiment.alert(title=title, text=text)
-        except Exception as error:
-            self._stop(error)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         """Log the configuration."""
-        try:
+        with self.survived():
             super().log_hyperparams(params)
-        except Exception as error:
-            self._stop(error)
+
+    @rank_zero_only
+    def log_export(self, folder: Path, kind: str, metadata: Mapping[str, Any]) -> None:
+        """Log the files of an export as an artifact of its name, with its digest as alias and in the metadata.
+
+        Files above SMALL bytes are logged by reference: W&B notes where they are, and their checksum.
+
+        Args:
+            folder: the export.
+            kind: the type of the artifact, "model" or "dataset".
+            metadata: the note of where the export comes from.
+        """
+        if not self.records:
+            return
+        with self.survived():
+            digest = path_digest(folder)
+            artifact = wandb.Artifact(folder.name, type=kind, metadata={"digest": digest, **metadata})
+            for path in sorted(path for path in folder.iterdir() if path.is_file()):
+                if path.stat().st_size <= SMALL:
+                    artifact.add_file(str(path))
+                else:
+                    artifact.add_reference(path.absolute().as_uri())
+            self.experiment.log_artifact(artifact, aliases=[digest])
+
+    @rank_zero_only
+    def use_exports(self, exports: Mapping[str, Mapping[str, Any]]) -> None:
+        """Draw lines from the artifacts of exports (`callbacks.lineage.made_from`) to this run in W&B's graph.
+
+        Only online: W&B has no such thing offline, and the configuration has names and digests either way.
+        """
+        if not self.records or self.experiment.offline:
+            return
+        for path, export in exports.items():
+            try:
+                self.experiment.use_artifact(f"{Path(path).name}:{export['digest']}")
+            except Exception as error:  # made elsewhere, offline, or before artifacts were logged
+                tell(f"no artifact of {path} to draw a line from: {first_line(error)}")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Close the W&B run, so that the next run of this process does not log into it."""
-        super().finalize(status)
+        with self.survived():
+            super().finalize(status)
         if self._experiment is not None:
             with suppress(Exception):
                 self._experiment.finish(exit_code=0 if status == "success" else 1)
             self._experiment = None
+        if self.stopped:  # otherwise W&B does so when Python exits, and shows the same error again
+            with suppress(Exception):
+                wandb.teardown()
 
 
 def tell(text: str) -> None:

@@ -27,10 +27,11 @@ class ClipDataModule(PackedSplits):
     """Streams `ClipBatch`es to a stage whose `clip_format(stage)` returns what it wants of each clip.
 
     `stage` is "fit" for the training clips, "validate" for the validation clips (in fit too), "test" or "predict". A
-    run resumes at the very next batch; a checkpoint of other settings is refused.
+    run resumes at the very next batch, on any number of devices; a checkpoint of other settings is refused.
 
     Args:
-        shuffle_window: shards are shuffled, and clips among this many neighbours, which each worker holds undecoded.
+        shuffle_window: shards are shuffled, and clips among this many neighbours, over all devices and workers, which
+            hold them undecoded.
         num_pairs: train on this number of clips only, drawn by the seed, with their middle frames.
         pairs: train only on the clips that this CSV lists in a column clip_id, id, file_name or youtube_id, with its
             captions where it has any, or that a JSON file of conversations has, such as DALI's `prefixDS.json`.

@@ -72,19 +72,30 @@ class TransportPlan(TypedDict):
     masses: list[tuple[int, int, float]]
 
 
+class TokenChoices(TypedDict):
+    """What each token of a caption was chosen from.
+
+    Attributes:
+        scores: the names of a candidate's scores.
+        tokens: for each token its candidates, the chosen one first, each with its scores.
+    """
+
+    scores: list[str]
+    tokens: list[list[tuple[str, list[float]]]]
+
+
 class Explanation(TypedDict, total=False):
     """How a clip was captioned, as JSON; what a method does not have is left out.
 
     Attributes:
+        reasons: what guided the caption as a whole.
+        tokens: what its tokens were chosen from (guidance).
         transport: between the clip's audio tokens and its frame's (DALI).
-        nearest: training captions nearest to the embedding that was decoded, with cosine similarities (WSAC).
-        tokens: for each token of the caption the candidates that it was chosen from, with their scores, the chosen one
-            first (guidance).
     """
 
+    reasons: list[Reason]
+    tokens: TokenChoices
     transport: TransportPlan
-    nearest: list[tuple[str, float]]
-    tokens: list[list[tuple[str, float]]]
 
 
 class LabelDistance(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import lightning as L
 from torch import Tensor
 
-from datamodules.clips import Captions, ClipBatch, ClipFormat, Coupling, Explanation, Reason
+from datamodules.clips import Captions, ClipBatch, ClipFormat, Coupling, Explanation
 from earshot.errors import InputError
 
 T = TypeVar("T")
@@ -31,6 +31,13 @@ class CaptionStage(ClipStage, Protocol):
 
     def more_splits(self, stage: str) -> set[str]:
         """Splits that the stage reads beside the datamodule's own."""
+
+
+@runtime_checkable
+class NamedClips(Protocol):
+    """A batch that says whose it is."""
+
+    clip_ids: list[str]
 
 
 @runtime_checkable
@@ -72,19 +79,11 @@ class RankingStage(Protocol):
 
 
 @runtime_checkable
-class GuidedStage(Protocol):
-    """A stage that says what guided its captions."""
-
-    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
-        """What guided the captions of B clips, which the stage made of this batch."""
-
-
-@runtime_checkable
 class ExplainingStage(ClipStage, Protocol):
     """A stage that says how it captions a clip; `clip_format("explain")` is what it reads for that."""
 
-    def explain(self, batch: ClipBatch) -> list[Explanation]:
-        """What there is to see of each of B clips, without a change of the captions."""
+    def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
+        """How B clips got these captions, which the stage made of them; without a medium, what can be said without."""
 
 
 @runtime_checkable

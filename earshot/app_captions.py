@@ -87,7 +87,7 @@ def rows_of(captions: Sequence[Caption]) -> list[dict[str, object]]:
         rows.append(
             {
                 "start": parts[0].start, "end": parts[-1].end, "caption": text, "error": error,
-                "candidates": parts[0].candidates, "guided_by": parts[0].guided_by,
+                "candidates": parts[0].candidates, "explanation": parts[0].explanation,
             }
         )  # fmt: skip
     return rows

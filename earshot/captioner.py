@@ -1,7 +1,7 @@
 """Captions of anybody's sounds from Python, by any export or configuration that captions."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -11,12 +11,12 @@ import torch
 import yaml
 
 from datamodules.clip_reader import Clip, collate
-from datamodules.clips import ClipBatch, ClipFormat, Reason
+from datamodules.clips import ClipBatch, ClipFormat, Explanation
 from datamodules.contracts import (
     AudioEmbedder,
     CaptioningStage,
+    ExplainingStage,
     ExportingStage,
-    GuidedStage,
     RankingStage,
     expect,
 )
@@ -42,7 +42,7 @@ class Caption:
         cut: whether the file goes on after `end` and the rest was not read.
         candidates: captions and their scores, the best first; empty where none were asked for.
         error: why there is no caption.
-        guided_by: what guided it, where that was asked for and the captioner knows it.
+        explanation: how it came about, where that was asked for and the captioner knows it.
     """
 
     file: str
@@ -52,7 +52,7 @@ class Caption:
     cut: bool = False
     candidates: tuple[tuple[str, float], ...] = ()
     error: str = ""
-    guided_by: tuple[Reason, ...] = ()
+    explanation: Explanation = field(default_factory=Explanation)
 
 
 class Captioner:
@@ -215,15 +215,15 @@ class Captioner:
         clips = [each.clip for each in taken if isinstance(each, Part)]
         ranked_clips = self._ranked(clips, candidates) if clips else []
         captions = iter(ranked_clips)
-        reasons = iter(self._reasons(clips, [ranked[0][0] for ranked in ranked_clips], explain))
+        explanations = iter(self._explanations(clips, [ranked[0][0] for ranked in ranked_clips], explain))
         for each in taken:
             if isinstance(each, Part):
                 ranked = next(captions)
                 shown = tuple(ranked) if candidates > 1 else ()
-                why = next(reasons)
                 each = Caption(
-                    each.clip.clip_id, each.start, each.end, ranked[0][0], each.cut, shown, guided_by=tuple(why)
-                )
+                    each.clip.clip_id, each.start, each.end, ranked[0][0], each.cut, shown,
+                    explanation=next(explanations),
+                )  # fmt: skip
             yield each
 
     def _ranked(self, clips: list[Clip], candidates: int) -> list[list[tuple[str, float]]]:
@@ -234,11 +234,11 @@ class Captioner:
             ranked: list[list[tuple[str, float]]] = self.stage.candidates(self._on_device(batch), candidates)
         return ranked
 
-    def _reasons(self, clips: list[Clip], captions: list[str], explain: bool) -> list[list[Reason]]:
-        if not (explain and clips and isinstance(self.stage, GuidedStage)):
-            return [[] for _ in clips]
+    def _explanations(self, clips: list[Clip], captions: list[str], explain: bool) -> list[Explanation]:
+        if not (explain and clips and isinstance(self.stage, ExplainingStage)):
+            return [{} for _ in clips]
         with torch.inference_mode():
-            return self.stage.reasons(self._on_device(collate(clips)), captions)
+            return self.stage.explain(self._on_device(collate(clips)), captions)
 
     def _captions(self, batch: ClipBatch) -> list[str]:
         with torch.inference_mode():

@@ -1,5 +1,6 @@
 """One look for all figures: sizes, colours that colour-blind readers tell apart, spectrograms, PNG and SVG files."""
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,13 +31,16 @@ STYLE: Any = {
     "xtick.color": "#333333",
     "ytick.color": "#333333",
     "legend.fontsize": 8,
-    "legend.frameon": False,
+    "legend.frameon": True,  # a veil, so that words stay readable above points
+    "legend.framealpha": 0.8,
+    "legend.edgecolor": "none",
     "figure.titlesize": 10,
     "lines.linewidth": 1.6,
     "savefig.dpi": 160,
     "svg.fonttype": "none",  # words in the SVG stay words
     "svg.hashsalt": "earshot",  # the same figure is the same file
 }
+LETTERS = 12  # of a figure's title that fit into an inch
 DECIBELS = 60.0  # the range that a spectrogram shows
 BANDS, FRAMES = 96, 240  # of its picture
 MANY = 2000  # points are pixels in an SVG too, which would be slow to open
@@ -60,7 +64,8 @@ def drawn(path: Path, title: str, width: float, height: float, rows: int = 1, co
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         yield axes
-        figure.suptitle(title)
+        lines = (textwrap.fill(line, round(LETTERS * width)) for line in title.splitlines())
+        figure.suptitle("\n".join(lines), parse_math=False)
         write(figure, path)
 
 

@@ -56,6 +56,7 @@ def measure(
     work_folder: Path,
     java: bool = True,
     models: Sequence[SentenceMetric] = (),
+    clip_ids: Sequence[str] | None = None,
 ) -> Measurement:
     """Measure R systems' captions of the same N clips.
 
@@ -66,6 +67,7 @@ def measure(
         java: False leaves METEOR, SPICE, SPIDEr and the PTB tokenizer out.
         models: metrics that need a model. With sentence similarity and fluency errors there is FENSE, with fluency
             errors SPIDEr-FL.
+        clip_ids: N ids, by which SPICE names captions that are too long for it.
     """
     tokens, tokenizer = tokenize([*chain(*systems), *chain(*references)], java)
     rest = iter(tokens)
@@ -103,7 +105,7 @@ def measure(
 
     if java:
         attempt("meteor", lambda: meteor(texts, groups, shape))
-        attempt("spice", lambda: mean(spice(texts, groups, work_folder).reshape(shape)))
+        attempt("spice", lambda: mean(spice(texts, groups, work_folder, clip_ids).reshape(shape)))
     else:
         not_computed |= dict.fromkeys(("meteor", "spice"), "Java was left out on request")
     combine("spider", "spice", "cider_d", lambda spice, cider_d: (spice + cider_d) / 2)

@@ -176,7 +176,7 @@ def score_rows(
         raise InputError("expected captions to score, found none; check the split and the number of batches")
     scored, without = with_references(rows)
     number, clip_ids = len(scored["clip_ids"]), scored["clip_ids"]
-    measured = measure([scored["captions"]], scored["references"], work_folder, java, models)
+    measured = measure([scored["captions"]], scored["references"], work_folder, java, models, scored["clip_ids"])
     metrics, reasons = dict(measured.metrics), dict(measured.not_computed)
     if similarity is not None:
         try:

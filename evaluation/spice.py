@@ -6,7 +6,9 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +16,48 @@ import numpy as np
 from tqdm import tqdm
 
 from earshot.atomic import atomic_folder
+from earshot.terminal import duration, printable
 from evaluation.java_files import SPICE_FILES, cache_folder
 from evaluation.java_metrics import complaint, run_java
 from evaluation.metric import NotComputed
 
 LONGEST = 100  # words of a sentence; its parser fails on captions that repeat themselves thousands of times
 AT_ONCE = 1200  # sentences that a run of Java parses; starting it takes seconds
+NAMED = 5  # clips at most
+FIRST = 120  # of the first run, from which the time that is left is told
+LONG = 30.0  # seconds; less is not announced
 KNOWN = "sentences.json"
 
 
-def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_folder: Path) -> np.ndarray:
+def spice(
+    captions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    work_folder: Path,
+    clip_ids: Sequence[str] | None = None,
+) -> np.ndarray:
     """SPICE (Anderson et al. 2016) of each caption: (N,), 0 where neither side has anything to compare.
 
     The parses of a set of references, and of the captions that were scored with them, are kept in `parses/` beside the
-    Java files. Of sentences of more than 100 words the beginning is compared.
+    Java files. Of sentences of more than 100 words the beginning is compared; which clips these are of is said. So is,
+    on stderr, how long parsing will take.
 
     Args:
         captions: N tokenized sentences.
         references: N lists of tokenized sentences.
         work_folder: holds a temporary folder while SPICE runs.
+        clip_ids: of the captions, of which several systems may have one each; None counts them.
 
     Raises:
         NotComputed: no Java, no files, or Java failed.
     """
     pairs = [(_cut(caption), [_cut(reference) for reference in group]) for caption, group in zip(captions, references)]
-    if cut := [_cut(caption)[:40] for caption in captions if len(caption.split()) > LONGEST]:
+    names = clip_ids or [f"number {place + 1}" for place in range(len(captions))]
+    too_long = [len(caption.split()) > LONGEST for caption in captions]
+    if cut := list(dict.fromkeys(names[at % len(names)] for at, long in enumerate(too_long) if long)):
+        shown = ", ".join(printable(name) for name in cut[:NAMED]) + (", ..." if cut[NAMED:] else "")
         print(
-            f"SPICE: {len(cut)} captions have more than {LONGEST} words, such as '{cut[0]} ...'; it compares their "
-            "beginnings",
+            f"SPICE: {sum(too_long)} captions have more than {LONGEST} words, those of clips {shown}; it compares "
+            "their beginnings",
             file=sys.stderr,
         )
     digest = hashlib.sha256("\n".join(sorted({text for _, group in pairs for text in group})).encode()).hexdigest()
@@ -53,15 +69,7 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_fol
         new = [sentence for sentence in sentences if sentence not in known]
         # It parses every occurrence of a sentence anew unless an earlier run left its parse in the cache: distinct
         # sentences first, each once, and 24 systems on the same clips are as cheap as one.
-        if len(new) > AT_ONCE:
-            print(
-                f"SPICE: parsing {len(new)} sentences takes minutes; the parses are kept", file=sys.stderr, flush=True
-            )
-        with tqdm(total=len(new), desc="SPICE parses", unit="sentence", disable=None, leave=False) as bar:
-            for start in range(0, len(new), AT_ONCE):
-                some = new[start : start + AT_ONCE]
-                _run([(some[at], some[at + 1 : at + 6]) for at in range(0, len(some), 6)], folder)
-                bar.update(len(some))
+        _parse(new, folder)
         found = _run(pairs, folder)
         if new:
             (folder / KNOWN).write_text(json.dumps(sorted(known | set(new))))
@@ -70,6 +78,24 @@ def spice(captions: Sequence[str], references: Sequence[Sequence[str]], work_fol
     for item in found:
         scores[item["image_id"]] = item["scores"]["All"]["f"] or 0.0
     return scores  # (N,)
+
+
+def _parse(sentences: list[str], folder: Path) -> None:
+    """Put the parses of distinct sentences into the folder, and say how long that takes."""
+    began = time.monotonic()
+    bounds = [*range(0, min(FIRST, len(sentences)), FIRST), *range(FIRST, len(sentences), AT_ONCE), len(sentences)]
+    with tqdm(total=len(sentences), desc="SPICE parses", unit="sentence", disable=None, leave=False) as bar:
+        for start, end in pairwise(bounds):
+            some = sentences[start:end]
+            _run([(some[at], some[at + 1 : at + 6]) for at in range(0, len(some), 6)], folder)
+            bar.update(len(some))
+            left = (time.monotonic() - began) / end * (len(sentences) - end)
+            if bar.disable and left > LONG:  # no terminal, so no bar
+                print(
+                    f"SPICE: {end} of {len(sentences)} sentences parsed, about {duration(left)} left; the parses are "
+                    "kept",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
 
 
 def _cut(sentence: str) -> str:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows, Reason
+from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows, Explanation, Reason
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy, trained_on
@@ -225,12 +225,11 @@ class ClapPrefixDecoder(L.LightningModule):
         pairs = list(zip(self._texts(tokens), scores.tolist()))
         return [pairs[row : row + number] for row in range(0, len(pairs), number)]
 
-    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
+    def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
         """The training captions nearest to the audio, where an inference strategy searches in them."""
-        found = self.memory.nearest(self.embed(batch)) if self.memory else [[] for _ in captions]
-        return [
-            [Reason("Nearest training captions (cosine similarity)", nearest)] if nearest else [] for nearest in found
-        ]
+        found = self.memory.nearest(self.embed(batch)) if self.memory else []
+        what = "Nearest training captions (cosine similarity with the audio)"
+        return [Explanation(reasons=[Reason(what, nearest)]) for nearest in found if nearest] or [{} for _ in captions]
 
     def _texts(self, tokens: Tensor) -> list[str]:
         return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]

@@ -212,6 +212,26 @@ class NamesKeywords(Protocol):
         """The keywords of B audio embeddings (B, D), with their cosine similarities, the highest first."""
 
 
+Choices = list[list[tuple[str, list[float]]]]
+"""For each token of a caption its candidates with their scores, the chosen one first."""
+
+
+@runtime_checkable
+class TellsChoices(Protocol):
+    """A guidance that tells what it chose the tokens of its captions from.
+
+    Attributes:
+        choice_scores: the names of a candidate's scores.
+    """
+
+    choice_scores: list[str]
+
+    def choices(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
+    ) -> list[Choices]:
+        """Caption B clips as `forward` does, and tell each token's choice and `number` of its best candidates."""
+
+
 class Guidance(Module, Protocol):
     """How a language model is made to caption audio.
 

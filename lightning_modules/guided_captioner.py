@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Reason
+from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, Reason, TokenChoices
 from earshot.errors import InputError
-from lightning_modules.contracts import Guidance, Matcher, NamesKeywords, trained_on
+from lightning_modules.contracts import Guidance, Matcher, NamesKeywords, TellsChoices, trained_on
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
@@ -20,6 +20,8 @@ from lightning_modules.networks.digests import files_digest, module_digest
 from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
+
+CANDIDATES_TOLD = 5  # of each token, beside the chosen one
 
 
 @contextmanager
@@ -123,8 +125,11 @@ class GuidedCaptioner(L.LightningModule):
         return self.matcher.network.embed_audio(batch.waveforms, batch.num_samples)
 
     @normal_mode()
-    def reasons(self, batch: ClipBatch, captions: list[str]) -> list[list[Reason]]:
-        """The keywords where there are any, and how the caption does by the networks that guided it."""
+    def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
+        """The keywords where there are any, how the caption does by the networks that guided it, and its tokens."""
+        if not batch.valid:
+            return []
+        assert self.lm is not None
         audio = self.embed(batch)
         found: list[list[Reason]] = [[] for _ in captions]
         if isinstance(self.guidance, NamesKeywords):
@@ -137,7 +142,14 @@ class GuidedCaptioner(L.LightningModule):
             scores.append(("probability that it is audible", audible))
         for row, reasons in enumerate(found):
             reasons.append(Reason("The caption itself", [(what, float(values[row])) for what, values in scores]))
-        return found
+        explanations = [Explanation(reasons=reasons) for reasons in found]
+        if isinstance(self.guidance, TellsChoices):  # captions once more; the matcher remembers most of the texts
+            names, told = self.guidance.choice_scores, self.guidance.choices(
+                self.lm, self.match, self.audible, audio, CANDIDATES_TOLD
+            )  # fmt: skip
+            for explanation, tokens in zip(explanations, told):
+                explanation["tokens"] = TokenChoices(scores=names, tokens=tokens)
+        return explanations
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

@@ -127,14 +127,15 @@ class TokenAlignment(L.LightningModule):
     predict_step = test_step
 
     @torch.no_grad()
-    def explain(self, batch: ClipBatch) -> list[Explanation]:
+    def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
         """The optimal plan between each clip's audio tokens and those of its middle frame, all with the same weight.
 
         It does not depend on the criterion, whose own weights are not exported. Nothing is explained of an encoder
-        whose tokens are no patches of a spectrogram.
+        whose tokens are no patches of a spectrogram, nor of clips whose audio or image the batch has not.
         """
         network = self.captioner.network
-        if not isinstance(network.audio_encoder, HasTokenGrid):
+        has_both = batch.waveforms is not None and batch.images is not None
+        if not (has_both and isinstance(network.audio_encoder, HasTokenGrid)):
             return [{} for _ in batch.clip_ids]
         network.load("audio+image", language_model=False, dtype=frozen_dtype(self._trainer))
         self.captioner.to(self.device)

@@ -1,6 +1,7 @@
 # make audibility [SEEDS=3] [SIZE=paper] [PROTOCOL=authors]: Table 2 of audibility guidance. A classifier for each seed
 # guides captions with each lambda_2; ZerAuCap's keywords beside them, scored by the same classifier. By the authors'
 # protocol captions keep the prompt and each clip has one reference; at full size they also come as from their code.
+CHAIN = "audibility"
 SIX = "0 0.015 0.03 0.06 0.15 0.5"
 FOURTEEN = "0 0.015 0.03 0.06 0.09 0.12 0.15 0.2 0.25 0.3 0.35 0.4 0.45 0.5"  # the paper's
 LAMBDAS = str(config.get("lambdas", FOURTEEN if PAPER else SIX)).split()

@@ -1,5 +1,6 @@
 # make criteria [SEEDS=3]: the alignment of dali.smk with every criterion, captions from audio alone, one table, and
 # whether attentive optimal transport weighs what sounds.
+CHAIN = "dali"  # whose alignments are tested
 CRITERIA = ["ot", "mmd", "attentive_ot", "contrastive", "cauchy_schwarz"]
 OPTIONS = "--seed_everything {seed} --data.num_workers 0"
 VALIDATED = "runs/{}/validated"

@@ -2,6 +2,7 @@
 #   filter, prefix -> alignment -> pseudo-captions -> distillation -> tests on audiocaps and clotho -> one table
 # make dali [SEEDS=3] [QUICK=1] [SIZE=paper]: Tables 1, 3, 5 and 6; and one figure or table each:
 # make dali-pairs (Figure 5), dali-bias (Table 2), dali-examples (Table 4). At full size, make dali makes these too.
+CHAIN = "dali"
 DALI_CRITERIA = ["attentive_ot"] if config.get("quick") else ["mmd", "ot", "attentive_ot", "contrastive"]
 PAIRS = str(config.get("pairs", "1 4 16 64")).split()
 PREFIX = "llava_prefix{size}_seed{seed}"

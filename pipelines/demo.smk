@@ -1,5 +1,6 @@
 # make demo: train the alignment by optimal transport, caption audio, print a table. The fit and the table run with
 # all cores each; of the tests as many run at a time as there are cores.
+CHAIN = "demo"
 DEMO = {
     "dali_ot": ("audio", []),
     "image": ("image", ["inputs/image"]),

@@ -1,6 +1,7 @@
 # make wsac [SEEDS=3] [SIZE=paper]: WSAC's Table 1 on audiocaps and on clotho: baseline, training strategies, inference
 # strategies; on the miniature also the best pair of both as the first seed chooses it on val, and the supervised bound.
 # At full size no audio of train and val is read, as in the paper: captions come from CSV tables, the shift from wavcaps.
+CHAIN = "wsac"
 CORPORA = ["audiocaps", "clotho"]
 DECODER = f"wsac_{{corpus}}{SIZE}_{{trained}}_{{seed}}"
 TRAINED = ["baseline", "noise_injection", "noise_injection_paper", "embedding_shift", "supervised"]

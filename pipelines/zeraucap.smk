@@ -1,5 +1,6 @@
 # make zeraucap [SIZE=paper]: ZerAuCap on audiocaps and on clotho beside its published numbers. Nothing is trained or
 # drawn, so there are no seeds.
+CHAIN = "zeraucap"
 ZERAUCAP = f"zeraucap_{{corpus}}{SIZE}"
 test("zeraucap_test", ZERAUCAP, ["keywords", full("keywords")], "--data.test {corpus}/test")
 ZERAUCAP_TABLES = [

@@ -54,15 +54,25 @@ def draw(metrics: Mapping[str, Metric], runs: Mapping[float, int], label: str, p
     numbers, most = list(runs), max(runs.values())
     ends = np.cumsum(list(runs.values()))[:-1]
     clips = next(iter(metrics.values())).statistics.shape[1]
-    title = f"Scores by {label}, N = {clips} clips, {most} training run{'s' if most > 1 else ''} each"
+    key = "cider_d" if "cider_d" in metrics else next(iter(metrics))
+    means = [values.mean() for values in np.split(metrics[key].scores, ends)]
+    best = int(np.argmax(means))
+    title = (
+        f"Scores by {label}: best {TITLES[key]} {means[best]:.2f} at {numbers[best]:g}\n"
+        f"N = {clips} clips, {most} training run{'s' if most > 1 else ''} each"
+    )
     with drawn(path, title, max(4.2, 2.6 * len(metrics)), 2.9, columns=len(metrics)) as axes:
         for panel, (key, metric) in zip(axes[0], metrics.items()):
             groups: Sequence[np.ndarray] = np.split(metric.scores, ends)
             for number, values in zip(numbers, groups):
-                panel.plot([number] * len(values), values, "o", color=OTHER, markersize=4)
-            panel.plot(numbers, [values.mean() for values in groups], "-s", color=IMAGE, markersize=4)
+                panel.plot([number] * len(values), values, "o", color=OTHER, markersize=4, label="training run")
+            panel.plot(numbers, [values.mean() for values in groups], "-s", color=IMAGE, markersize=4, label="mean")
             panel.set(xscale="log", title=TITLES[key], xlabel=label)
             panel.set_xticks(numbers, [f"{number:g}" for number in numbers], rotation=45 if len(numbers) > 5 else 0)
             panel.minorticks_off()
             panel.grid(axis="y")
+            panel.margins(y=0.1)  # dots stay whole
             panel.set_ylim(bottom=0)
+        axes[0, 0].set_ylabel("score")
+        names = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels())))
+        axes[0, 0].legend(names.values(), names, loc="lower left")

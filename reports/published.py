@@ -1,7 +1,6 @@
 """What the papers print, beside what was measured here: numbers from papers.csv, captions from papers_captions.csv."""
 
 import csv
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,6 @@ NUMBERS = Path(__file__).with_name("papers.csv")
 CAPTIONS = Path(__file__).with_name("papers_captions.csv")
 OTHER_TITLES = {"cider": "CIDEr", "bleu": "BLEU", "spider_share": "share of the best supervised SPIDEr"}
 PAPERS = {"dali": "DALI", "wsac": "WSAC", "audibility_guidance": "Audibility guidance"}
-# how runs are named around the row's own name: dali_ot_seed42, audiocaps_ot_distilled_paper_seed1, guided_seed42_0.06
-_AROUND = re.compile(r"^(?:dali|audiocaps|clotho|wsac_[a-z]+)_|_paper|_seed\d+$")
-_GUIDED = re.compile(r"^guided(?:_paper)?(?:_seed\d+)?_([\d.]+)$")
 Published = dict[str, dict[str, str]]  # by row, then by metric
 
 
@@ -58,23 +54,3 @@ def paper_titles(theirs: Published) -> dict[str, str]:
     """The headings of the columns that `beside` adds."""
     metrics = {metric for row in theirs.values() for metric in row}
     return {f"paper_{metric}": f"{OTHER_TITLES.get(metric) or TITLES[metric]}, paper" for metric in metrics}
-
-
-def published_row(run_name: str, split: str) -> tuple[dict[str, float], str]:
-    """The paper's numbers for what a run of this name tests, by metric, and where they stand; nothing and "" elsewhere.
-
-    Args:
-        run_name: as the experiments name their runs.
-        split: such as audiocaps/test.
-    """
-    corpus, _, part = split.rpartition("/")
-    if part != "test":
-        return {}, ""
-    guided = _GUIDED.match(run_name)
-    row = guided[1] if guided else _AROUND.sub("", run_name)
-    papers = ["audibility_guidance"] if guided else ["wsac"] if run_name.startswith("wsac_") else ["dali"]
-    for paper in papers:
-        if row in (found := published(paper, corpus)):
-            numbers = {metric: float(value) for metric, value in found[row].items() if value != NOT_GIVEN}
-            return numbers, f"Paper: {PAPERS[paper]}'s row {row!r}"
-    return {}, ""

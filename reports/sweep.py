@@ -108,13 +108,19 @@ def draw(
     values: list[float], audibility: Sequence[Sequence[float]], cider_d: list[Cell], clips: int, path: Path
 ) -> None:
     """Against lambda_2: A of each training run and its mean, CIDEr-D with its interval."""
-    title = f"Audibility guidance, N = {clips} clips, {len(audibility[0])} classifier(s)"
+    means = [float(np.mean(each)) for each in audibility]
+    found = [cell for cell in cider_d if isinstance(cell, Estimate)]
+    best = max(range(len(found)), key=lambda place: found[place].value)
+    classifiers = f"{len(audibility[0])} classifier{'s' if len(audibility[0]) > 1 else ''}"
+    title = (
+        f"Audibility guidance: best CIDEr-D {found[best].value:.2f} at λ₂ = {values[best]:g}, {found[0].value:.2f} at "
+        f"{values[0]:g}\nN = {clips} clips, {classifiers}"
+    )
     with drawn(path, title, 6.2, 3.4) as axes:
         left = axes[0, 0]
         right = left.twinx()
         for value, each in zip(values, audibility):
             left.plot([value] * len(each), each, "o", color=IMAGE, alpha=0.4, markersize=4)
-        means = [float(np.mean(each)) for each in audibility]
         left.plot(values, means, "-o", color=IMAGE, markersize=5, label="A")
         # values are denser near 0, which a logarithmic axis cannot show
         left.set_xscale("symlog", linthresh=0.015)
@@ -123,7 +129,6 @@ def draw(
         left.grid(axis="y")
         left.set(xlabel="$\\lambda_2$, weight of audibility", ylim=(0, 1.02))
         left.set_ylabel("A, probability that a caption is audible", color=IMAGE)
-        found = [cell for cell in cider_d if isinstance(cell, Estimate)]
         right.plot(values, [cell.value for cell in found], "--s", color=AUDIO, markersize=5, label="CIDEr-D")
         right.fill_between(
             values, [x.low for x in found], [x.high for x in found], color=AUDIO, alpha=0.2, linewidth=0,

@@ -95,7 +95,7 @@ def measure_rows(
     systems = {name: [run["captions"] for run in group] for name, group in runs.items()} | dict(without_model)
     flat = [captions for group in systems.values() for captions in group]
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    found = measure(flat, rows["references"], options.output.parent, options.java)
+    found = measure(flat, rows["references"], options.output.parent, options.java, (), rows["clip_ids"])
     metrics = {key: found.metrics[key] for key in columns if key in found.metrics}
     by_models, without = model_metrics(paths, rows["clip_ids"], sum(map(len, without_model.values())))
     metrics |= by_models

@@ -39,3 +39,10 @@ def tab(chromium: Any) -> Iterator[Any]:
     context.close()
     assert not [url for url in fetched if not url.startswith(local)]
     assert not errors
+
+
+def violations(page: Any) -> list[tuple[str, str]]:
+    """What axe-core finds that is serious: the rule, and the first element."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(page).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]

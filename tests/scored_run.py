@@ -1,6 +1,8 @@
 """A scored test in a run folder, with shards of its clips, for the tests of pages."""
 
 import io
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +41,10 @@ def run_folder(root: Path, captions: list[str], rate: int = 16000, kind: str = "
     }
     score_rows(rows, folder, java=False).write(folder / FILE_NAME, made_by)
     return folder
+
+
+def data_of(page: Path) -> dict:
+    """What a page's script reads."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
+    assert found is not None
+    return json.loads(found[1])

@@ -32,6 +32,7 @@ EXCEPTIONS = {  # commands that are not the project's own, so that no parser of 
     "source .venv/bin/activate": "of the shell, on an environment that `make install` makes",
     ".venv/bin/pre-commit install": "of pre-commit; changes the repository's hooks",
     "wandb login": "of W&B, and needs an account",
+    "wandb sync": "of W&B, and needs an account",
 }
 
 

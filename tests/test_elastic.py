@@ -93,6 +93,6 @@ def test_one_two_and_three_processes_make_one_run(tmp_path: Path, monkeypatch: p
 
     refused = fit("broken", 5, 1)
     assert refused.returncode == 2
-    errors = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and "in equal shares for 5 devices, found 12" in errors[0], refused.stderr
+    assert refused.stderr.count("error: ") == 1, refused.stderr
+    assert "error: expected data.global_batch_size in equal shares for 5 devices, found 12; change" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -185,7 +185,7 @@ def test_a_checkpoint_of_other_weights_is_one_line(capsys: pytest.CaptureFixture
         run("test --ckpt_path last --model.init_args.width 5")
     assert stopped.value.code == 2
     error = capsys.readouterr().err.split("error: ")[-1]
-    assert "expected the weights of ExportingStage with these settings in runs/toy/fit-1/checkpoints/last.ckpt" in error
+    assert "expected the state of ExportingStage with these settings in runs/toy/fit-1/checkpoints/last.ckpt" in error
     assert "size mismatch for layer.weight" in error
     assert len(error.strip().splitlines()) == 1
 

@@ -7,13 +7,14 @@ cross-entropy to it changes the language model's keys and values. Both terms act
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from earshot.errors import InputError
-from lightning_modules.contracts import TextFunction
+from lightning_modules.contracts import Choices, TextFunction
+from lightning_modules.decoding.candidate_scores import CandidateScores
 from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
 from lightning_modules.decoding.prompt import PROMPT
 
@@ -32,12 +33,21 @@ class _Rows:
     score: Tensor  # (R,), sum of log-probabilities
     length: Tensor  # (R,), the number of tokens in that sum
     stopped: Tensor  # (R,), bool
+    choices: list[Choices] | None = None  # R, where they are told
 
     def take(self, index: Tensor) -> "_Rows":
         return _Rows(
             self.tokens[index], self.kv_cache[:, :, index], self.clips[index], self.score[index], self.length[index],
-            self.stopped[index],
+            self.stopped[index], self.choices and [self.choices[row] for row in index.tolist()],
         )  # fmt: skip
+
+
+class _Next(NamedTuple):
+    """The next token of R rows."""
+
+    log_p: Tensor  # (R, vocabulary), guided
+    unguided: Tensor  # (R, vocabulary), the language model's own
+    kv_cache: Tensor  # of all tokens so far, without the guidance's shift
 
 
 @dataclass(eq=False)  # torch hashes modules by identity
@@ -71,6 +81,8 @@ class AudibilityGuidance(nn.Module):
     Raises:
         InputError: a value that makes no sense.
     """
+
+    choice_scores: ClassVar[list[str]] = ["unguided probability", "score", "guided probability"]
 
     prompt: str = PROMPT
     max_new_tokens: int = 8
@@ -111,6 +123,18 @@ class AudibilityGuidance(nn.Module):
 
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
         """Caption B clips, each as if it were alone; see `contracts.Guidance`."""
+        return [caption for caption, _ in self._captions(lm, match, audible, audio)]
+
+    def choices(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
+    ) -> list[Choices]:
+        """See `contracts.TellsChoices`; a candidate's score is cos(text, audio) + lambda_2 h_a(text)."""
+        return [choices for _, choices in self._captions(lm, match, audible, audio, number)]
+
+    def _captions(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, told: int = 0
+    ) -> list[tuple[str, Choices]]:
+        """Captions, and of each token its choice and `told` candidates; nothing of these where `told` is 0."""
         beginning = lm.encode(self.prompt)
         lm.check_room(len(beginning) + self.max_new_tokens)
         signs = lm.ids_of(FORBIDDEN) if self.forbidden == "alone" else lm.ids_with(FORBIDDEN)
@@ -121,17 +145,26 @@ class AudibilityGuidance(nn.Module):
         rows = _Rows(
             tokens, lm.prefill(tokens[:, :-1]), each, torch.zeros(number, device=audio.device),
             torch.zeros(number, device=audio.device), torch.zeros_like(each, dtype=torch.bool),
+            [[] for _ in audio] if told else None,
         )  # fmt: skip
-        done: dict[int, list[list[int]]] = {clip: [] for clip in range(number)}
+        done: dict[int, list[tuple[list[int], Choices]]] = {clip: [] for clip in range(number)}  # beams of each clip
         for position in range(self.max_new_tokens):
-            log_p, kv_cache = self._next(lm, rows, match, audible, audio, forbidden, end, position)
-            rows.kv_cache = kv_cache
-            rows = self._choose(rows, log_p, end)
+            found = self._next(lm, rows, match, audible, audio, forbidden, end, position)
+            rows.kv_cache = found.kv_cache
+            stopped = rows.stopped
+            rows, source = self._choose(rows, found.log_p, end)
+            if rows.choices is not None:
+                going_on = (~stopped[source]).nonzero()[:, 0]
+                more = self._choices(lm, rows.take(going_on), found, source[going_on], match, audible, audio, told)
+                for row, choice in zip(going_on.tolist(), more):
+                    rows.choices[row] = [*rows.choices[row], choice]
             going = torch.zeros(number, device=audio.device).index_add(0, rows.clips, (~rows.stopped).float())
             over = going[rows.clips] == 0  # all beams of the clip have stopped
             last = over | (position == self.max_new_tokens - 1)
-            for clip, caption in zip(rows.clips[last].tolist(), rows.tokens[last, len(beginning) :].tolist()):
-                done[clip].append(caption)
+            ended = rows.take(last.nonzero()[:, 0])
+            beams = zip(ended.tokens[:, len(beginning) :].tolist(), ended.choices or [[] for _ in ended.clips])
+            for clip, beam in zip(ended.clips.tolist(), beams):
+                done[clip].append(beam)
             if bool(over.all()):
                 break
             rows = rows.take((~over).nonzero()[:, 0])
@@ -140,8 +173,8 @@ class AudibilityGuidance(nn.Module):
     def _next(
         self, lm: CausalLm, rows: _Rows, match: TextFunction, audible: TextFunction | None, audio: Tensor,
         forbidden: Tensor, end: int, position: int,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Log-probabilities (R, vocabulary) of the next token, and the unshifted KV cache with the last token."""
+    ) -> _Next:  # fmt: skip
+        """Log-probabilities of the next token, and the KV cache with the last token."""
         last = rows.tokens[:, -1]
         with torch.no_grad():
             logits, cache = lm.step(last, rows.kv_cache)
@@ -153,7 +186,22 @@ class AudibilityGuidance(nn.Module):
             with torch.no_grad():
                 logits, _ = lm.step(last, rows.kv_cache + shift)
         guided = self.bias(logits, forbidden, end, position).log_softmax(-1)
-        return (self.fusion * guided + (1 - self.fusion) * unguided).log_softmax(-1), kv_cache
+        return _Next((self.fusion * guided + (1 - self.fusion) * unguided).log_softmax(-1), unguided, kv_cache)
+
+    @torch.no_grad()
+    def _choices(
+        self, lm: CausalLm, rows: _Rows, found: _Next, source: Tensor, match: TextFunction,
+        audible: TextFunction | None, audio: Tensor, told: int,
+    ) -> Choices:  # fmt: skip
+        """What the last tokens of rows, which come from the rows `source` of `found`, were chosen from."""
+        log_p, unguided = found.log_p[source], found.unguided[source]
+        candidates = torch.cat((rows.tokens[:, -1:], log_p.topk(min(told, log_p.shape[1])).indices), 1)  # (R, 1 + told)
+        scores = self.candidate_scores(lm, rows.tokens[:, :-1], match, audible, audio[rows.clips])(candidates)
+        values = torch.stack(
+            (unguided.gather(1, candidates).exp(), scores, log_p.gather(1, candidates).exp()), -1
+        )  # (R, 1 + told, 3)
+        each = [dict(zip(*row)) for row in zip(candidates.tolist(), values.tolist())]  # the chosen token once
+        return [list(zip(lm.decode([[token] for token in row]), row.values())) for row in each]
 
     def candidate_scores(
         self, lm: CausalLm, tokens: Tensor, match: TextFunction, audible: TextFunction | None, audio: Tensor
@@ -188,8 +236,8 @@ class AudibilityGuidance(nn.Module):
         logits[:, end] = damped(logits[:, end], factor)
         return logits
 
-    def _choose(self, rows: _Rows, log_p: Tensor, end: int) -> _Rows:
-        """The best rows with one more token, `num_beams` a clip."""
+    def _choose(self, rows: _Rows, log_p: Tensor, end: int) -> tuple[_Rows, Tensor]:
+        """The best rows with one more token, `num_beams` a clip, and the rows (R,) that they come from."""
         log_p = log_p.masked_fill(rows.stopped[:, None], -torch.inf)
         log_p[rows.stopped, end] = 0.0  # a row that stopped goes on with itself
         length = rows.length + (~rows.stopped).float()
@@ -204,60 +252,22 @@ class AudibilityGuidance(nn.Module):
         chosen.tokens = torch.cat((chosen.tokens, token[:, None]), 1)
         chosen.score, chosen.length = total[source, token], length[source]
         chosen.stopped = chosen.stopped | (token == end)
-        return chosen
+        return chosen, source
 
     def _best(
-        self, lm: CausalLm, match: TextFunction, audio: Tensor, done: dict[int, list[list[int]]], end: int
-    ) -> list[str]:
+        self, lm: CausalLm, match: TextFunction, audio: Tensor, done: dict[int, list[tuple[list[int], Choices]]],
+        end: int,
+    ) -> list[tuple[str, Choices]]:  # fmt: skip
         """For each clip the beam that matches its audio best, without the prompt."""
-        beams = [tokens for beams_of_clip in done.values() for tokens in beams_of_clip]
+        beams, choices = zip(*(beam for beams_of_clip in done.values() for beam in beams_of_clip))
         ended = [tokens[: tokens.index(end) + 1] if end in tokens else tokens for tokens in beams]
         texts = [text.strip() for text in lm.decode(ended)]
         width = len(texts) // len(done)  # beams of a clip, equally many for all
         if width == 1:
-            return texts
+            return list(zip(texts, choices))
         cosine = (match(texts).unflatten(0, (-1, width)) * audio[list(done), None]).sum(-1)  # (clips, beams)
-        return [texts[clip * width + best] for clip, best in enumerate(cosine.argmax(1).tolist())]
-
-
-@dataclass
-class CandidateScores:
-    """Scores of candidates at one position; each is computed once for all gradient steps.
-
-    Args:
-        lambda_2: weight of the classifier's probability.
-        lm: decodes tokens.
-        tokens: (R, L), the prompt included.
-        match: texts to embeddings.
-        audible: texts to the probability that they are audible.
-        audio: embeddings (R, D).
-    """
-
-    lambda_2: float
-    lm: CausalLm
-    tokens: Tensor
-    match: TextFunction
-    audible: TextFunction | None
-    audio: Tensor
-
-    def __post_init__(self) -> None:
-        self.beginnings = self.tokens[:, 1:].tolist()  # without the first token, which is no text
-        self.values = torch.zeros(len(self.audio), self.lm.model.config.vocab_size, device=self.audio.device)
-        self.known = torch.zeros_like(self.values, dtype=torch.bool)
-
-    @torch.no_grad()
-    def __call__(self, candidates: Tensor) -> Tensor:
-        """cos(text, audio) + lambda_2 h_a(text) of each row's candidates; (R, K) to (R, K)."""
-        row, place = (~self.known.gather(1, candidates)).nonzero(as_tuple=True)
-        if len(row):
-            token = candidates[row, place]
-            texts = self.lm.decode([[*self.beginnings[r], t] for r, t in zip(row.tolist(), token.tolist())])
-            value = (self.match(texts) * self.audio[row]).sum(-1).float()
-            if self.lambda_2 and self.audible is not None:
-                value = value + self.lambda_2 * self.audible(texts)
-            self.values[row, token] = value
-            self.known[row, token] = True
-        return self.values.gather(1, candidates)
+        best = [clip * width + beam for clip, beam in enumerate(cosine.argmax(1).tolist())]
+        return [(texts[place], choices[place]) for place in best]
 
 
 def damped(logits: Tensor, factor: float) -> Tensor:

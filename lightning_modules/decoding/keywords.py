@@ -9,13 +9,14 @@ from collections import defaultdict
 from dataclasses import InitVar, dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig
 
 from earshot.errors import InputError
-from lightning_modules.contracts import TextFunction
+from lightning_modules.contracts import Choices, TextFunction
 from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
 
 STOPS = (".", "!", "?")
@@ -44,6 +45,7 @@ class KeywordDecoding(nn.Module):
 
     needs_classifier = False
     prompt = None  # each clip has its own
+    choice_scores: ClassVar[list[str]] = ["probability", "similarity", "sum"]
 
     bank: InitVar[str]
     num_keywords: int = 2
@@ -80,22 +82,35 @@ class KeywordDecoding(nn.Module):
     @torch.no_grad()
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
         """Caption B clips, each as if it were alone; see `AudibilityGuidance`. `audible` is not asked."""
+        return [caption for caption, _ in self._captions(lm, match, audio)]
+
+    @torch.no_grad()
+    def choices(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
+    ) -> list[Choices]:
+        """See `contracts.TellsChoices`; the sum of a candidate's probability and beta times the matcher's softmax."""
+        return [choices for _, choices in self._captions(lm, match, audio, number)]
+
+    def _captions(self, lm: CausalLm, match: TextFunction, audio: Tensor, told: int = 0) -> list[tuple[str, Choices]]:
+        """Captions, and of each token its choice and `told` candidates; nothing of these where `told` is 0."""
         prompts = [lm.encode(prompt) for prompt in self.prompts(match, audio)]
         lm.check_room(max(map(len, prompts)) + self.max_new_tokens)
         alike: dict[int, list[int]] = defaultdict(list)  # clips by the length of their prompts
         for clip, prompt in enumerate(prompts):
             alike[len(prompt)].append(clip)
-        captions = [""] * len(audio)
+        captions: dict[int, tuple[str, Choices]] = {}
         for clips in alike.values():
-            continued = self._go_on(lm, match, torch.stack([prompts[clip] for clip in clips]), audio[clips])
-            for clip, caption in zip(clips, continued):
-                captions[clip] = caption
-        return captions
+            continued = self._go_on(lm, match, torch.stack([prompts[clip] for clip in clips]), audio[clips], told)
+            captions |= zip(clips, continued)
+        return [captions[clip] for clip in range(len(audio))]
 
-    def _go_on(self, lm: CausalLm, match: TextFunction, tokens: Tensor, audio: Tensor) -> list[str]:
+    def _go_on(
+        self, lm: CausalLm, match: TextFunction, tokens: Tensor, audio: Tensor, told: int
+    ) -> list[tuple[str, Choices]]:
         kv_cache, last = lm.prefill(tokens[:, :-1]), tokens[:, -1]
         tokens_of: list[list[int]] = [[] for _ in audio]  # of each caption so far
         captions = [""] * len(audio)
+        choices: list[Choices] = [[] for _ in audio]
         going = list(range(len(audio)))
         for _ in range(self.max_new_tokens):
             logits, cache = lm.step(last, kv_cache)
@@ -104,8 +119,14 @@ class KeywordDecoding(nn.Module):
             texts = lm.decode(longer)
             embeddings = match([text.strip() for text in texts]).view(*candidates.shape, -1)  # (R, K, D)
             cosine = (embeddings * audio[going, None]).sum(-1).float()
-            chosen = (p + self.beta * (self.scale * cosine).softmax(-1)).argmax(-1)  # (R,)
+            score = p + self.beta * (self.scale * cosine).softmax(-1)
+            chosen = score.argmax(-1)  # (R,)
             rows = []
+            if told:
+                best = score.topk(min(told + 1, score.shape[-1])).indices  # (R, 1 + told), the chosen one first
+                values = torch.stack((p, cosine, score), -1).gather(1, best[..., None].expand(-1, -1, 3))
+                for clip, told_of, numbers in zip(going, candidates.gather(1, best).tolist(), values.tolist()):
+                    choices[clip].append(list(zip(lm.decode([[token] for token in told_of]), numbers)))
             for row, (clip, place) in enumerate(zip(going, chosen.tolist())):
                 tokens_of[clip].append(int(candidates[row, place]))
                 captions[clip] = texts[row * candidates.shape[1] + place].strip()
@@ -115,7 +136,7 @@ class KeywordDecoding(nn.Module):
             if not going:
                 break
             kv_cache, last = stack_kv_cache(cache)[:, :, rows], candidates.gather(1, chosen[:, None])[rows, 0]
-        return captions
+        return list(zip(captions, choices))
 
 
 def read_bank(bank: str) -> list[str]:

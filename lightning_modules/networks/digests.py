@@ -13,26 +13,15 @@ from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from earshot.digests import LENGTH, path_digest
 from lightning_modules.contracts import Module
-
-LENGTH = 16  # hexadecimal digits
 
 
 def files_digest(folder: str | Path) -> str | None:
     """A digest of the files in a folder, or of a file; of a hub id the commit of the copy in the cache, where there is
     one. Where a run left the files and what it logged do not count."""
-    digest = hashlib.sha256()
-    if Path(folder).is_file():
-        with open(folder, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
-    if not Path(folder).is_dir():
-        return hub_commit(str(folder).removeprefix("hf://"))
-    for path in sorted(Path(folder).iterdir()):
-        if path.is_file() and path.suffix != ".md" and path.name != "provenance.json":
-            digest.update(path.name.encode())
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:LENGTH]
+    path = Path(folder)
+    return path_digest(path) if path.exists() else hub_commit(str(folder).removeprefix("hf://"))
 
 
 def hub_commit(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""One HTML file about the clips of a test: what stands on it, and how it is written. Nothing in it needs a network."""
+"""One HTML file about the clips of a test: what stands on it, and how it is rendered. Nothing in it needs a network."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,8 +7,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-
-from earshot.atomic import write_text
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -87,6 +85,11 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str | Interval]]
 
+    @property
+    def bars(self) -> set[int]:
+        """Numbers of the columns that are drawn, for which a narrow screen has no room."""
+        return {number for row in self.rows for number, cell in enumerate(row) if isinstance(cell, Interval)}
+
 
 @dataclass
 class Document:
@@ -102,8 +105,10 @@ class Document:
         columns: the scores of each clip.
         clips: the rows.
         random: numbers of rows drawn at random, which the page begins with.
+        order: numbers of all rows, in the order in which they matter where there is no room for all.
+        chosen: how many of these were to get sound and image.
         frame_note: what stands below each frame.
-        embedded: what the page holds of sounds and images, in a sentence.
+        embedded: why the page holds no sounds and images; nothing where it does.
         origin: name and text of what the scores come from.
         folded: title and text of what is folded away, such as the configuration.
     """
@@ -117,6 +122,8 @@ class Document:
     columns: Sequence[Column]
     clips: Sequence[ClipRow]
     random: Sequence[int]
+    order: list[int]
+    chosen: int
     frame_note: str
     embedded: str
     origin: Sequence[tuple[str, str]]
@@ -141,9 +148,3 @@ def render(document: Document) -> str:
         "frame_note": document.frame_note,
     }
     return environment.get_template("page.html").render(page=document, data=data, inlined=inlined)
-
-
-def write(path: Path, document: Document) -> Path:
-    """Write the page, whole or not at all; what is no character, such as half of a surrogate pair, becomes a ?."""
-    write_text(path, render(document).encode("utf-8", "replace").decode("utf-8"))
-    return path

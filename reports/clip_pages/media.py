@@ -1,25 +1,29 @@
-"""Sounds and frames of clips out of their shards, as the page embeds them."""
+"""Sounds and frames of clips out of their shards, and as the page embeds them."""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
+import soxr
 
 from earshot.errors import InputError
 from reports.clip_pages.document import Media
 from reports.clip_pages.spectrogram import png
 
-BUDGET = 22_000_000  # characters of all data URIs: the page stays below 25 MB
-TYPES = {"wav": "audio/wav", "flac": "audio/flac", "jpg": "image/jpeg"}
+LARGEST = 200_000  # bytes of a sound that is embedded as it is; others become MP3, which every browser plays
+RATE = 24_000  # of these, in Hz
+QUALITY = 0.7  # of 0, the best, to 1: 56 kbit/s at this rate
+AT_ONCE = 60  # clips that are read together, the page's usual number
+MediaBytes = dict[str, bytes]  # by file ending, as a sound's "flac" and a frame's "5.jpg"
+TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "jpg": "image/jpeg"}
 
 
-def embedded(folder: Path, clip_ids: Sequence[str]) -> dict[str, Media]:
-    """The media of these clips of a packed split, those that come first before the budget is used up.
-
-    The bytes are those of the shards, which browsers play and show.
+def read_media(folder: Path, clip_ids: Sequence[str]) -> Iterator[tuple[str, MediaBytes]]:
+    """Sound and middle frame of these clips of a packed split, as the bytes of the shards.
 
     Raises:
         InputError: no such split, or a damaged one.
@@ -27,19 +31,11 @@ def embedded(folder: Path, clip_ids: Sequence[str]) -> dict[str, Media]:
     from datamodules.kept_clips import shards_with
     from datamodules.shards import read_index, read_samples
 
-    wanted = {clip_id: place for place, clip_id in enumerate(clip_ids)}
-    samples = [
-        sample
-        for shard in shards_with(read_index(folder), wanted)
-        for sample in read_samples(shard, 0, shard.num_samples, media_of)
-    ]
-    found, used = {}, 0
-    for sample in sorted(samples, key=lambda sample: wanted[sample.record["id"]]):
-        used += sum(4 * (len(data) + 2) // 3 for data in sample.media.values())
-        if used > BUDGET:
-            break
-        found[sample.record["id"]] = as_media(sample.media)
-    return found
+    shards = read_index(folder)
+    for start in range(0, len(clip_ids), AT_ONCE):
+        for shard in shards_with(shards, set(clip_ids[start : start + AT_ONCE])):
+            for sample in read_samples(shard, 0, shard.num_samples, media_of):
+                yield sample.record["id"], sample.media
 
 
 def media_of(record: dict[str, Any]) -> list[str]:
@@ -52,7 +48,11 @@ def media_of(record: dict[str, Any]) -> list[str]:
 
 
 def as_media(found: dict[str, bytes]) -> Media:
-    """The bytes of a sample's media, by extension, as data URIs, with the spectrogram of its first channel."""
+    """The bytes of a sample's media, by extension, as data URIs, with the spectrogram of its first channel.
+
+    Sounds of up to 200 kB and all frames stay as they are, which browsers play and show; of larger sounds the page gets
+    the mean of the channels at 24 kHz as MP3.
+    """
     audio = spectrogram = frame = None
     seconds = top = 0.0
     for name, data in found.items():
@@ -63,13 +63,22 @@ def as_media(found: dict[str, bytes]) -> Media:
         audio = data_uri(kind, data)
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
-                waveform, rate = file.read(dtype="float32", always_2d=True)[:, 0], file.samplerate
+                waveform, rate = file.read(dtype="float32", always_2d=True), file.samplerate  # (T, channels)
             if len(waveform):
-                seconds, (picture, top) = len(waveform) / rate, png(waveform, rate)
+                seconds, (picture, top) = len(waveform) / rate, png(waveform[:, 0], rate)
                 spectrogram = data_uri("image/png", picture)
+                audio = data_uri(TYPES["mp3"], mp3(waveform, rate)) if len(data) > LARGEST else audio
         except (OSError, RuntimeError, ValueError):  # a sound that cannot be decoded has no picture
             pass
     return Media(audio, seconds, spectrogram, top, frame)
+
+
+def mp3(waveform: np.ndarray, rate: int) -> bytes:
+    """The mean of the channels of a waveform (T, channels), small enough for a page."""
+    written = io.BytesIO()
+    mono = np.clip(soxr.resample(waveform.mean(1), rate, RATE), -1, 1)
+    soundfile.write(written, mono, RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=QUALITY)
+    return written.getvalue()
 
 
 def data_uri(kind: str, data: bytes) -> str:

@@ -9,7 +9,8 @@ from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.scores import TITLES
 from evaluation.scores_file import read_scores
-from reports.clip_pages.document import Column, Document, Table, write
+from reports.clip_pages.budget import write
+from reports.clip_pages.document import Column, Document, Table
 from reports.clip_pages.of_run import LOW_IS_GOOD, ORDER, add_media, clip_rows, config_of
 from reports.clip_pages.sample import chosen, drawn
 from reports.origin import origin
@@ -49,13 +50,14 @@ def write_comparison(
     columns, scores = columns_of(runs, found, against, rows["clip_ids"])
     clips_found = clip_rows(rows, [group[0]["captions"] for group in runs.values()], scores)
     first = [scores[0].get(clip_id) if scores else None for clip_id in rows["clip_ids"]]
+    order = chosen(first, len(clips_found))
     embedding = "There is no sound or image on this page."
     for file in (file for group in paths.values() for file in group):  # the first that knows where its clips are
         try:
             made_by = read_scores(file).get("made_by") or {}
         except InputError:
             continue
-        embedding = add_media(clips_found, chosen(first, clips), made_by, config_of(file.parent), None)
+        embedding = add_media(clips_found, order[:clips], made_by, config_of(file.parent), None)
         if any(clip.media for clip in clips_found):
             break
     grid = [[headings.get(key, key) for key in found.lines[0]]]
@@ -78,6 +80,8 @@ def write_comparison(
             columns=columns,
             clips=clips_found,
             random=drawn(len(clips_found)),
+            order=order,
+            chosen=min(clips, len(clips_found)),
             frame_note="a frame of the clip",
             embedded=embedding,
             origin=[(name, text) if text else ("note", name) for name, _, text in entries],

@@ -1,7 +1,10 @@
 """The page of one test, from its run folder alone."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,11 @@ from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions
 from evaluation.scores import TITLES, TOKENIZERS
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
-from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table, write
-from reports.clip_pages.media import embedded, split_folder
+from reports.clip_pages.budget import LIMIT, write
+from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
+from reports.clip_pages.media import AT_ONCE, MediaBytes, as_media, read_media, split_folder
 from reports.clip_pages.sample import chosen, drawn
-from reports.published import published_row
+from reports.paper_rows import paper_row
 from reports.rows import run_name
 
 FILE_NAME = "report.html"
@@ -28,7 +32,13 @@ SHOWN, HEADLINE = 5, 4
 LOW_IS_GOOD = ("fer", "visual_share")
 
 
-def write_report(run: Path, clips: int = CLIPS, data: Path | None = None, output: Path | None = None) -> Path:
+def write_report(
+    run: Path,
+    clips: int = CLIPS,
+    data: Path | None = None,
+    output: Path | None = None,
+    media: Mapping[str, MediaBytes] | None = None,
+) -> Path:
     """Write the page of a finished test into its run folder.
 
     Args:
@@ -36,6 +46,7 @@ def write_report(run: Path, clips: int = CLIPS, data: Path | None = None, output
         clips: how many get sound and image.
         data: folder of the split that was tested; None takes what the run noted.
         output: None writes report.html beside the captions.
+        media: sound and frame of these clips, where they have been read already.
 
     Raises:
         InputError: no captions or no scores.
@@ -44,10 +55,16 @@ def write_report(run: Path, clips: int = CLIPS, data: Path | None = None, output
     rows = read_captions(captions)
     if not scores_path(captions).is_file():
         raise InputError(f"expected scores at {scores_path(captions)}, found none; run: earshot score {captions}")
-    return write(output or captions.with_name(FILE_NAME), document_of(captions, rows, clips, data))
+    return write(output or captions.with_name(FILE_NAME), document_of(captions, rows, clips, data, media))
 
 
-def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None = None) -> Document:
+def document_of(
+    captions: Path,
+    rows: CaptionRows,
+    clips: int,
+    data: Path | None = None,
+    media: Mapping[str, MediaBytes] | None = None,
+) -> Document:
     """The page of a captions file with scores beside it."""
     scores, per_clip = read_scores(captions), read_clip_scores(captions, rows)
     made_by = scores.get("made_by") or {}
@@ -56,14 +73,15 @@ def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None
     columns = [Column(key, TITLES.get(key, key), index < SHOWN, key in LOW_IS_GOOD) for index, key in enumerate(keys)]
     first = [per_clip[keys[0]].get(clip_id) if keys else None for clip_id in rows["clip_ids"]]
     found = clip_rows(rows, [rows["captions"]], [per_clip[key] for key in keys])
-    embedding = add_media(found, chosen(first, clips), made_by, config, data)
+    order = chosen(first, len(found))
+    embedding = add_media(found, order[:clips], made_by, config, data, media)
     add_details(found, captions.with_name(DETAILS))
     name = config.get("run_name") or run_name(captions)
     number = scores.get("num_clips", len(found))
     split = (made_by.get("clips") or {}).get("split", captions.name)
     inputs = (made_by.get("captions") or {}).get("inputs")
     facts = [f"{number} clips of {split}", f"captioned from {inputs.replace('+', ' and ')}" if inputs else ""]
-    table, notes = score_table(scores, str(name), str(split), bool((made_by.get("clips") or {}).get("synthetic")))
+    table, notes = score_table(scores, str(name), str(split), inputs)
     return Document(
         title=str(name),
         subtitle=" · ".join(filter(None, facts)),
@@ -78,6 +96,8 @@ def document_of(captions: Path, rows: CaptionRows, clips: int, data: Path | None
         columns=columns,
         clips=found,
         random=drawn(len(found)),
+        order=order,
+        chosen=min(clips, len(found)),
         frame_note=frame_note(inputs),
         embedded=embedding,
         origin=origin_of(made_by),
@@ -107,18 +127,21 @@ def add_media(
     made_by: dict[str, Any],
     config: dict[str, Any],
     data: Path | None,
+    media: Mapping[str, MediaBytes] | None = None,
 ) -> str:
-    """Give the clips at these places their sound and frame; what became of it, in a sentence."""
+    """Give the clips at these places their sound and frame; why there is none, in a sentence."""
+    place_of, used = {clips[place].id: place for place in places}, 0
     try:
-        found = embedded(data or split_folder(made_by, config), [clips[place].id for place in places])
+        read = read_media(data or split_folder(made_by, config), list(place_of)) if media is None else media.items()
+        wanted = ((clip_id, sample) for clip_id, sample in read if clip_id in place_of)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and encoding let other threads run
+            while used <= LIMIT and (some := list(islice(wanted, AT_ONCE))):
+                for (clip_id, _), embedded in zip(some, pool.map(as_media, [sample for _, sample in some])):
+                    clips[place_of[clip_id]].media = embedded
+                    used += len(embedded.audio or "") + len(embedded.frame or "")
     except (InputError, OSError) as error:
         return f"There is no sound or image on this page: {error}."
-    for place in places:
-        clips[place].media = found.get(clips[place].id)
-    return (
-        f"Sound and frame of {len(found)} of {len(clips)} clips are in this file: in turn one drawn at random, one of "
-        "the worst and one of the best by the first score."
-    )
+    return "" if used or not places else "There is no sound or image on this page: none was found."
 
 
 def add_details(clips: Sequence[ClipRow], path: Path) -> None:
@@ -132,10 +155,15 @@ def add_details(clips: Sequence[ClipRow], path: Path) -> None:
             clip.details = details[clip.id]
 
 
-def score_table(scores: dict[str, Any], name: str, split: str, synthetic: bool) -> tuple[Table, list[str]]:
-    """All scores with intervals, beside those of the paper's row of that name, and notes on them."""
+def score_table(scores: dict[str, Any], name: str, split: str, inputs: str | None) -> tuple[Table, list[str]]:
+    """All scores with intervals, beside those of the paper's row for such a run, and notes on them."""
     keys = [key for key in TITLES if key in scores]
-    paper, source = published_row(name, split)
+    row_found = paper_row(name, split, inputs)
+    synthetic = bool(((scores.get("made_by") or {}).get("clips") or {}).get("synthetic"))
+    theirs_of = {
+        key: (row_found.numbers if row_found else {}).get("cider" if key == "cider_d" else key) for key in keys
+    }
+    source = row_found.source if row_found and any(number is not None for number in theirs_of.values()) else ""
     notes = [
         "Intervals: 95% percentile bootstrap over the clips. The lines run from 0 to 1; of a score above 1, to the end "
         "of its interval." + (" Dashed: the paper." if source else "")
@@ -152,9 +180,11 @@ def score_table(scores: dict[str, Any], name: str, split: str, synthetic: bool) 
         )
     elif source:
         notes.append(f"{source}.")
+    elif row_found:
+        notes.append(f"{row_found.source}; the text of the paper gives none of these scores for it.")
     rows: list[list[str | Interval]] = []
     for key in (key for key in keys if isinstance(scores[key], int | float)):
-        value, theirs = float(scores[key]), paper.get("cider" if key == "cider_d" else key)
+        value, theirs = float(scores[key]), theirs_of[key]
         low, high = scores.get("intervals", {}).get(key, (value, value))
         end = max(1.0 if value <= 1 else 0.0, value, high, theirs or 0.0) * 1.02
         bar: str | Interval = (

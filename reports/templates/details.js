@@ -1,14 +1,14 @@
-// How a clip was captioned, as the stage told it: a transport plan, nearest captions, candidates of tokens.
+// How a clip was captioned, as the stage told it: a transport plan, what guided the caption, what its tokens were chosen from.
 
 const mel = (hz) => 1127 * Math.log1p(hz / 700);
 const hertz = (value) => 700 * Math.expm1(value / 1127);
 
 function detailsOf(clip) {
-  const { transport, nearest, tokens } = clip.details;
+  const { transport, reasons, tokens } = clip.details;
   const found = [];
   if (transport && clip.media?.spectrogram && clip.media.frame) found.push(folded("Transport: which part of the sound goes to which part of the frame", () => planOf(clip, transport)));
-  if (nearest) found.push(folded("Nearest training captions", () => [listOf("Captions whose embeddings are nearest to the one that was decoded", ["training caption", "cosine"], nearest)]));
-  if (tokens) found.push(folded("Candidates of each token", () => tokensOf(tokens)));
+  if (reasons?.length) found.push(folded("What guided the caption", () => reasons.map(([what, texts]) => listOf(what, ["text", "score"], texts))));
+  if (tokens?.tokens.length) found.push(folded("What each token was chosen from", () => tokensOf(tokens)));
   return found;
 }
 
@@ -25,13 +25,19 @@ function listOf(caption, headings, rows) {
   return make("table", { className: "small" }, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
 
-function tokensOf(tokens) {
-  const note = make("p", { className: "note" }, "The chosen token first, then others by score. Scores of different positions do not compare.");
-  const items = tokens.map((candidates) => {
-    const [chosen, ...others] = candidates.map(([text, score]) => `${JSON.stringify(text)} ${score.toFixed(3)}`);
-    return make("li", {}, make("b", {}, chosen), others.length ? `, before ${others.join(", ")}` : "");
+function tokensOf({ scores, tokens }) {
+  const head = make("tr", {}, ...["candidate", ...scores].map((heading) => make("th", { scope: "col" }, heading)));
+  const groups = tokens.map((candidates, position) => {
+    const title = make("tr", {}, make("th", { scope: "rowgroup", colSpan: scores.length + 1 }, `token ${position + 1}`));
+    const rows = candidates.map(([text, values], place) => {
+      const name = make(place === 0 ? "b" : "span", { dir: "auto" }, JSON.stringify(text));
+      const cells = values.map((value) => make("td", {}, value.toFixed(3)));
+      return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
+    });
+    return make("tbody", {}, title, ...rows);
   });
-  return [note, make("ol", { className: "tokens" }, ...items)];
+  const caption = "The chosen token first, then others, the best first. Scores of different positions do not compare.";
+  return [make("table", { className: "small" }, make("caption", {}, caption), make("thead", {}, head), ...groups)];
 }
 
 // Two pictures under grids of patches. Pointing at a patch of one lights what its mass is tied to in the other.

@@ -41,11 +41,14 @@ function show() {
   byId("more").textContent = `Show more (${found.length - state.shown} left)`;
 }
 
+// Names of runs are long: a line may end after an underscore.
+const breakable = (text) => text.replaceAll("_", "_\u200b");
+
 function showHead() {
   const heads = [make("th", { role: "columnheader", scope: "col", className: "clip" }, "Clip"), make("th", { role: "columnheader", scope: "col" }, "Caption and references")];
   for (const column of state.columns) {
     const direction = state.sort !== column ? "none" : state.descending ? "descending" : "ascending";
-    const button = make("button", { type: "button" }, DATA.columns[column].title);
+    const button = make("button", { type: "button" }, breakable(DATA.columns[column].title));
     button.addEventListener("click", () => {
       state.descending = state.sort === column ? !state.descending : true;
       state.sort = column;

@@ -36,7 +36,8 @@ def test_validations_of_different_length_are_drawn_of_the_same_clips(tmp_path: P
 
 def test_names() -> None:
     assert words_of("AttentiveOptimalTransport") == "attentive optimal transport"
-    assert words_of("MMD") == "mmd"
+    assert words_of("MMD") == "MMD" and words_of("Contrastive") == "contrastive learning"
+    assert words_of("CauchySchwarz") == "cauchy schwarz"
 
 
 def test_fit_and_validate_draw(in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture) -> None:

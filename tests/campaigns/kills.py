@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -252,6 +253,7 @@ def main(args: Sequence[str] | None = None) -> None:
         options = parser.parse_args(given)
         options.folder.mkdir(parents=True, exist_ok=True)
         until = time.monotonic() + 60 * options.minutes
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the run that is under way, too
         made_by = provenance(["python", "-m", "tests.campaigns.kills", *given])
         import_everything()
         campaign = Campaign(options.folder.resolve(), options.seed)

@@ -177,6 +177,7 @@ def test_captions_show_as_text() -> None:
     from earshot.app_captions import CARDS, problem
 
     hostile = "<img src=x onerror=alert(1)> {{ 7*7 }}"
-    row = {"start": 0, "end": 1, "caption": hostile, "candidates": [(hostile, -1.0)], "guided_by": [], "error": ""}
+    told = {"reasons": [(hostile, [(hostile, 0.5)])], "tokens": {"scores": [hostile], "tokens": [[(hostile, [0.5])]]}}
+    row = {"start": 0, "end": 1, "caption": hostile, "candidates": [(hostile, -1.0)], "explanation": told, "error": ""}
     page = CARDS.render(name=hostile, spectrogram="data:,", cards=[{"name": hostile, "rows": [row]}]) + problem(hostile)
-    assert "<img src=x" not in page and page.count("&lt;img src=x onerror=alert(1)&gt; {{ 7*7 }}") == 5
+    assert "<img src=x" not in page and page.count("&lt;img src=x onerror=alert(1)&gt; {{ 7*7 }}") == 9

@@ -145,13 +145,17 @@ def test_what_guided_a_caption(exports: Path, tmp_path: Path, monkeypatch: pytes
     def guided(name: str, *overlays: str) -> tuple[Captioner, list[dict[str, dict[str, float]]]]:
         captioner = Captioner.from_pretrained(name, overlays, device="cpu")
         found = list(captioner.caption_listed(files, explain=True))
-        assert found[1].error and not found[1].guided_by
+        assert found[1].error and not found[1].explanation
         assert [each.caption for each in found] == [each.caption for each in captioner.caption_listed(files)]
-        assert not any(each.guided_by for each in captioner.caption_listed(files))
+        assert not any(each.explanation for each in captioner.caption_listed(files))
         (alone,) = captioner.caption_listed({"a": files["a"]}, explain=True)
-        for one, other in zip(found[0].guided_by, alone.guided_by, strict=True):
+        for one, other in zip(*(each.explanation.get("reasons", []) for each in (found[0], alone)), strict=True):
             assert dict(one.texts) == pytest.approx(dict(other.texts), abs=1e-4)
-        return captioner, [{what: dict(texts) for what, texts in each.guided_by} for each in found if not each.error]
+        if tokens := found[0].explanation.get("tokens"):
+            chosen = "".join(candidates[0][0] for candidates in tokens["tokens"])
+            assert chosen.replace(" ", "") == found[0].caption.replace(" ", "")
+        reasons = [each.explanation.get("reasons", []) for each in found if not each.error]
+        return captioner, [{what: dict(texts) for what, texts in each} for each in reasons]
 
     captioner, (first, second) = guided("keywords")
     audio = captioner.embed([files["a"], files["b"]])

@@ -264,7 +264,7 @@ def test_spider_as_a_share_of_a_row(runs: Path, monkeypatch: pytest.MonkeyPatch)
     """SPICE made up: each caption's share of the first reference's words, so that SPIDEr is known by hand."""
     from evaluation import caption_metrics
 
-    def spice(captions: list[str], references: list[list[str]], work_folder: Path) -> np.ndarray:
+    def spice(captions: list[str], references: list[list[str]], work_folder: Path, clip_ids: object) -> np.ndarray:
         return np.array([float(caption == group[0]) for caption, group in zip(captions, references)])
 
     monkeypatch.setattr(caption_metrics, "spice", spice)

@@ -2,28 +2,18 @@
 
 import base64
 import io
-import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from scored_run import HOSTILE, run_folder
+from scored_run import HOSTILE, data_of, run_folder
 
 from datamodules.clips import CaptionRows
 from evaluation.captions_file import FILE_NAME, read_captions, write_captions
 from reports.__main__ import main
-from reports.clip_pages import media
 from reports.clip_pages.sample import RANDOM, chosen, drawn
 from reports.clip_pages.spectrogram import HEIGHT, log_mel
-from reports.published import published_row
-
-
-def data_of(page: Path) -> dict:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
-    assert found is not None
-    return json.loads(found[1])
 
 
 def test_the_page_holds_captions_scores_and_media(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,13 +67,6 @@ def test_without_scores_one_line_says_how(tmp_path: Path, capsys: pytest.Capture
     assert stop.value.code == 2 and "run: earshot score" in capsys.readouterr().err
 
 
-def test_the_budget_ends_the_media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = run_folder(tmp_path, HOSTILE, kind="WAV")
-    monkeypatch.setattr(media, "BUDGET", 3 * 50_000)  # a clip has 43 thousand characters
-    main(["html", str(folder)])
-    assert sum(clip["media"] is not None for clip in data_of(folder / "report.html")["clips"]) == 3
-
-
 def test_the_sample_has_random_worst_and_best_clips() -> None:
     scores = [float(number) for number in range(100)]
     found = chosen(scores, 60)
@@ -100,14 +83,6 @@ def test_a_tone_is_drawn_at_its_frequency() -> None:
         middle = 700 * np.expm1((1 + decibels[:, 5].argmax()) * np.log1p(top / 700) / (HEIGHT + 1))
         assert top == 8000 and middle == pytest.approx(frequency, rel=0.06)
     assert log_mel(np.zeros(10), 8000)[0].shape[0] == HEIGHT  # shorter than a window
-
-
-def test_which_row_of_a_paper_stands_beside_a_run() -> None:
-    for name in ("dali_ot_seed42", "audiocaps_ot_seed1", "audiocaps_ot_paper_seed2", "dali_ot"):
-        assert published_row(name, "audiocaps/test")[0]["spider"] == 0.1183
-    assert published_row("guided_seed42_0.06", "audiocaps/test")[1] == "Paper: Audibility guidance's row '0.06'"
-    for name, split in (("dali_ot", "audiocaps/val"), ("dali_ot_sinkhorn", "audiocaps/test"), ("x", "clotho/test")):
-        assert published_row(name, split) == ({}, "")
 
 
 def test_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import violations
 from scored_run import HOSTILE, run_folder
 
 from reports.__main__ import main
@@ -22,7 +23,11 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "audio_grid": [2, 4], "seconds": 1.0, "hz": [20, 8000], "image_grid": [2, 2], "padded": False,
         "masses": [[token, 3 if token == 5 else token % 3, 1 / 8] for token in range(8)],
     }  # fmt: skip
-    told = {"transport": plan, "nearest": [["a <b>bell</b>", 0.9]], "tokens": [[["<i>", 0.5], ["bell", 0.4]]]}
+    told = {
+        "transport": plan,
+        "reasons": [["nearest <captions>", [["a <b>bell</b>", 0.9]]]],
+        "tokens": {"scores": ["unguided <u>", "guided"], "tokens": [[["<i>", [0.5, 0.9]], ["bell", [0.25, 0.1]]]]},
+    }
     (folder / "explanations.json").write_text(json.dumps({f"clip-{number:03d}": told for number in range(32)}))
     main(["html", str(folder)])
     return folder / "report.html"
@@ -142,7 +147,7 @@ def test_the_plan_is_looked_at_by_pointing_and_by_keyboard(page: Any) -> None:
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowLeft")
     assert said.text_content().startswith("Sound, 0.25 to 0.50 s, ") and "to row 2, column 2" in said.text_content()
-    for number, text in ((1, "a <b>bell</b>"), (2, '"<i>" 0.500')):
+    for number, text in ((1, "a <b>bell</b>"), (2, '"<i>"')):
         page.locator("#rows tr").first.locator("details.how > summary").nth(number).click()
         playwright.expect(page.locator("#rows tr").first).to_contain_text(text)  # waits: details open by and by
 
@@ -152,7 +157,6 @@ def test_the_plan_is_looked_at_by_pointing_and_by_keyboard(page: Any) -> None:
 def test_no_serious_violation_and_nothing_wider_than_the_screen(
     chromium: Any, page_file: Path, width: int, scheme: str
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
     opened = context.new_page()
     opened.goto(page_file.as_uri())
@@ -160,8 +164,6 @@ def test_no_serious_violation_and_nothing_wider_than_the_screen(
     for number in range(3):
         opened.locator("#rows tr").first.locator("details.how > summary").nth(number).click()
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    found = axe.Axe().run(opened).response["violations"]
+    found = violations(opened)
     context.close()
-    assert not [
-        (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
-    ]
+    assert not found

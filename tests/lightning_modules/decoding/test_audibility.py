@@ -69,17 +69,17 @@ def test_one_token_as_written_out_slowly(lm: CausalLm, fluency: str) -> None:
     prompt = lm.encode(PROMPT)
     tokens = torch.stack([torch.cat((prompt, torch.tensor(lm.tokenizer(text)["input_ids"]))) for text in
                           ("bell rings", "dog and", "red bell")])  # fmt: skip
-    found, kv_cache = g._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0)
+    found, _, kv_cache = g._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0)
     for row in range(3):
         expected = plain_step(lm.model, lm.tokenizer, g, tokens[row], match, audible, audio[row])
         torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(kv_cache, lm.prefill(tokens))  # unshifted
-    biased, _ = guidance(fluency=fluency)._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0)
+    biased = guidance(fluency=fluency)._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0).log_p
     for row in range(3):
         factors = {5: 20.0, 4: 1.6}
         expected = plain_step(lm.model, lm.tokenizer, g, tokens[row], match, audible, audio[row], factors)
         torch.testing.assert_close(biased[row], expected, atol=1e-5, rtol=1e-6)
-    unguided = guidance(num_steps=0, **OFF)._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0)[0]
+    unguided = guidance(num_steps=0, **OFF)._next(lm, rows_of(lm, tokens), match, audible, audio, NONE, 4, 0).log_p
     assert (found - unguided).abs().max() > 0.1  # the guidance did something
 
 
@@ -90,8 +90,8 @@ def test_batched_is_one_clip_at_a_time(lm: CausalLm, num_beams: int) -> None:
     assert together == [g(lm, match, audible, audio[i : i + 1])[0] for i in range(9)]
     assert len(set(together)) > 3
     tokens = lm.encode(PROMPT).expand(9, -1)
-    both = g._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0)[0]
-    alone = g._next(lm, rows_of(lm, tokens[:1]), match, audible, audio[4:5], FIVE, 4, 0)[0]
+    both = g._next(lm, rows_of(lm, tokens), match, audible, audio, FIVE, 4, 0).log_p
+    alone = g._next(lm, rows_of(lm, tokens[:1]), match, audible, audio[4:5], FIVE, 4, 0).log_p
     torch.testing.assert_close(both[4:5], alone, atol=1e-5, rtol=1e-6)  # a forbidden token: -38
 
 
@@ -149,13 +149,35 @@ def test_each_text_is_asked_once(lm: CausalLm) -> None:
 def test_a_beam_is_at_least_as_likely_as_greedy_and_stops_at_the_full_stop(lm: CausalLm) -> None:
     g = guidance(num_steps=0, num_beams=5, **OFF)
     rows = rows_of(lm, lm.encode(PROMPT)[None])
-    log_p, rows.kv_cache = g._next(lm, rows, match, None, sounds(1), NONE, 4, 0)
-    chosen = g._choose(rows, log_p, 4)
+    log_p, _, rows.kv_cache = g._next(lm, rows, match, None, sounds(1), NONE, 4, 0)
+    chosen, source = g._choose(rows, log_p, 4)
+    assert source.tolist() == [0] * 5
     assert chosen.tokens[:, -1].tolist() == log_p[0].topk(5).indices.tolist()
     chosen.stopped = torch.tensor([True, False, False, False, False])
     more = log_p.expand(5, -1) - 50.0  # going on is hopeless: the one that stopped stays first, its score as it was
-    again = g._choose(chosen, more, 4)
+    again, _ = g._choose(chosen, more, 4)
     assert again.score[0] == pytest.approx(float(chosen.score[0])) and again.length[0] == 1 and bool(again.stopped[0])
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_choices_are_told_with_their_scores(lm: CausalLm, num_beams: int) -> None:
+    """Token by token those of the caption; each score as it is computed from the text before alone."""
+    g, audio = guidance(num_beams=num_beams, **OFF, forbidden="within"), sounds(5)
+    captions = g(lm, match, audible, audio)
+    for caption, choices, sound in zip(captions, g.choices(lm, match, audible, audio, 3), audio, strict=True):
+        tokens = lm.encode(PROMPT)
+        for candidates in choices:
+            assert len(candidates) in (3, 4) and len(dict(candidates)) == len(candidates)
+            unguided = lm.model(tokens[None]).logits[0, -1].softmax(-1)
+            guided = g._next(lm, rows_of(lm, tokens[None]), match, audible, sound[None], NONE, 4, 0).log_p[0].exp()
+            before = lm.decode([tokens[1:].tolist()])[0]
+            for word, (own, score, probability) in candidates:
+                text = f"{before} {word}"
+                assert own == pytest.approx(float(unguided[WORDS.index(word)]), abs=1e-5)
+                assert score == pytest.approx(float(match([text])[0] @ sound + 0.1 * audible([text])[0]), abs=1e-5)
+                assert probability == pytest.approx(float(guided[WORDS.index(word)]), abs=1e-4)
+            tokens = torch.cat((tokens, torch.tensor([WORDS.index(candidates[0][0])])))
+        assert " ".join(candidates[0][0] for candidates in choices) == caption
 
 
 def test_probabilities_of_zero_do_no_harm(lm: CausalLm) -> None:
@@ -163,7 +185,7 @@ def test_probabilities_of_zero_do_no_harm(lm: CausalLm) -> None:
         lm.model.transformer.ln_f.weight.mul_(200.0)
     try:
         rows = rows_of(lm, lm.encode(PROMPT)[None])
-        found, _ = guidance()._next(lm, rows, match, audible, sounds(1), NONE, 4, 0)
+        found = guidance()._next(lm, rows, match, audible, sounds(1), NONE, 4, 0).log_p
         assert found.exp().min() == 0.0 and found.isfinite().all()
     finally:
         with torch.no_grad():

@@ -68,6 +68,20 @@ def test_tokens_are_ranked_anew(decoding: KeywordDecoding) -> None:
     assert all(caption.split()[0] in ("dog", ".") for caption in decoding(lm, match, None, torch.eye(3)[:2]))
 
 
+def test_choices_are_told_with_their_scores(decoding: KeywordDecoding) -> None:
+    """Of the sound of a bell: probability, cosine, and their sum with half the softmax of ten times the cosines."""
+    (choices,) = decoding.choices(CausalLm(Model(), Tokenizer()), match, None, torch.eye(3)[1:2], 2)
+    words = [word for word, _ in choices[0]]
+    assert words[0] == "bell" and sorted(words) == [".", "bell", "dog"]
+    share = dict(zip((".", "bell", "dog"), torch.tensor([0.0, 10.0, 0.0]).softmax(-1).tolist()))
+    for word, found in choices[0]:
+        probability, cosine = {".": (0.3, 0.0), "bell": (0.29, 1.0), "dog": (0.3, 0.0)}[word]
+        assert found == pytest.approx([probability, cosine, probability + share[word] / 2], abs=1e-6)
+    assert " ".join(token[0][0] for token in choices) == decoding(
+        CausalLm(Model(), Tokenizer()), match, None, torch.eye(3)[1:2]
+    )[0]  # fmt: skip
+
+
 def test_it_stops_and_clips_do_not_touch(decoding: KeywordDecoding) -> None:
     lm = CausalLm(Model(), Tokenizer())
     together = decoding(lm, match, None, torch.eye(3))
