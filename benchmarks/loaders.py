@@ -44,8 +44,10 @@ def main(args: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if args is None else args)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", type=Path, help="of the miniature; None takes the made clips alone")
-    parser.add_argument("--clips", type=at_least(BATCH), default=1600, help="of a turn, small ones (%(default)s)")
-    parser.add_argument("--full", type=at_least(BATCH), default=64, help="of a turn, of full size (%(default)s)")
+    parser.add_argument(
+        "--clips", type=at_least(BATCH), default=1536, help="of a turn, small ones: whole windows (%(default)s)"
+    )
+    parser.add_argument("--full", type=at_least(BATCH), default=96, help="of a turn, of full size (%(default)s)")
     parser.add_argument("--rounds", type=at_least(1), default=5, help="(%(default)s)")
     add_page(parser, "runs/loaders.md")
     with one_line_errors():
@@ -56,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> None:
             if options.split is not None:
                 small = ClipFormat(sampling_rate=16000, image_size=64)
                 lines += timed("miniature", options.split, small, options.clips, options.rounds, Path(folder, "a"))
-            write_shards(Path(folder, "full"), flac(2 * options.full), options.full)
+            write_shards(Path(folder, "full"), flac(options.full), options.full)
             full = ClipFormat(sampling_rate=16000, image_size=336, all_images=True)
             lines += timed("full size", Path(folder, "full"), full, options.full, options.rounds, Path(folder, "b"))
         turns = f"{options.full} made clips" + (f", {options.clips} of {options.split}" if options.split else "")
@@ -149,7 +151,7 @@ def of_litdata(shards: list[Shard], reader: ClipReader, clips: int, folder: Path
 
     writer = BinaryWriter(str(folder), chunk_bytes="64MB")
     whole = ClipReader(reader.clip_format)
-    for number, sample in enumerate(islice(raw_samples(shards, whole), 2 * clips)):
+    for number, sample in enumerate(islice(raw_samples(shards, whole), clips)):
         writer[number] = {"key": sample.key, "record": json.dumps(sample.record), **sample.media}
     writer.done()
     writer.merge()
