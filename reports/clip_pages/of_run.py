@@ -13,7 +13,7 @@ import yaml
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions
-from evaluation.scores import TITLES, TOKENIZERS
+from evaluation.scores import TITLES, TOKENIZERS, lacking
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
 from reports.clip_pages.budget import LIMIT, write
 from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
@@ -82,6 +82,11 @@ def document_of(
     inputs = (made_by.get("captions") or {}).get("inputs")
     facts = [f"{number} clips of {split}", f"captioned from {inputs.replace('+', ' and ')}" if inputs else ""]
     table, notes = score_table(scores, str(name), str(split), inputs)
+    if not keys:  # none were written, or they are of other captions
+        notes.append(
+            f"Scores of single clips are not there, or of other captions than these; to have them: earshot score "
+            f"{captions}"
+        )
     return Document(
         title=str(name),
         subtitle=" · ".join(filter(None, facts)),
@@ -170,7 +175,8 @@ def score_table(scores: dict[str, Any], name: str, split: str, inputs: str | Non
     ]
     if "tokenizer" in scores:
         notes.append(f"Tokens by {TOKENIZERS.get(scores['tokenizer'], scores['tokenizer'])}.")
-    notes += [f"{TITLES[key]}: {scores['not_computed'][key]}." for key in keys if key in scores.get("not_computed", {})]
+    reasons = {key: reason.removeprefix("not computed: ") for key, reason in scores.get("not_computed", {}).items()}
+    notes += [f"{line}." for line in lacking({key: reasons[key] for key in keys if key in reasons})]
     if without := scores.get("num_without_references"):
         notes.append(f"{without} clips have no reference and count in no score.")
     if source and synthetic:
