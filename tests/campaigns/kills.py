@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -248,9 +249,12 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/kills"), help="where to run (%(default)s)")
     parser.add_argument("--output", type=Path, help="the page to write")
     with one_line_errors():
-        options = parser.parse_args(list(sys.argv[1:] if args is None else args))
+        given = list(sys.argv[1:] if args is None else args)
+        options = parser.parse_args(given)
         options.folder.mkdir(parents=True, exist_ok=True)
         until = time.monotonic() + 60 * options.minutes
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the run that is under way, too
+        made_by = provenance(["python", "-m", "tests.campaigns.kills", *given])
         import_everything()
         campaign = Campaign(options.folder.resolve(), options.seed)
         number = len({run.number for run in campaign.runs})
@@ -262,7 +266,7 @@ def main(args: Sequence[str] | None = None) -> None:
                     campaign.run(number, command, stage, worlds, options.kills - campaign.kills())
             number += 1
             if options.output is not None:
-                write_text(options.output, page(campaign.runs, options.seed, provenance()))
+                write_text(options.output, page(campaign.runs, options.seed, made_by))
         failures = sum(bool(run.problems) for run in campaign.runs)
         print(f"{campaign.kills()} kills in {len(campaign.runs)} runs, of which {failures} failed", flush=True)
         if failures:

@@ -32,8 +32,14 @@ def page(runs: list["Run"], seed: int, made_by: dict[str, Any]) -> str:
     lines = [
         "# Kills",
         "",
-        f"{len(kills)} times `kill -9` of the whole process group, in {len(runs)} training runs and predictions, each "
-        f"then resumed to its end. {len(failed)} of them ended otherwise than an unbroken run.",
+        f"{len(kills)} times `kill -9` of the whole process group, in {len(runs)} training runs and predictions on the "
+        f"miniature's clips, each then resumed to its end. {len(failed)} ended otherwise than an unbroken one.",
+        "",
+        "Compared are, bit by bit where the number of processes stays the same: weights, optimizer, learning rates and "
+        "counts in `last.ckpt` and `best.ckpt`, the rows of `metrics.csv`, the files of the export, the table of "
+        "`predict`, and the clips of every batch, each position once. Where the number changes, the weights may differ "
+        "by 1e-5 and the clips are those of each optimizer step. After each kill, too, no checkpoint, export or table "
+        "may stand half under its name.",
         "",
         f"| stage | {' | '.join(COLUMNS)} | all |",
         f"|---|{'---|' * len(COLUMNS)}---|",
@@ -56,9 +62,11 @@ def page(runs: list["Run"], seed: int, made_by: dict[str, Any]) -> str:
         counts += [sum(bool(run.problems) for run in of), sum(run.refused for run in of)]
         lines.append(f"| {name.replace('-', ', then ')} | {' | '.join(map(str, counts))} |")
     lines += ["", "## Differences", ""]
-    lines += [f"- {run.command} of {run.stage}, {run.ranks}: {what}" for run in failed for what in run.problems] or [
-        "None."
-    ]
+    for run in failed:
+        more = f" (and {len(run.problems) - 1} more)" if len(run.problems) > 1 else ""
+        processes = run.ranks.replace("-", ", then ")
+        lines.append(f"- {run.command} of {run.stage}, processes {processes}, at {run.commit}: {run.problems[0]}{more}")
+    lines += [] if failed else ["None."]
     commits = ", ".join(dict.fromkeys(run.commit for run in runs))
     hours = sum(run.seconds for run in runs) / 3600
     versions = ", ".join(f"{name} {value}" for name, value in made_by.items() if name not in ("commit", "command"))

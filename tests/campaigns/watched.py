@@ -79,16 +79,20 @@ def attempt(start: Callable[[], Group], folder: Path, target: Target | None) -> 
                 if target is not None and armed is None and (phase, True) == (target.phase, int(step) >= target.step):
                     armed = time.monotonic()
 
-    while not group.ended():
-        waits_for_file = armed is not None and target is not None and target.file is not None
-        listen(0.0005 if waits_for_file else 0.005)
-        if waits_for_file and not any(stands(path) for path in folder.glob(target.file)):
-            continue
-        if armed is not None and time.monotonic() - armed >= target.delay:
-            group.kill()
-        elif time.monotonic() - group.started > HANGS:
-            made.hung = True
-            group.kill()
+    try:
+        while not group.ended():
+            waits_for_file = armed is not None and target is not None and target.file is not None
+            listen(0.0005 if waits_for_file else 0.005)
+            if waits_for_file and not any(stands(path) for path in folder.glob(target.file)):
+                continue
+            if armed is not None and time.monotonic() - armed >= target.delay:
+                group.kill()
+            elif time.monotonic() - group.started > HANGS:
+                made.hung = True
+                group.kill()
+    except BaseException:  # Ctrl-C: nothing goes on alone
+        group.kill()
+        raise
     listen(0.0)
     os.close(told)
     made.seconds = time.monotonic() - group.started
