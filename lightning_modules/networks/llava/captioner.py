@@ -150,7 +150,7 @@ class LlavaCaptioner(nn.Module):
         return self.language_model
 
     def audio_tokens(self, media: Media, part: Part | None = None) -> Tensor:
-        """(B, N, D); where the encoder is in training the features are augmented, each clip's by its place in the step."""
+        """(B, N, D); in training the features are augmented, each clip's by its place in the step."""
         assert self.audio_encoder is not None and media.waveforms is not None and media.num_samples is not None
         features = self.audio_encoder.features(media.waveforms, media.num_samples)
         if self.audio_encoder.training:
