@@ -1,15 +1,14 @@
 """Where a run lives: runs/<run_name>/<subcommand>-<n>/, one folder for all ranks."""
 
 import os
-import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from callbacks.checkpoint_file import read_checkpoint_file
 from earshot.errors import InputError
 
 ROOT = Path("runs")
@@ -70,6 +69,8 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     else:
         folder = new_folder(ROOT / run_name, subcommand)
     folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"expected to write to {folder}/, found it read-only; choose another working folder")
     os.environ[HANDED_ON] = str(folder)
     return folder, checkpoint
 
@@ -137,10 +138,5 @@ def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
             f"expected a checkpoint, found no file {ckpt_path}; "
             f"give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
         )
-    try:
-        ours = "pytorch-lightning_version" in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError):
-        ours = False
-    if not ours:
-        raise InputError(f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; give one")
+    read_checkpoint_file(checkpoint, weights=False)  # before networks are loaded
     return checkpoint
