@@ -32,31 +32,41 @@ from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.shards import Sample, Shard, read_index, read_samples, write_shards
 from datamodules.stream_plan import TrainPlan, slots_of
 from earshot.errors import one_line_errors
-from reports.table import at_least
+from reports.page import add_page, write_page
+from reports.table import Line, at_least
 
 BATCH = 32
 CORPORA = ((2_000_000, 256, 4, 8), (2_000_000, 2048, 64, 8), (500_000, 256, 4, 8), (500_000, 256, 1, 1))
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Print a table of medians, and what is passed over."""
+    """Run the command line `args`, by default that of the process."""
+    args = list(sys.argv[1:] if args is None else args)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", type=Path, help="of the miniature; None takes the made clips alone")
-    parser.add_argument("--clips", type=at_least(BATCH), default=1600, help="of a turn, small ones (%(default)s)")
-    parser.add_argument("--full", type=at_least(BATCH), default=64, help="of a turn, of full size (%(default)s)")
+    parser.add_argument(
+        "--clips", type=at_least(BATCH), default=1536, help="of a turn, small ones: whole windows (%(default)s)"
+    )
+    parser.add_argument("--full", type=at_least(BATCH), default=96, help="of a turn, of full size (%(default)s)")
     parser.add_argument("--rounds", type=at_least(1), default=5, help="(%(default)s)")
+    add_page(parser, "runs/loaders.md")
     with one_line_errors():
-        options = parser.parse_args(list(sys.argv[1:] if args is None else args))
+        options = parser.parse_args(args)
+        options.command = ["python", "-m", "benchmarks.loaders", *args]
+        lines: list[Line] = []
         with tempfile.TemporaryDirectory() as folder:
             if options.split is not None:
                 small = ClipFormat(sampling_rate=16000, image_size=64)
-                show("clips of the miniature", options.split, small, options.clips, options.rounds, Path(folder, "a"))
-            write_shards(Path(folder, "full"), flac(2 * options.full), options.full)
+                lines += timed("miniature", options.split, small, options.clips, options.rounds, Path(folder, "a"))
+            write_shards(Path(folder, "full"), flac(options.full), options.full)
             full = ClipFormat(sampling_rate=16000, image_size=336, all_images=True)
-            show("clips of full size", Path(folder, "full"), full, options.full, options.rounds, Path(folder, "b"))
-        for clips, slots, ranks, workers in CORPORA:
-            share = passed_over(clips, 1000, slots, ranks, workers)
-            print(f"{clips:,} clips, steps of {slots}, {ranks} ranks of {workers} workers: {share:.1%} passed over")
+            lines += timed("full size", Path(folder, "full"), full, options.full, options.rounds, Path(folder, "b"))
+        turns = f"{options.full} made clips" + (f", {options.clips} of {options.split}" if options.split else "")
+        measured = [
+            f"medians of {options.rounds} turns of {turns}, batches of {BATCH}, in one process of one thread, in turns",
+            *([] if find_spec("litdata") else ["without litData, which is not installed"]),
+        ]
+        write_page(options, lines, {}, [passed_over(*corpus) for corpus in CORPORA], measured)
 
 
 def flac(number: int) -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
@@ -71,8 +81,8 @@ def flac(number: int) -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
         yield clip_id, {"flac": sound.getvalue(), **images}, record
 
 
-def show(what: str, split: Path, wants: ClipFormat, clips: int, rounds: int, folder: Path) -> None:
-    """Time the loaders in turns, and print their medians and their ratios to decoding alone."""
+def timed(what: str, split: Path, wants: ClipFormat, clips: int, rounds: int, folder: Path) -> list[Line]:
+    """A line for each loader, which take turns."""
     shards, reader = read_index(split), ClipReader(wants)
     few = list(islice(raw_samples(shards, reader), clips))
     runs: dict[str, Callable[[], Iterable[ClipBatch]]] = {
@@ -89,15 +99,17 @@ def show(what: str, split: Path, wants: ClipFormat, clips: int, rounds: int, fol
             start = time.process_time()
             given = sum(len(batch.clip_ids) for batch in islice(run(), clips // BATCH))
             seconds[name].append((time.process_time() - start) / given)
-    print(f"{what}: {clips} a turn, {rounds} turns, batches of {BATCH}")
     fastest = median(seconds["decoding alone"])
-    for name, found in seconds.items():
-        spread = f"{1 / max(found):,.0f} to {1 / min(found):,.0f}"
-        print(
-            f"  {name}: {1 / median(found):,.0f} clips a second ({spread}), {fastest / median(found):.2f} of decoding"
-        )
-    if "litData" not in runs:
-        print("  litData: not installed")
+    return [
+        {
+            "clips": what,
+            "loader": name,
+            "clips a second": f"{1 / median(found):,.0f}",
+            "slowest and fastest turn": f"{1 / max(found):,.0f} to {1 / min(found):,.0f}",
+            "of decoding alone": f"{fastest / median(found):.2f}",
+        }
+        for name, found in seconds.items()
+    ]
 
 
 def raw_samples(shards: list[Shard], reader: ClipReader) -> Iterator[Sample]:
@@ -139,7 +151,7 @@ def of_litdata(shards: list[Shard], reader: ClipReader, clips: int, folder: Path
 
     writer = BinaryWriter(str(folder), chunk_bytes="64MB")
     whole = ClipReader(reader.clip_format)
-    for number, sample in enumerate(islice(raw_samples(shards, whole), 2 * clips)):
+    for number, sample in enumerate(islice(raw_samples(shards, whole), clips)):
         writer[number] = {"key": sample.key, "record": json.dumps(sample.record), **sample.media}
     writer.done()
     writer.merge()
@@ -153,8 +165,8 @@ def of_litdata(shards: list[Shard], reader: ClipReader, clips: int, folder: Path
     return batches
 
 
-def passed_over(clips: int, in_shard: int, slots: int, ranks: int, workers: int) -> float:
-    """Samples that readers come across and do not want, for each one that they want, in an epoch of all ranks."""
+def passed_over(clips: int, slots: int, ranks: int, workers: int, in_shard: int = 1000) -> str:
+    """What readers come across and do not want, for all that they want, in an epoch of all ranks."""
     plan = TrainPlan([in_shard] * (clips // in_shard), slots)
     read = 0
     for rank in range(ranks):
@@ -163,7 +175,11 @@ def passed_over(clips: int, in_shard: int, slots: int, ranks: int, workers: int)
             for lane in {slot // plan.width for part in share for slot in part}:
                 pieces = plan.pieces(lane)
                 read += pieces[0].start + sum(piece.stop - piece.start for piece in pieces)
-    return read / (plan.steps * slots) - 1
+    share = read / (plan.steps * slots) - 1
+    return (
+        f"{clips:,} clips in shards of {in_shard:,}, steps of {slots}, {ranks} x {workers} readers: for each clip "
+        f"that is wanted, {share:.2f} are passed over undecoded"
+    )
 
 
 if __name__ == "__main__":

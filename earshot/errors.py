@@ -67,9 +67,9 @@ def one_line_errors() -> Iterator[None]:
         if error.errno not in REFUSED:
             error.add_note(BUG)
             raise
-        message = (
-            f"expected to use {error.filename or 'the disk'}, found: {error.strerror}; make room or choose another"
-        )
+        # of a rename the second name is the file that was asked for, the first that of what is not finished yet
+        name = error.filename2 or error.filename or "the disk"
+        message = f"expected to use {name}, found: {error.strerror}; make room or choose another"
     except Exception as error:
         error.add_note(BUG)
         raise

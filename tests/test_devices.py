@@ -84,11 +84,11 @@ def arguments(stage: str, devices: int, command: str) -> list[str]:
 
 def numbers(folder: Path) -> dict[str, float]:
     """What a run logged of validation and test, and its scores; times and learning rates aside."""
-    with open(folder / "metrics.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file)]
-    found = {
-        name: float(value) for row in rows for name, value in row.items() if value and name[:4] in ("val/", "test")
-    }
+    found: dict[str, float] = {}
+    if (folder / "metrics.csv").exists():
+        with open(folder / "metrics.csv", newline="") as file:
+            logged = [pair for row in csv.DictReader(file) for pair in row.items()]
+        found = {name: float(value) for name, value in logged if value and name.startswith(("val/", "test/"))}
     if (folder / "scores.json").exists():
         scores = json.loads((folder / "scores.json").read_text())
         found |= {f"score {name}": value for name, value in scores.items() if isinstance(value, int | float)}
