@@ -168,8 +168,8 @@ def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any
                 "step": checkpoint["global_step"],
             }
     rank_zero_info("No checkpoint of the lowest validation loss: the export holds the final weights")
-    done = trainer.fit_loop.epoch_progress.current
-    epoch = done.processed  # type: ignore[attr-defined]  # current_epoch lags where nothing was left to train
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    epoch = progress.processed  # current_epoch is one less where nothing was left to train
     return {"checkpoint": None, "epoch": epoch, "step": trainer.global_step}
 
 
