@@ -41,8 +41,8 @@ class SpectrogramFigure(L.Callback):
         for number, caption in enumerate(outputs["captions"][: self.num_clips - len(self.clips)]):
             samples = batch.waveforms[number, : int(batch.num_samples[number])].cpu().numpy()
             wanted = f" (wanted: {batch.captions[number][0]})" if batch.captions[number] else ""
-            heading = textwrap.shorten(f"{caption}{wanted}", 3 * LINE, placeholder=" ...")
-            self.clips.append((samples, rate, textwrap.fill(heading, LINE)))
+            heading = textwrap.fill(f"{caption}{wanted}", LINE, max_lines=3, placeholder=" ...")
+            self.clips.append((samples, rate, heading))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw them."""
@@ -150,9 +150,9 @@ def draw_distances(
         for row, (word, clips) in enumerate(zip(words, (nearest, farthest))):
             for place, clip in zip(axes[row, 2:], clips):
                 picture(place, clip.frame)
-                said = textwrap.shorten(f"seen: {clip.caption}", 2 * NARROW - 4, placeholder=" ...")
+                said = textwrap.fill(f"seen: {clip.caption}", NARROW, max_lines=2, placeholder=" ...")
                 labels = textwrap.shorten(f"labels: {clip.labels}", NARROW, placeholder=" ...")
-                heading = f"{word}: {clip.distance:.3f}\n{textwrap.fill(said, NARROW)}\n{labels}"
+                heading = f"{word}: {clip.distance:.3f}\n{said}\n{labels}"
                 place.set_title(heading, fontsize=7, parse_math=False)
             for place in axes[row, 2 + len(clips) :]:
                 place.set_visible(False)

@@ -24,6 +24,7 @@ class ProgressLines(L.Callback):
         self.steps = 0
         self.began = self.printed = time.monotonic()
         self.last = ""  # of the command's own loop: in fit, not of validation
+        self.shown = ""  # the line that was printed last
 
     def step(self, trainer: L.Trainer, loop: str, step: int, total: float, left: float) -> None:
         """Count a step of the loop, after which `left` come, and print when it is time."""
@@ -45,11 +46,11 @@ class ProgressLines(L.Callback):
             self.print(trainer, text)
 
     def print(self, trainer: L.Trainer, text: str) -> None:
-        """Print a line with the metrics that a progress bar would show."""
-        if trainer.is_global_zero and trainer.progress_bar_callback is None and text:
+        """Print a line with the metrics that a progress bar would show, once."""
+        if trainer.is_global_zero and trainer.progress_bar_callback is None and text and text != self.shown:
             metrics = [f", {name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items()]
             print(text + "".join(metrics), flush=True)
-        self.printed = time.monotonic()
+        self.printed, self.shown = time.monotonic(), text
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Step of training."""

@@ -34,6 +34,13 @@ class CaptionStage(ClipStage, Protocol):
 
 
 @runtime_checkable
+class NamedClips(Protocol):
+    """A batch that says whose it is."""
+
+    clip_ids: list[str]
+
+
+@runtime_checkable
 class ExportingStage(Protocol):
     """A stage that exports what it learnt."""
 

@@ -40,8 +40,13 @@ def place(name: str, inside: Path | None = None) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file; a URL is only known when it is read."""
-    return isinstance(path, UrlPath) or path.exists()
+    """Whether there is a file, and no pipe, which would be waited for; a URL is only known when it is read."""
+    return isinstance(path, UrlPath) or path.is_file()
+
+
+def size_of(path: Path) -> int | None:
+    """Bytes of a file; None of a URL."""
+    return None if isinstance(path, UrlPath) else path.stat().st_size
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from datamodules.caption_table import read_captions
 from datamodules.id_list import clips_meant
 from earshot.errors import InputError
+from earshot.terminal import printable
 from evaluation.field_forms import Fields, read_entries, text_of
 
 
@@ -43,7 +44,7 @@ def references_by_clip(table: Path, clip_ids: Sequence[str]) -> dict[str, list[s
             f"{next(iter(clip_ids))!r}, there {next(iter(references))!r}; name the table of this split"
         )
     if silent := [clip_id for clip_id in references if clip_id not in set(meant.values())]:
-        print(f"no caption: {len(silent)} of the {len(references)} clips in {table}, such as {silent[0]}")
+        print(f"no caption: {len(silent)} of the {len(references)} clips in {table}, such as {printable(silent[0])}")
     return {clip_id: references[name] for clip_id, name in meant.items()}
 
 

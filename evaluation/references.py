@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
+from earshot.terminal import printable
 from evaluation.captions_file import clips_of, rows_of
 
 NAMED = 3  # at most this many clips are named
@@ -31,5 +32,5 @@ def not_scored(without_references: Sequence[str], num_clips: int) -> str:
     more = f" and {number - NAMED} more" if number > NAMED else ""
     return (
         f"not scored: {number} of {number + num_clips} clips, which have no references: "
-        f"{', '.join(without_references[:NAMED])}{more}"
+        f"{', '.join(map(printable, without_references[:NAMED]))}{more}"
     )

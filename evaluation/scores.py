@@ -117,13 +117,15 @@ class Scores:
         """The table for the terminal, one line per metric."""
         caption = f"tokens by {TOKENIZERS[self.tokenizer]}"
         number = Column(f"{self.num_clips} clips", justify="right")
-        table = Table("metric", number, "95% interval", title=title, caption=caption, title_justify="left")
+        shown = escape(printable(title))
+        table = Table("metric", number, "95% interval", title=shown, caption=caption)
+        table.title_justify = table.caption_justify = "left"
         for name, value in self.values.items():
             if value is None:  # see `lacking`
                 continue
             ends = ", ".join(f"{end:.3f}" for end in self.intervals.get(name, ()))
-            shown = f"{value:.0f}" if name == "vocabulary" else f"{value:.3f}"
-            table.add_row(TITLES.get(name, name), shown, ends)
+            text = f"{value:.0f}" if name == "vocabulary" else f"{value:.3f}"
+            table.add_row(TITLES.get(name, name), text, ends)
         return table
 
 

@@ -45,7 +45,7 @@ class KeywordDecoding(nn.Module):
 
     needs_classifier = False
     prompt = None  # each clip has its own
-    choice_scores: ClassVar[list[str]] = ["probability", "similarity", "sum"]
+    choice_scores: ClassVar[list[str]] = ["probability", "cosine with audio", "combined"]
 
     bank: InitVar[str]
     num_keywords: int = 2

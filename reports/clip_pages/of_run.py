@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions
-from evaluation.scores import TITLES, TOKENIZERS
+from evaluation.scores import TITLES, TOKENIZERS, lacking
 from evaluation.scores_file import read_clip_scores, read_scores, scores_path
 from reports.clip_pages.budget import LIMIT, write
 from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
@@ -28,7 +29,7 @@ CLIPS = 60  # with sound and image
 ORDER = (  # of scores as columns and headline: what papers rank by comes first
     "cider_d", "spider", "fense", "spider_fl", "meteor", "spice", "clap_sim", "rouge_l", "bleu_4", "recall",
 )  # fmt: skip
-SHOWN, HEADLINE = 5, 4
+SHOWN, HEADLINE = 4, 4
 LOW_IS_GOOD = ("fer", "visual_share")
 
 
@@ -82,6 +83,11 @@ def document_of(
     inputs = (made_by.get("captions") or {}).get("inputs")
     facts = [f"{number} clips of {split}", f"captioned from {inputs.replace('+', ' and ')}" if inputs else ""]
     table, notes = score_table(scores, str(name), str(split), inputs)
+    if not keys:  # none were written, or they are of other captions
+        notes.append(
+            f"Scores of single clips are not there, or of other captions than these; to have them: earshot score "
+            f"{captions}"
+        )
     return Document(
         title=str(name),
         subtitle=" · ".join(filter(None, facts)),
@@ -115,7 +121,7 @@ def clip_rows(
             [system[index] for system in captions],
             clip.references,
             clip.labels,
-            [None if (score := column.get(clip.clip_id)) is None else round(score, 4) for column in scores],
+            [round(score, 4) if isfinite(score := column.get(clip.clip_id, nan)) else None for column in scores],
         )
         for index, clip in enumerate(clips_of(rows))
     ]
@@ -147,7 +153,8 @@ def add_media(
 def add_details(clips: Sequence[ClipRow], path: Path) -> None:
     """What the stage says of how it captioned the clips that have sound, where it said any."""
     try:
-        details = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        text = path.read_text(encoding="utf-8") if path.is_file() else "{}"
+        details = json.loads(text, parse_constant=lambda name: None)  # a browser's JSON knows no NaN
     except ValueError:
         details = {}
     for clip in clips:
@@ -170,7 +177,8 @@ def score_table(scores: dict[str, Any], name: str, split: str, inputs: str | Non
     ]
     if "tokenizer" in scores:
         notes.append(f"Tokens by {TOKENIZERS.get(scores['tokenizer'], scores['tokenizer'])}.")
-    notes += [f"{TITLES[key]}: {scores['not_computed'][key]}." for key in keys if key in scores.get("not_computed", {})]
+    reasons = {key: reason.removeprefix("not computed: ") for key, reason in scores.get("not_computed", {}).items()}
+    notes += [f"{line}." for line in lacking({key: reasons[key] for key in keys if key in reasons})]
     if without := scores.get("num_without_references"):
         notes.append(f"{without} clips have no reference and count in no score.")
     if source and synthetic:

@@ -1,6 +1,7 @@
 // How a clip was captioned, as the stage told it: a transport plan, what guided the caption, what its tokens were chosen from.
 
 const mel = (hz) => 1127 * Math.log1p(hz / 700);
+const decimals = (value) => (value === null ? "-" : value.toFixed(3)); // null: not finite
 const hertz = (value) => 700 * Math.expm1(value / 1127);
 
 function detailsOf(clip) {
@@ -21,7 +22,7 @@ function folded(title, build) {
 
 function listOf(caption, headings, rows) {
   const head = make("tr", {}, ...headings.map((heading) => make("th", { scope: "col" }, heading)));
-  const body = rows.map(([text, score]) => make("tr", {}, make("th", { scope: "row", dir: "auto" }, text), make("td", {}, score.toFixed(3))));
+  const body = rows.map(([text, score]) => make("tr", {}, make("th", { scope: "row", dir: "auto" }, text), make("td", {}, decimals(score))));
   return make("table", { className: "small" }, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
 }
 
@@ -30,8 +31,8 @@ function tokensOf({ scores, tokens }) {
   const groups = tokens.map((candidates, position) => {
     const title = make("tr", {}, make("th", { scope: "rowgroup", colSpan: scores.length + 1 }, `token ${position + 1}`));
     const rows = candidates.map(([text, values], place) => {
-      const name = make(place === 0 ? "b" : "span", { dir: "auto" }, JSON.stringify(text));
-      const cells = values.map((value) => make("td", {}, value.toFixed(3)));
+      const name = make(place === 0 ? "b" : "span", { dir: "auto" }, text ? JSON.stringify(text) : "(no text)");
+      const cells = values.map((value) => make("td", {}, decimals(value)));
       return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
     });
     return make("tbody", {}, title, ...rows);
@@ -76,7 +77,7 @@ function planOf(clip, plan) {
   };
   sound.chosen = (token) => choose(sound, frame, 0, token);
   frame.chosen = (token) => choose(frame, sound, 1, token);
-  const note = "The optimal plan between the tokens of the sound and of the middle frame, all with the same weight. The captioner did not get the frame unless the page says so.";
+  const note = "The optimal plan between the tokens of the sound and of the middle frame, all with the same weight. It is computed for this page: whether the captioner saw the frame stands below the frame.";
   return [make("div", { className: "plan" }, sound.element, frame.element), output, make("p", { className: "note" }, note)];
 }
 

@@ -93,6 +93,7 @@ function refresh() {
 
 function start() {
   for (const [name, filter] of Object.entries(FILTERS)) {
+    if (!DATA.columns.length && (name === "worst" || name === "best")) continue;
     const radio = make("input", { type: "radio", name: "filter", value: name, checked: name === state.filter });
     radio.addEventListener("change", () => {
       state.filter = name;
@@ -133,6 +134,7 @@ function start() {
   if (DATA.systems.length > 1) byId("head").closest("table").classList.add("wide");
   byId("explorer").hidden = false;
   if (DATA.columns.length) showDistribution();
+  else byId("score").closest(".distribution").hidden = true; // nothing to rank by
   refresh();
 }
 

@@ -28,6 +28,12 @@ def test_a_line_for_every_step_if_so_asked(capsys: pytest.CaptureFixture) -> Non
     assert len([line for line in lines if line.startswith("validate step")]) == 2 * 8
 
 
+def test_the_last_line_comes_once(capsys: pytest.CaptureFixture) -> None:
+    fit(ProgressLines(seconds=0), enable_progress_bar=False, limit_val_batches=0)
+    lines = [line.partition(",")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("fit")]
+    assert len(lines) == len(set(lines)) == 2 * 8
+
+
 def test_no_line_beside_a_bar(capsys: pytest.CaptureFixture) -> None:
     fit(ProgressLines(seconds=0), enable_progress_bar=True)
     assert "steps/s" not in capsys.readouterr().out

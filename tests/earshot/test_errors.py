@@ -15,6 +15,10 @@ from earshot.errors import InputError, one_line_errors
             OSError(errno.ENOSPC, "No space left on device", "runs/x"),
             "error: expected to use runs/x, found: No space left on device; make room or choose another\n",
         ),
+        (
+            OSError(errno.EISDIR, "Is a directory", ".x.host-1.partial", None, "x"),
+            "error: expected to use x, found: Is a directory; make room or choose another\n",
+        ),
     ],
 )
 def test_one_line_and_exit_code_2(error: Exception, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,17 @@ def test_scores_a_file(tmp_path: Path, recorded: dict, capsys: pytest.CaptureFix
     assert "CIDEr-D" in capsys.readouterr().out
 
 
+def test_names_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither by the marks of rich, the library that prints the table, nor by control characters."""
+    path = tmp_path / "[" / "x] [bold]y.csv"
+    path.parent.mkdir()
+    path.write_text(BY_HAND.read_text(encoding="utf-8") + "\x1b[2Jnew,rain falls,[],[]\n", encoding="utf-8")
+    main([str(path), "--no-java"])
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "[2Jnew" in shown
+    assert "[/x] [bold]y.csv" in shown.partition("metric")[0].replace("\n", " ")
+
+
 def test_clips_without_references_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = read_captions(BY_HAND)
     references = [group if number % 3 else [""] for number, group in enumerate(rows["references"])]

@@ -67,6 +67,17 @@ def test_without_scores_one_line_says_how(tmp_path: Path, capsys: pytest.Capture
     assert stop.value.code == 2 and "run: earshot score" in capsys.readouterr().err
 
 
+def test_scores_of_other_captions_are_not_shown_as_those_of_these(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, HOSTILE)
+    main(["html", str(folder)])
+    assert "of other captions" not in (folder / "report.html").read_text()
+    captions = folder / FILE_NAME
+    captions.write_text(captions.read_text().replace("bell", "dog"))
+    main(["html", str(folder)])
+    assert "of other captions than these" in (folder / "report.html").read_text()
+    assert not data_of(folder / "report.html")["columns"]
+
+
 def test_the_sample_has_random_worst_and_best_clips() -> None:
     scores = [float(number) for number in range(100)]
     found = chosen(scores, 60)

@@ -26,7 +26,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = {
         "transport": plan,
         "reasons": [["nearest <captions>", [["a <b>bell</b>", 0.9]]]],
-        "tokens": {"scores": ["unguided <u>", "guided"], "tokens": [[["<i>", [0.5, 0.9]], ["bell", [0.25, 0.1]]]]},
+        "tokens": {
+            "scores": ["unguided <u>", "guided"],
+            "tokens": [[["<i>", [0.5, float("nan")]], ["bell", [0.25, 0.1]]]],
+        },
     }
     (folder / "explanations.json").write_text(json.dumps({f"clip-{number:03d}": told for number in range(32)}))
     main(["html", str(folder)])
@@ -150,6 +153,8 @@ def test_the_plan_is_looked_at_by_pointing_and_by_keyboard(page: Any) -> None:
     for number, text in ((1, "a <b>bell</b>"), (2, '"<i>"')):
         page.locator("#rows tr").first.locator("details.how > summary").nth(number).click()
         playwright.expect(page.locator("#rows tr").first).to_contain_text(text)  # waits: details open by and by
+    values = page.locator("#rows tr").first.locator("tr", has=page.get_by_text('"<i>"')).locator("td")
+    assert values.all_text_contents() == ["0.500", "-"]  # a score that is no number
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
