@@ -26,7 +26,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = {
         "transport": plan,
         "reasons": [["nearest <captions>", [["a <b>bell</b>", 0.9]]]],
-        "tokens": {"scores": ["unguided <u>", "guided"], "tokens": [[["<i>", [0.5, float("nan")]], ["bell", [0.25, 0.1]]]]},
+        "tokens": {
+            "scores": ["unguided <u>", "guided"],
+            "tokens": [[["<i>", [0.5, float("nan")]], ["bell", [0.25, 0.1]]]],
+        },
     }
     (folder / "explanations.json").write_text(json.dumps({f"clip-{number:03d}": told for number in range(32)}))
     main(["html", str(folder)])
