@@ -14,6 +14,7 @@ from typing import Any
 from earshot.errors import one_line_errors
 from earshot.paths import config_file, resource, shipped
 from earshot.signals import SIGNALS, Stopped
+from earshot.told import one_voice
 
 # before torch is imported: threads that spin while they wait for one another slow a busy CPU sixfold
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,6 +42,7 @@ IGNORED = (
 # said by Lightning
 NOISE = (
     "💡 Tip", "Tip: ", "TPU available", "HPU available", "IPU available", "Seed set to", "`Trainer.fit` stopped: `max_",
+    "[rank: ",
 )  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> None:
         for name, help in commands.items()
     }
     args = ["--help" if arg == "--help_all" else arg for arg in args if arg not in ("-h", "--help")]
-    with ended_by_signal(command), one_line_errors():
+    with ended_by_signal(command), one_voice(), one_line_errors():
         run(args, options, {"prog": program, "description": DESCRIPTION, **settings})
 
 
@@ -72,15 +74,20 @@ def run(args: list[str], options: argparse.ArgumentParser | None, settings: dict
     from transformers.utils.logging import disable_progress_bar
 
     from callbacks.command_line import Parser, SaveConfig, TrainCLI
+    from callbacks.dead_ranks import ended_together
     from callbacks.run_folder import hand_over
 
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(NOISE))
+    for name in (
+        "pytorch.utilities.rank_zero",
+        "fabric.utilities.seed",
+        "fabric.strategies.launchers.subprocess_script",
+    ):
+        logging.getLogger(f"lightning.{name}").addFilter(lambda record: not record.getMessage().startswith(NOISE))
     if not sys.stderr.isatty():  # a bar in a log file is a line of boxes
         disable_progress_bar()
     for message in IGNORED:
         warnings.filterwarnings("ignore", message=message)
-    with hand_over():
+    with hand_over(), ended_together():
         TrainCLI(
             LightningModule,
             LightningDataModule,

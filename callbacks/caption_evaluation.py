@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, TypeGuard
 
 import lightning as L
+import torch
 import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from rich import get_console
@@ -16,7 +17,7 @@ from callbacks.clip_table import log_clips, media_of_test
 from callbacks.explanations import write_explanations
 from callbacks.made_by import made_by
 from datamodules.clips import CaptionRows, ClipFormat
-from datamodules.contracts import AudioTextModel, Fingerprinted, TestClips
+from datamodules.contracts import AudioTextModel, CountedTest, Fingerprinted, TestClips
 from earshot.errors import InputError
 from evaluation.caption_metrics import SentenceMetric
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
@@ -110,11 +111,22 @@ class CaptionEvaluation(L.Callback):
             self.file.close()
             self.file = None
 
+    def _sort(self) -> None:
+        """By id: the order of the batches depends on the number of ranks and workers."""
+        self.clips = dict(sorted(self.clips.items()))
+
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score once, on rank 0. No rank waits here for another: Java may outlast NCCL's patience."""
+        """Score once, on rank 0. No rank waits for it: Java may outlast NCCL's patience."""
+        expected = num_clips(trainer)
         if self.file is None:  # not rank 0, or no captions
             return
         self._close()
+        self._sort()
+        if expected is not None and len(self.clips) != expected:
+            raise InputError(
+                f"expected captions of {expected} clips, as the index of the test split promises without those that "
+                f"could not be read, found {len(self.clips)} ids; pack the split again, each clip with an id of its own"
+            )
         folder = Path(trainer.default_root_dir)
         rows = rows_of(list(self.clips.values()))
         similarity = None if self.clap is None else partial(self._similarity, trainer)
@@ -160,8 +172,10 @@ class CaptionEvaluation(L.Callback):
         """Show where the captions are, and the first few of them."""
         if self.file is not None:
             self._close()
+            self._sort()
             console = get_console()
             rows = rows_of(list(self.clips.values()))
+            write_captions(Path(trainer.default_root_dir, FILE_NAME), rows)
             self._submit(Path(trainer.default_root_dir), rows)
             console.print(captions_table(rows, self.shown))
             path = Path(trainer.default_root_dir, FILE_NAME)
@@ -197,6 +211,16 @@ class CaptionEvaluation(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the file; the captions so far are in it."""
         self._close()
+
+
+def num_clips(trainer: L.Trainer) -> int | None:
+    """How many clips a test has captions of, over all ranks, which call this together; None where that is not known."""
+    data = vars(trainer).get("datamodule")
+    limited = isinstance(trainer.limit_test_batches, int) or trainer.limit_test_batches < 1  # 1 is one batch, 1.0 all
+    if limited or not isinstance(data, CountedTest):
+        return None
+    broken = trainer.strategy.reduce(torch.tensor(float(data.num_broken_test_clips())), reduce_op="sum")
+    return data.num_test_clips() - int(broken)
 
 
 def report_line(captions: Path, clips: int, media: dict[str, MediaBytes] | None) -> str:

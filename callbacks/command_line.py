@@ -8,20 +8,32 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from callbacks.caption_evaluation import CaptionEvaluation
 from callbacks.class_help import add_class_help
 from callbacks.export import Export
 from callbacks.lineage import MADE_FROM, made_from
+from callbacks.refused_values import refused_values
 from callbacks.run_folder import open_run
 from callbacks.run_summary import RunSummary
+from callbacks.same_settings import require_same_settings
 from callbacks.slurm import match_tasks
 from callbacks.wandb_logger import WandbLogger
 from earshot.errors import InputError
 from earshot.paths import located
 
+LEAST = {  # settings of the trainer below which Lightning divides by zero, or does something without a meaning
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "max_epochs": -1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_sanity_val_steps": -1,
+    "reload_dataloaders_every_n_epochs": 0,
+}
 STEPS = {"fit": "training_step", "validate": "validation_step", "test": "test_step", "predict": "predict_step"}
 
 
@@ -88,7 +100,8 @@ class TrainCLI(LightningCLI):
 
     def __init__(self, *args: Any, options: argparse.ArgumentParser | None = None, **kwargs: Any) -> None:
         self.options = options
-        super().__init__(*args, **kwargs)
+        with refused_values(__name__):
+            super().__init__(*args, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `run_name`, the export of that name, and the evaluation of captions."""
@@ -107,7 +120,18 @@ class TrainCLI(LightningCLI):
         """Parse, without Lightning's warning about given `args`; print the help where it was asked for."""
         assert args is None or isinstance(args, list)
         self.arguments = args or []
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except UnicodeDecodeError as error:
+            given = {
+                path for before, path in zip(["", *self.arguments], self.arguments) if before in ("--config", "-c")
+            }
+            raise InputError(
+                f"expected UTF-8 in {' and '.join(sorted(given))}, found other bytes ({error}); save the YAML as UTF-8"
+            ) from error
+        except (ValueError, OSError, RecursionError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise InputError(f"expected a configuration, found: {said}; correct the YAML or the arguments") from error
         if self.options is not None:
             for key in ("model", "data"):
                 add_class_help(self.options, key, self.config[self.config.subcommand].get(key))
@@ -121,8 +145,15 @@ class TrainCLI(LightningCLI):
         """Tell the trainer and the loggers where the run lives, and what to start from."""
         assert self.subcommand is not None
         config = self.config[self.subcommand] = located(self.config[self.subcommand])
+        for name, least in LEAST.items():
+            if (value := config.trainer[name]) is not None and value < least:
+                raise InputError(f"expected trainer.{name} of at least {least}, found {value}; correct it")
+        if (interval := config.trainer.val_check_interval) in (0, 0.0):
+            raise InputError(f"expected trainer.val_check_interval above 0, found {interval}; correct it")
         match_tasks(config.trainer)
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
+        if self.subcommand == "fit" and checkpoint is not None:
+            require_same_settings(checkpoint, yaml.safe_load(self._parser(self.subcommand).dump(config)))
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)
         if self.subcommand == "predict":
@@ -137,7 +168,7 @@ class TrainCLI(LightningCLI):
         for logger in trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]:
             if isinstance(logger, Namespace):
                 logger.init_args.save_dir = str(folder)
-                if logger.class_path.endswith("wandb_logger.WandbLogger") and logger.init_args.job_type is None:
+                if logger.class_path.endswith("wandb_logger.WandbLogger") and logger.init_args.get("job_type") is None:
                     logger.init_args.job_type = f"{self.subcommand}-{config.model.class_path.rpartition('.')[2]}"
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -154,27 +185,23 @@ class TrainCLI(LightningCLI):
         config = self.config_init[subcommand]
         if subcommand != "fit" and config.ckpt_path is None:
             config.export.require_source(self.model)
-        try:
+        with refused_values(__name__, config.ckpt_path, type(self.model).__name__):
             super()._run_subcommand(subcommand)
-        except RuntimeError as error:
-            if "Error(s) in loading state_dict" not in str(error):
-                raise
-            detail = str(error).strip().splitlines()[1].strip()[:200]  # the first of what may be hundreds of names
-            raise InputError(
-                f"expected the weights of {type(self.model).__name__} with these settings in {config.ckpt_path}, found "
-                f"others ({detail}); name a checkpoint of this stage, and give the overlays that it was trained with"
-            ) from error
 
     def instantiate_classes(self) -> None:
-        """Raise the error that a constructor raised, without jsonargparse's account of its attempts."""
+        """Raise the error that a constructor raised, without jsonargparse's account of its attempts.
+
+        Raises:
+            InputError: that of a constructor, or a path in the YAML cannot be read.
+        """
         try:
             super().instantiate_classes()
-        except MisconfigurationException as error:  # a GPU where there is none, say
-            raise InputError(" ".join(str(error).split())) from error
         except ValueError as error:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, InputError | OSError):
                 cause = cause.__cause__
             if isinstance(cause, OSError):  # a path in the YAML that cannot be read
                 raise InputError(str(cause).strip().splitlines()[0]) from error
-            raise cause or error from None
+            if cause is not None:
+                raise cause from None
+            raise

@@ -26,8 +26,9 @@ class MetricsFile(ExperimentWriter):
         with open(path, newline="") as file:
             reader = csv.DictReader(file)
             self.metrics_keys = sorted({*fieldnames, *(reader.fieldnames or ())})
-            # a row that a kill cut short has no step
-            rows = [row for row in reader if row["step"] and int(row["step"]) < before]
+            # a row that a kill or a full disk cut short has too few cells, or too many with the next one behind it
+            whole = [row for row in reader if None not in row and None not in row.values()]
+            rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) < before]
         with atomic_path(path) as partial, open(partial, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
             writer.writeheader()

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
+from safetensors import SafetensorError
 
 from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
 from callbacks.wandb_logger import WandbLogger
@@ -44,6 +46,21 @@ class Export(L.Callback):
         self.load = load
         self.source = self.folder if source is None else Path(source)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before fit begins, look whether there will be a place for what it learns.
+
+        Raises:
+            InputError: there will not.
+        """
+        above = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        if (
+            stage == "fit"
+            and isinstance(pl_module, ExportingStage)
+            and not (above.is_dir() and os.access(above, os.W_OK))
+        ):
+            found = "it read-only" if above.is_dir() else "a file"
+            raise InputError(f"expected a folder {above}/ to export to, found {found}; set export.root to another")
+
     def require_source(self, pl_module: L.LightningModule) -> None:
         """Check that there is an export to start from, before anything is loaded.
 
@@ -64,7 +81,22 @@ class Export(L.Callback):
     def _load(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.starts_from(trainer, pl_module) and isinstance(pl_module, ExportingStage):
             self.require_source(pl_module)
-            pl_module.load_export(self.source)
+            try:
+                pl_module.load_export(self.source)
+            except (
+                OSError,
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                RuntimeError,
+                SafetensorError,
+            ) as error:
+                reason = shorten(str(error), 300)
+                raise InputError(
+                    f"expected an export of {type(pl_module).__name__} in {self.source}/, found another ({reason}); "
+                    f"run: {command_that_makes(self.source)}, or name another as export.source"
+                ) from error
             rank_zero_info(f"Weights of {self.source}/")
 
     def _require_trained(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -136,7 +168,9 @@ def load_best(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any
                 "step": checkpoint["global_step"],
             }
     rank_zero_info("No checkpoint of the lowest validation loss: the export holds the final weights")
-    return {"checkpoint": None, "epoch": trainer.current_epoch, "step": trainer.global_step}
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    epoch = progress.processed  # current_epoch is one less where nothing was left to train
+    return {"checkpoint": None, "epoch": epoch, "step": trainer.global_step}
 
 
 def settings_of(run_folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
 from callbacks.wandb_logger import WandbLogger
 from datamodules.contracts import CaptioningStage, ExportingStage, PredictSource, datamodule_of, expect
 from earshot.atomic import atomic_path, write_text
+from earshot.errors import InputError
 from earshot.provenance import provenance
 from evaluation.captions_file import clips_of
 
@@ -55,7 +56,7 @@ class PredictTable(L.Callback):
         export = next(callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export))
         self.folder = export.folder
         self.started_from = export.starts_from(trainer, pl_module)
-        self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export))
+        self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export, self.file_name))
         self.parts = self.folder / f"parts-{self.made_by}"
         done = {clip_id for clip_id, _ in written(self.parts)}
         datamodule_of(trainer, PredictSource).leave_out(done)
@@ -90,6 +91,10 @@ class PredictTable(L.Callback):
         if len(found) < clips or not found:  # a limit was set, or no clip could be read
             rank_zero_info(f"{self.parts}/ has {len(found)} of {clips} clips; the table waits for all")
             return
+        if len(found) > clips:
+            raise InputError(
+                f"expected {clips} clips in {self.parts}/, found {len(found)}; remove the folder to predict anew"
+            )
         write_rows(self.folder / self.file_name, (json.loads(found[clip_id]) for clip_id in sorted(found)))
         read = made_from(settings_of(Path(trainer.default_root_dir)), *self.started_from)
         origin = {
@@ -118,8 +123,10 @@ class PredictTable(L.Callback):
             self.file = None
 
 
-def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str:
+def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export, file_name: str) -> str:
     """A short digest of everything that decides the rows, weights that are loaded later included.
+
+    The rows themselves, which may be written beside the weights, decide nothing.
 
     Raises:
         InputError: the stage or the datamodule does not say what decides its rows.
@@ -128,7 +135,9 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, export: Export) -> str
     if trainer.ckpt_path:
         loaded = [Path(trainer.ckpt_path)]
     elif export.load and isinstance(stage, ExportingStage):
-        loaded = [path for path in sorted(export.source.rglob("*")) if path.is_file() and path.name not in NOTES]
+        files = (path for path in sorted(export.source.rglob("*")) if path.is_file())
+        beside = (*NOTES, file_name)
+        loaded = [path for path in files if path.name not in beside and not path.parent.name.startswith("parts-")]
     digest = hashlib.sha256()
     for part in (
         "rows as objects",  # the form of the lines: those of another form are not read
@@ -150,9 +159,23 @@ def whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def written(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """The clip id and the JSON line of each row that the ranks have written; as objects, 2 million take gigabytes."""
+    """The clip id and the JSON line of each row that the ranks have written; as objects, 2 million take gigabytes.
+
+    Raises:
+        InputError: a line is no such row.
+    """
     for path in sorted(folder.glob("rank-*.jsonl")):
-        yield from ((json.loads(line)["clip_id"], line) for line in whole_lines(path))
+        for line in whole_lines(path):
+            try:
+                clip_id = json.loads(line)["clip_id"]
+                if not isinstance(clip_id, str):
+                    raise TypeError
+            except (ValueError, TypeError, LookupError):
+                raise InputError(
+                    f"expected a row with a clip_id in each line of {path}, found {line[:60]!r}; remove {folder}/ to "
+                    "predict anew, or that line"
+                ) from None
+            yield clip_id, line
 
 
 def rows_of(outputs: Any) -> list[Row]:
@@ -161,12 +184,22 @@ def rows_of(outputs: Any) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterator[Row]) -> None:
-    """Write rows, of which there is one, as a CSV, atomically; None is an empty cell."""
+    """Write rows, of which there is one, as a CSV, atomically; None is an empty cell.
+
+    Raises:
+        InputError: a row has other columns than the first.
+    """
     first = next(rows)
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(first))
         writer.writeheader()
-        writer.writerows({name: cell_of(value) for name, value in row.items()} for row in chain([first], rows))
+        for row in chain([first], rows):
+            if row.keys() != first.keys():
+                raise InputError(
+                    f"expected the columns {', '.join(first)} in each row, found {', '.join(row)} for "
+                    f"{row.get('clip_id')!r}; remove the folder parts-... beside {path} to predict anew"
+                )
+            writer.writerow({name: cell_of(value) for name, value in row.items()})
 
 
 def cell_of(value: Any) -> Any:

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.loop import _Loop
 
+from callbacks.checkpoint_file import read_checkpoint_file
 from callbacks.stop_signal import StopSignal
 from earshot.atomic import atomic_path
 from earshot.signals import SIGNALS, Stopped
@@ -28,6 +31,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write the whole `checkpoint` to `path`, or leave the file that is there."""
         with atomic_path(Path(path)) as partial:
             torch.save(checkpoint, partial)
+
+    def load_checkpoint(
+        self, path: _PATH, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read as data, whatever Lightning asks for; `read_checkpoint_file` tells what is wrong with a file."""
+        return read_checkpoint_file(Path(path))
 
 
 class LastCheckpoint(Checkpoint):
@@ -52,8 +61,21 @@ class LastCheckpoint(Checkpoint):
         """Keep Lightning's handlers away: theirs wait for other ranks inside the handler, and for ever."""
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the best score so far when a run goes on in another folder, where Lightning's callback forgets it.
+
+        Not where the file with those weights is gone, or has others by now.
+        """
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint.get("callbacks", {}).get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state and Path(state["best_model_path"]).is_file():
+                held = torch.load(state["best_model_path"], map_location="cpu", weights_only=True, mmap=True)
+                if held["callbacks"][callback.state_key]["best_model_score"] == state["best_model_score"]:
+                    state["dirpath"] = callback.dirpath
+
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
+        begin_next_epoch(trainer.fit_loop)
         self.saved = self.stepped = trainer.global_step
         self.stop = StopSignal()
         SIGNALS.awaited = True
@@ -77,6 +99,7 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """End the ranks that this process started, if it ends alone."""
         SIGNALS.awaited = False
+        SIGNALS.ending = isinstance(exception, Stopped)
         if isinstance(exception, Stopped) and not exception.saved and trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(signal.SIGTERM)
 
@@ -118,16 +141,31 @@ class LastCheckpoint(Checkpoint):
         self.save(trainer)
 
 
+def begin_next_epoch(loop: _FitLoop) -> None:
+    """Where a run resumes from the end of an epoch, go on with the next one.
+
+    So Lightning does with `max_epochs`. With `max_steps` it ends the finished epoch once more: every epoch and every
+    logged step after that has a number one too high.
+    """
+    if loop.restarted_on_epoch_end:
+        _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]  # the loop's own setter sets it again
+        loop.epoch_progress.increment_completed()
+        loop.reset_restart_stage()
+        loop.epoch_loop.reset_restart_stage()
+
+
 class SeedSteps(L.Callback):
-    """Seed torch before every training step from (seed_everything, rank, number of the step).
+    """Seed torch before every training step from seed_everything and the number of the batch among those of all ranks.
 
     A checkpoint holds no state of the random number generators, and with several ranks could hold only that of rank 0:
-    without this callback, dropout differs after resuming. It does nothing with `seed_everything: false`.
+    without this callback, dropout differs after resuming. Batches of the same size are the same ones on any number of
+    ranks (`datamodules.stream_plan.slots_of`), and so is their dropout. It does nothing with `seed_everything: false`.
     """
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Seed the generators of the CPU and of the device."""
         seed = os.environ.get("PL_GLOBAL_SEED")  # set by Lightning's seed_everything
         if seed is not None:
-            entropy = (int(seed), trainer.global_rank, trainer.fit_loop.total_batch_idx)
+            number = trainer.fit_loop.total_batch_idx * trainer.world_size + trainer.global_rank
+            entropy = (int(seed), 0, number)
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))

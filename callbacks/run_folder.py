@@ -1,15 +1,14 @@
 """Where a run lives: runs/<run_name>/<subcommand>-<n>/, one folder for all ranks."""
 
 import os
-import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from callbacks.checkpoint_file import read_checkpoint_file
 from earshot.errors import InputError
 
 ROOT = Path("runs")
@@ -33,10 +32,10 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
 
     `run_suffix` is added to the names of the folders of test and predict, not to those of fit.
 
-    `last` and `best` are those of the newest fit run of this name; `fit` resumes from `last` in the folder of that
-    run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none. A SLURM job that was
-    requeued takes its own, also where no `ckpt_path` is given. Every rank gets the same folder: rank 0 tells the ranks
-    that it starts; under SLURM the folder is named by the job id, which a requeued job keeps.
+    `last` and `best` are those of the newest fit run of this name, never an older one's; `fit` resumes from `last` in
+    the folder of that run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none.
+    A SLURM job that was requeued takes its own, also where no `ckpt_path` is given. Every rank gets the same folder:
+    rank 0 tells the ranks that it starts; under SLURM the folder is named by the job id, which a requeued job keeps.
 
     Raises:
         InputError: the checkpoint is not there, or ranks were started from outside without a common folder.
@@ -48,10 +47,11 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
                 "set it in the YAML or with --run_name"
             )
     requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    if subcommand == "fit" and ckpt_path is None and requeued and own_checkpoints(run_name):
-        ckpt_path = "resume"
+    own = own_checkpoint(run_name)
+    if subcommand == "fit" and ckpt_path is None and requeued and own:
+        ckpt_path = "last"
     if ckpt_path == "resume" and subcommand == "fit":
-        ckpt_path = "last" if last_checkpoints(run_name) else None
+        ckpt_path = "last" if own or newest_checkpoint(run_name, "last")[0] else None
     checkpoint = find_checkpoint(run_name, ckpt_path) if ckpt_path else None
     run_name += run_suffix if subcommand in ("test", "predict") else ""
     if subcommand == "fit" and ckpt_path == "last":
@@ -69,6 +69,8 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     else:
         folder = new_folder(ROOT / run_name, subcommand)
     folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"expected to write to {folder}/, found it read-only; choose another working folder")
     os.environ[HANDED_ON] = str(folder)
     return folder, checkpoint
 
@@ -86,41 +88,55 @@ def new_folder(parent: Path, subcommand: str) -> Path:
             n += 1
 
 
-def checkpoints(run_name: str, name: str, run: str = "fit-*") -> list[Path]:
-    """The checkpoints of a name in the fit runs of a run name."""
-    return list((ROOT / run_name).glob(f"{run}/checkpoints/{name}.ckpt"))
+def newest_checkpoint(run_name: str, name: str) -> tuple[Path | None, Path | None]:
+    """The checkpoint of a name in the newest fit run of a run name, and that run's folder; None where there is none.
+
+    The newest is the one that began, was resumed or saved last. An older one's checkpoint is never taken instead.
+    """
+    runs = [folder for folder in (ROOT / run_name).glob("fit-*") if folder.is_dir()]
+    if not runs:
+        return None, None
+    newest = max(runs, key=lambda folder: max(path.stat().st_mtime for path in touched(folder)))
+    path = newest / "checkpoints" / f"{name}.ckpt"
+    return path if path.is_file() else None, newest
 
 
-def last_checkpoints(run_name: str) -> list[Path]:
-    """Those to resume from: a SLURM job's own where it has one, else those of all runs of this name."""
-    return own_checkpoints(run_name) or checkpoints(run_name, "last")
+def touched(folder: Path) -> list[Path]:
+    """What a run writes when it begins, is resumed, and saves."""
+    files = (folder / "config.yaml", folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
+    return [path for path in files if path.is_file()] or [folder]
 
 
-def own_checkpoints(run_name: str) -> list[Path]:
-    """That of the SLURM job which this process is of, if any."""
-    return checkpoints(run_name, "last", f"fit-slurm{os.environ['SLURM_JOB_ID']}") if SLURMEnvironment.detect() else []
+def own_checkpoint(run_name: str) -> Path | None:
+    """The last one of the SLURM job which this process is of, if there is one."""
+    if not SLURMEnvironment.detect():
+        return None
+    path = ROOT / run_name / f"fit-slurm{os.environ['SLURM_JOB_ID']}" / "checkpoints" / "last.ckpt"
+    return path if path.is_file() else None
 
 
 def find_checkpoint(run_name: str, ckpt_path: str) -> Path:
     """The file that `ckpt_path` means: a path, or `last` or `best` of the newest fit run of this name."""
     if ckpt_path in ("last", "best"):
-        found = last_checkpoints(run_name) if ckpt_path == "last" else checkpoints(run_name, ckpt_path)
-        if not found:
-            raise InputError(
-                f"expected {ROOT / run_name}/fit-<n>/checkpoints/{ckpt_path}.ckpt, found none; "
-                "start with `python train.py fit` and no --ckpt_path"
+        if ckpt_path == "last" and (own := own_checkpoint(run_name)):
+            return own
+        found, newest = newest_checkpoint(run_name, ckpt_path)
+        if found:
+            return found
+        older = sorted((ROOT / run_name).glob(f"fit-*/checkpoints/{ckpt_path}.ckpt"))
+        raise InputError(
+            f"expected {newest or ROOT / run_name / 'fit-<n>'}/checkpoints/{ckpt_path}.ckpt, found none; "
+            + (
+                f"name that of an older run, as in --ckpt_path {older[-1]}, or give no --ckpt_path"
+                if older
+                else "start with `python train.py fit` and no --ckpt_path"
             )
-        return max(found, key=lambda path: path.stat().st_mtime)
+        )
     checkpoint = Path(ckpt_path)
     if not checkpoint.is_file():
         raise InputError(
             f"expected a checkpoint, found no file {ckpt_path}; "
             f"give one from {ROOT}/<run_name>/fit-<n>/checkpoints/, `last` or `best`"
         )
-    try:
-        ours = "pytorch-lightning_version" in torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError):
-        ours = False
-    if not ours:
-        raise InputError(f"expected a checkpoint that `fit` wrote, found another file: {ckpt_path}; give one")
+    read_checkpoint_file(checkpoint, weights=False)  # before networks are loaded
     return checkpoint

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 
 from jsonargparse import Namespace
@@ -17,7 +18,7 @@ def match_tasks(trainer: Namespace) -> None:
     `devices: auto` becomes the number of tasks of a node.
 
     Raises:
-        InputError: several tasks without srun, or not num_nodes x devices of them.
+        InputError: several tasks without srun, not num_nodes x devices of them, or a first node without an address.
     """
     if not SLURMEnvironment.detect():
         return
@@ -37,6 +38,25 @@ def match_tasks(trainer: Namespace) -> None:
             f"--ntasks-per-node={devices}, or give other numbers to the trainer"
         )
     os.environ["SLURM_NTASKS_PER_NODE"] = str(devices)  # Lightning refuses jobs that were given --ntasks instead
+    if nodes > 1:
+        require_address(SLURMEnvironment().main_address)
+
+
+def require_address(node: str) -> None:
+    """Check that the other nodes can find the first one, before all of them ask for it in vain for half an hour.
+
+    Raises:
+        InputError: its name has no address.
+    """
+    try:
+        socket.getaddrinfo(node, None)
+    except socket.gaierror as error:
+        if error.errno != socket.EAI_NONAME:  # a name server that does not answer now may answer later
+            return
+        raise InputError(
+            f"expected an address of {node}, the first node of this job, found none; export MASTER_ADDR=ADDRESS, as "
+            "the other nodes reach it, before srun"
+        ) from error
 
 
 def number_of(devices: int | str | list[int]) -> int:

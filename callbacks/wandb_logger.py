@@ -193,6 +193,9 @@ class WandbLogger(loggers.WandbLogger):
             with suppress(Exception):
                 self._experiment.finish(exit_code=0 if status == "success" else 1)
             self._experiment = None
+        if self.stopped:  # otherwise W&B does so when Python exits, and shows the same error again
+            with suppress(Exception):
+                wandb.teardown()
 
 
 def tell(text: str) -> None:

@@ -14,7 +14,8 @@ from datamodules.clip_loader import EvalLoader
 from datamodules.clips import CaptionBatch, Captions
 from datamodules.kept_clips import shards_with
 from datamodules.packed_splits import PackedSplits
-from datamodules.settings import divide_global_batch, trainer_of
+from datamodules.places import place
+from datamodules.settings import GLOBAL_BATCH, divide_global_batch, global_batch, trainer_of
 from datamodules.shards import Shard, read_index, records
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
@@ -80,7 +81,7 @@ class CaptionDataModule(PackedSplits):
     def _shards(self, split: str) -> list[Shard]:
         if is_table(split):
             raise InputError(f"expected a packed split with sounds, found the table {split}; pack one, or do without")
-        return read_index(Path(self.root) / split)
+        return read_index(place(self.root) / split)
 
     def setup(self, stage: str) -> None:
         """Read the captions, or the indexes of clips, before the stage loads its networks."""
@@ -124,7 +125,5 @@ class CaptionDataModule(PackedSplits):
             "train_captions": len(captions.texts),
             "digest of train_captions": captions.digest[:12],
             "seed": self.seed,
-            "batch_size": self.batch_size,
-            "global_batch_size": self.global_batch_size,
-            "devices": trainer_of(self).world_size,
+            GLOBAL_BATCH: global_batch(self),
         }

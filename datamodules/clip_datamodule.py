@@ -16,7 +16,7 @@ from datamodules.clip_reader import Clip
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.kept_clips import by_clip, kept_shards
 from datamodules.packed_splits import PackedSplits
-from datamodules.settings import divide_global_batch, require_at_least, trainer_of
+from datamodules.settings import GLOBAL_BATCH, divide_global_batch, global_batch, require_at_least, trainer_of
 from datamodules.shards import index_digest, records
 from earshot.errors import InputError, command_that_makes
 
@@ -27,10 +27,11 @@ class ClipDataModule(PackedSplits):
     """Streams `ClipBatch`es to a stage whose `clip_format(stage)` returns what it wants of each clip.
 
     `stage` is "fit" for the training clips, "validate" for the validation clips (in fit too), "test" or "predict". A
-    run resumes at the very next batch; a checkpoint of other settings is refused.
+    run resumes at the very next batch, on any number of devices; a checkpoint of other settings is refused.
 
     Args:
-        shuffle_window: shards are shuffled, and clips among this many neighbours, which each worker holds undecoded.
+        shuffle_window: shards are shuffled, and clips among this many neighbours, over all devices and workers, which
+            hold them undecoded.
         num_pairs: train on this number of clips only, drawn by the seed, with their middle frames.
         pairs: train only on the clips that this CSV lists in a column clip_id, id, file_name or youtube_id, with its
             captions where it has any, or that a JSON file of conversations has, such as DALI's `prefixDS.json`.
@@ -118,15 +119,12 @@ class ClipDataModule(PackedSplits):
             "train": self.train,
             "train_index": index_digest(self.shards["train"]),
             "seed": self.seed,
-            "batch_size": self.batch_size,
-            "global_batch_size": self.global_batch_size,
-            "num_workers": max(1, self.num_workers),
+            GLOBAL_BATCH: global_batch(self),
             "shuffle_window": self.shuffle_window,
             "num_pairs": self.num_pairs,
             "pairs": self.pairs,
             "captions": self.captions,
             "ids": self.ids,
-            "devices": trainer_of(self).world_size,
         }
 
 

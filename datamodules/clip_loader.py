@@ -1,61 +1,129 @@
 """Loaders of a packed split: the same number of batches on every rank, made by worker processes.
 
-A training batch is a function of the index, the order, the number of workers, the batch size and the window alone, so
-that a run resumes from one integer, the position. These are not DataLoaders, which Lightning would rebuild.
+The clips of an optimizer step are a function of the index, the seed, the size of the step, the window and the step's
+number alone, so that a run resumes from one integer, the position, on any number of devices with any number of workers.
+These are not DataLoaders, which Lightning would rebuild.
 """
 
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from itertools import count, islice
+from itertools import chain, count, groupby, islice, repeat, takewhile
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from datamodules.batch_order import ALONE, BatchOrder, KeepsNoState
-from datamodules.clip_reader import BrokenClip, Clip, ClipReader, collate, filler_batch
+from datamodules.clip_reader import BrokenClip, Clip, ClipReader, collate, filler_batch, joined
 from datamodules.clips import ClipBatch, ClipFormat
+from datamodules.lane_reader import read_lane
 from datamodules.shards import Sample, Shard, read_samples
-from datamodules.stream_plan import Share, eval_share, eval_steps, train_share, train_steps
+from datamodules.stream_plan import Piece, TrainPlan, eval_share, eval_steps, slots_of, train_steps
 from earshot.errors import InputError
 
-Item = tuple[ClipBatch, list[str]] | InputError  # a batch and what was broken in it
+Item = tuple[ClipBatch | None, list[str]] | InputError  # a batch, or a part of one, and what was broken in it
 
 
-@dataclass(eq=False)
 class ClipStream(IterableDataset[Item]):
-    """The batches of each worker's share; yields an InputError, which raised in a worker would become a traceback."""
-
-    shards: list[Shard]
-    shares: list[Share]
-    reader: ClipReader
-    batch_size: int
-    skip_broken: bool = False
-    replace_broken: bool = False  # a training batch has its size
-    skip: frozenset[str] = frozenset()
+    """The items of each worker; yields an InputError, which raised in a worker would become a traceback."""
 
     def __iter__(self) -> Iterator[Item]:
-        """Batches of the share of the worker that runs this."""
+        """Items of the worker that runs this."""
         worker = get_worker_info()
-        samples = self._samples(self.shares[worker.id if worker else 0])
         try:
-            while batch := list(islice(samples, self.batch_size)):
-                yield self._decode(batch)
+            yield from self.items(worker.id if worker else 0)
         except InputError as error:
             yield error
 
-    def _samples(self, share: Share) -> Iterator[Sample]:
-        pieces = ((self.shards[piece.shard], piece.start, piece.stop) for piece in share.pieces)
-        samples = (sample for piece in pieces for sample in read_samples(*piece, self.reader.wanted))
-        for window in share.windows:
-            read = list(islice(samples, window.size))
-            yield from (read[pick] for pick in window.picks if read[pick].record["id"] not in self.skip)
-        next(samples, None)  # to the end of the last shard, which checks its count
+    def items(self, worker: int) -> Iterator[Item]:
+        """Items of a worker."""
+        raise NotImplementedError
 
-    def _decode(self, batch: list[Sample]) -> tuple[ClipBatch, list[str]]:
-        clips: list[Clip | None] = []
+
+@dataclass(eq=False)
+class TrainStream(ClipStream):
+    """Parts of the rank's batches from a step, and a batch of that step, on: `slots` of each worker, by batch."""
+
+    shards: list[Shard]
+    plan: TrainPlan
+    slots: list[list[range]]
+    reader: ClipReader
+    first_step: int = 0
+    first_batch: int = 0
+    skip_broken: bool = False
+
+    def items(self, worker: int) -> Iterator[Item]:
+        """A part of each batch; None of a batch of which another worker fills all slots."""
+        parts, width = self.slots[worker], self.plan.width
+        slots = sorted(chain.from_iterable(parts))
+        by_lane = [(lane, list(some)) for lane, some in groupby(slots, lambda slot: slot // width)]
+        lanes = [
+            read_lane(
+                self.shards, self.plan, lane, [slot % width for slot in some], self.reader.wanted, self.first_step
+            )
+            for lane, some in by_lane
+        ]
+        first = self.first_batch
+        for samples in zip(*lanes) if lanes else repeat((), self.plan.steps - self.first_step):
+            of_slot = dict(zip(slots, chain.from_iterable(samples)))
+            for part in parts[first:]:
+                decoded = [self._decode(of_slot[slot]) for slot in part]
+                broken = [message for _, messages in decoded for message in messages]
+                yield (collate([clip for clip, _ in decoded]) if decoded else None), broken
+            first = 0
+
+    def _decode(self, sample: Sample) -> tuple[Clip, list[str]]:
+        """The clip, or the next one in its shard that can be decoded, and what was wrong with those before."""
+        broken: list[str] = []
+        for candidate in chain([sample], self._others(sample)):
+            try:
+                return self.reader.decode(candidate), broken
+            except BrokenClip as error:
+                if not self.skip_broken:
+                    raise
+                broken.append(str(error))
+        raise InputError(f"expected a readable clip in every shard, found none of {len(broken)}: {broken[0]}")
+
+    def _others(self, broken: Sample) -> Iterator[Sample]:
+        """The clips after it in its shard, then those before it."""
+        (shard,) = (shard for shard in self.shards if shard.path == broken.shard)
+        for number in range(2):
+            again = read_samples(shard, 0, shard.num_samples, self.reader.wanted)
+            before = takewhile(lambda sample: sample.key != broken.key, again)
+            if number:
+                yield from before
+            else:
+                deque(before, maxlen=0)
+                yield from again
+
+
+@dataclass(eq=False)
+class EvalStream(ClipStream):
+    """Batches of the pieces of each worker, without the clips to skip."""
+
+    shards: list[Shard]
+    pieces: list[list[Piece]]
+    reader: ClipReader
+    batch_size: int
+    skip_broken: bool = False
+    skip: frozenset[str] = frozenset()
+
+    def items(self, worker: int) -> Iterator[Item]:
+        """Batches of a worker."""
+        samples = self._samples(self.pieces[worker])
+        while batch := list(islice(samples, self.batch_size)):
+            yield self._decode(batch)
+
+    def _samples(self, pieces: list[Piece]) -> Iterator[Sample]:
+        for piece in pieces:
+            for sample in read_samples(self.shards[piece.shard], piece.start, piece.stop, self.reader.wanted):
+                if sample.record["id"] not in self.skip:
+                    yield sample
+
+    def _decode(self, batch: list[Sample]) -> Item:
+        clips: list[Clip] = []
         broken: list[str] = []
         for sample in batch:
             try:
@@ -63,16 +131,8 @@ class ClipStream(IterableDataset[Item]):
             except BrokenClip as error:
                 if not self.skip_broken:
                     raise
-                clips.append(None)
                 broken.append(str(error))
-        whole = [clip for clip in clips if clip is not None]
-        if self.replace_broken:
-            if not whole:
-                raise InputError(
-                    f"expected a readable clip in every batch, found none in one of {len(batch)}: {broken[0]}"
-                )
-            whole = [clip or whole[number % len(whole)] for number, clip in enumerate(clips)]
-        return collate(whole) if whole else filler_batch(self.reader.clip_format), broken
+        return collate(clips) if clips else filler_batch(self.reader.clip_format), broken
 
 
 def worker_signals(worker: int) -> None:
@@ -95,8 +155,8 @@ class ClipLoader(KeepsNoState):
         batch_size: clips of a batch of one rank.
         order: of the batches; in evaluation only its rank counts.
         num_workers: processes that read; 0 reads in this one.
-        skip_broken: go on at a clip that cannot be decoded, with a warning: in training another one of its batch takes
-            its place, in evaluation it is left out.
+        skip_broken: go on at a clip that cannot be decoded, with a warning: in training the next one of its shard
+            takes its place, in evaluation it is left out.
 
     Attributes:
         broken: what was wrong with each such clip.
@@ -113,31 +173,13 @@ class ClipLoader(KeepsNoState):
         self.broken: set[str] = set()
         self.counts = [shard.num_samples for shard in self.shards]
 
-    def _batches(
-        self,
-        plan: Callable[..., Share],
-        reader: ClipReader,
-        first_step: int = 0,
-        replace_broken: bool = False,
-        skip: frozenset[str] = frozenset(),
-    ) -> Iterator[ClipBatch]:
-        """The batches of the rank that `plan` gives its workers."""
-        workers = max(1, self.num_workers)
-        shares = [
-            plan(
-                self.counts,
-                self.batch_size,
-                world=self.order.world_size,
-                rank=self.order.rank,
-                workers=workers,
-                worker=(first_step + number) % workers,  # the DataLoader asks its worker 0 first
-            )
-            for number in range(workers)
-        ]
+    def _items(self, stream: ClipStream, num_workers: int, ahead: int = 2) -> Iterator[ClipBatch | None]:
+        """What the workers make, in turn; each is at most so many items ahead."""
         loader = DataLoader(
-            ClipStream(self.shards, shares, reader, self.batch_size, self.skip_broken, replace_broken, skip),
+            stream,
             batch_size=None,
-            num_workers=self.num_workers,
+            num_workers=num_workers,
+            prefetch_factor=ahead if num_workers else None,
             worker_init_fn=worker_signals,
             generator=torch.Generator(),  # its own: each pass would draw a number from torch's generator
         )
@@ -157,7 +199,7 @@ class TrainLoader(ClipLoader):
     """Training batches, reshuffled every epoch, as many on each rank.
 
     Args:
-        window: clips are shuffled among this many neighbours.
+        window: clips are shuffled among this many neighbours, over all devices.
         captions: by clip id, in place of the clips' own.
 
     Raises:
@@ -188,16 +230,24 @@ class TrainLoader(ClipLoader):
 
     def _from(self, position: int) -> Iterator[ClipBatch]:
         """All batches of all epochs from `position` on."""
-        first_epoch, first_step = divmod(position, len(self))
+        order, size = self.order, self.batch_size
+        num_workers = min(self.num_workers, size)  # each makes a part of every batch
+        workers = max(1, num_workers)
+        total = size * order.world_size * order.accumulate
+        slots = [
+            slots_of(total, size, world=order.world_size, rank=order.rank, workers=workers, worker=worker)
+            for worker in range(workers)
+        ]
+        first_epoch, first = divmod(position, len(self))
+        first_step, first_batch = divmod(first, order.accumulate)
         for epoch in count(first_epoch):
-            seed = self.order.seed
-            plan = partial(
-                train_share, seed=seed, epoch=epoch, window=self.window, first_step=first_step,
-                accumulate=self.order.accumulate,
-            )  # fmt: skip
-            reader = ClipReader(self.clip_format, (seed, epoch), self.captions)
-            yield from self._batches(plan, reader, first_step, replace_broken=True)
-            first_step = 0
+            plan = TrainPlan(self.counts, total, order.seed, epoch, self.window)
+            reader = ClipReader(self.clip_format, (order.seed, epoch), self.captions)
+            stream = TrainStream(self.shards, plan, slots, reader, first_step, first_batch, self.skip_broken)
+            parts = self._items(stream, num_workers, ahead=2 * workers)
+            while some := list(islice(parts, workers)):
+                yield joined([part for part in some if part is not None])
+            first_step = first_batch = 0
 
 
 @dataclass(eq=False)
@@ -216,8 +266,19 @@ class EvalLoader(ClipLoader):
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """The rank's batches, then its filler batches."""
+        workers = max(1, self.num_workers)
+        pieces = [
+            eval_share(
+                self.counts, self.batch_size, world=self.order.world_size, rank=self.order.rank,
+                workers=workers, worker=worker,
+            )
+            for worker in range(workers)
+        ]  # fmt: skip
+        reader = ClipReader(self.clip_format)
+        stream = EvalStream(self.shards, pieces, reader, self.batch_size, self.skip_broken, self.skip)
         given = 0
-        for batch in self._batches(eval_share, ClipReader(self.clip_format), skip=self.skip):
+        for batch in self._items(stream, self.num_workers):
+            assert batch is not None
             yield batch
             given += 1
         for _ in range(given, len(self)):

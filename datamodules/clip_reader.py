@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,33 @@ def collate(clips: list[Clip]) -> ClipBatch:
         labels=[clip.labels for clip in clips],
         num_images=num_images,
     )
+
+
+def joined(parts: list[ClipBatch]) -> ClipBatch:
+    """Parts of a batch as one batch; waveforms are padded with zeros to the longest."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def together(tensors: list[torch.Tensor | None]) -> torch.Tensor | None:
+        found = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(found) if found else None
+
+    longest = max((part.waveforms.shape[1] for part in parts if part.waveforms is not None), default=0)
+    return ClipBatch(
+        clip_ids=list(chain.from_iterable(part.clip_ids for part in parts)),
+        waveforms=together(
+            [part.waveforms if part.waveforms is None else _padded(part.waveforms, longest) for part in parts]
+        ),
+        num_samples=together([part.num_samples for part in parts]),
+        images=together([part.images for part in parts]),
+        captions=list(chain.from_iterable(part.captions for part in parts)),
+        labels=list(chain.from_iterable(part.labels for part in parts)),
+        num_images=together([part.num_images for part in parts]),
+    )
+
+
+def _padded(waveforms: torch.Tensor, length: int) -> torch.Tensor:
+    return torch.nn.functional.pad(waveforms, (0, length - waveforms.shape[1]))
 
 
 def filler_batch(clip_format: ClipFormat) -> ClipBatch:

@@ -34,6 +34,13 @@ class CaptionStage(ClipStage, Protocol):
 
 
 @runtime_checkable
+class NamedClips(Protocol):
+    """A batch that says whose it is."""
+
+    clip_ids: list[str]
+
+
+@runtime_checkable
 class ExportingStage(Protocol):
     """A stage that exports what it learnt."""
 
@@ -143,6 +150,17 @@ class TestClips(Protocol):
 
     def test_clips(self, clip_ids: Collection[str], clip_format: ClipFormat) -> Iterable[ClipBatch]:
         """The test clips of these ids, on the rank that asks."""
+
+
+@runtime_checkable
+class CountedTest(Protocol):
+    """A datamodule that knows how many clips a test has."""
+
+    def num_test_clips(self) -> int:
+        """How many, whether they can be read or not."""
+
+    def num_broken_test_clips(self) -> int:
+        """How many of them this rank could not read."""
 
 
 class AudioTextModel(Protocol):

@@ -97,5 +97,6 @@ class FewShotLoader(KeepsNoState):
         rank, world_size = self.order.rank, self.order.world_size
         for step, rows in self.order.shuffled(len(self.clips), len(self)):
             picks = rows[step * self.size : (step + 1) * self.size]
-            picks = np.resize(picks, -(-self.size // world_size) * world_size)  # as many on each rank
-            yield collate([self.clips[pick] for pick in picks[rank::world_size]])
+            each = -(-self.size // world_size)
+            picks = np.resize(picks, each * world_size)  # as many on each rank
+            yield collate([self.clips[pick] for pick in picks[rank * each : (rank + 1) * each]])

@@ -14,7 +14,8 @@ from datamodules.contracts import CaptioningStage, ClipStage, expect
 from datamodules.kept_clips import shards_with
 from datamodules.media_clips import list_media, media_digest, other_kinds
 from datamodules.media_loader import MediaLoader
-from datamodules.settings import require_at_least, require_same, seed_or_default, trainer_of
+from datamodules.places import place
+from datamodules.settings import go_on_with, require_at_least, seed_or_default, trainer_of
 from datamodules.shards import INDEX, Shard, index_digest, read_index, records
 from earshot.errors import InputError
 
@@ -32,7 +33,7 @@ class PackedSplits(L.LightningDataModule):
     What a datamodule trains on it adds itself.
 
     Args:
-        root: folder of the splits.
+        root: folder of the splits, or its URL (`datamodules.places`).
         train: split to train on, as corpus/split, or a table of captions where a datamodule reads these alone;
             likewise val, test and predict. None where not used.
         batch_size: clips, or captions, of a training batch on each device; beside global_batch_size the most.
@@ -103,7 +104,7 @@ class PackedSplits(L.LightningDataModule):
                 if others:
                     rank_zero_info(other_kinds(others))
             else:
-                self.shards[part] = read_index(Path(self.root) / split)
+                self.shards[part] = read_index(place(self.root) / split)
         captioned = stage == "test" and isinstance(trainer_of(self).lightning_module, CaptioningStage)
         if captioned and not any(any(record["captions"]) for record in records(self.shards["test"])):  # ends at one
             raise InputError(
@@ -125,7 +126,16 @@ class PackedSplits(L.LightningDataModule):
 
     def test_dataloader(self) -> EvalLoader:
         """The test split."""
-        return self.clips("test", "test")
+        self.tested = self.clips("test", "test")
+        return self.tested
+
+    def num_test_clips(self) -> int:
+        """How many clips the index of the test split promises."""
+        return sum(shard.num_samples for shard in self.shards["test"])
+
+    def num_broken_test_clips(self) -> int:
+        """How many of them this rank could not read."""
+        return len(self.tested.broken)
 
     def test_folder(self) -> Path:
         """The folder of the test split's shards."""
@@ -168,4 +178,4 @@ class PackedSplits(L.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that fit goes on with the settings it began with; other commands may change them."""
-        require_same(self, state_dict)
+        go_on_with(self, state_dict)

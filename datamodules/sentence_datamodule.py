@@ -12,7 +12,15 @@ import torch
 from datamodules.batch_order import BatchOrder
 from datamodules.caption_table import TEXTS, read_rows, the_column
 from datamodules.clips import SentenceBatch
-from datamodules.settings import divide_global_batch, require_at_least, require_same, seed_or_default, trainer_of
+from datamodules.settings import (
+    GLOBAL_BATCH,
+    divide_global_batch,
+    global_batch,
+    go_on_with,
+    require_at_least,
+    seed_or_default,
+    trainer_of,
+)
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 
@@ -135,14 +143,12 @@ class SentenceDataModule(L.LightningDataModule):
             "digest of train_sentences": hashlib.sha256("\0".join(sentences).encode()).hexdigest()[:12],
             "split_seed": self.split_seed,
             "seed": self.seed,
-            "batch_size": self.batch_size,
-            "global_batch_size": self.global_batch_size,
-            "devices": trainer_of(self).world_size,
+            GLOBAL_BATCH: global_batch(self),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that fit goes on with the sentences and settings it began with."""
-        require_same(self, state_dict)
+        go_on_with(self, state_dict)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -9,6 +9,8 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from earshot.errors import InputError
 
+GLOBAL_BATCH = "global_batch"  # in a datamodule's state
+
 
 def seed_or_default(seed: int | None) -> int:
     """The seed, or that of seed_everything."""
@@ -44,6 +46,9 @@ class GlobalBatches(Protocol):
     batch_size: int
     global_batch_size: int | None
     trainer: L.Trainer | None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the order of the batches."""
 
 
 def divide_global_batch(data: GlobalBatches) -> None:
@@ -83,14 +88,25 @@ def divide_global_batch(data: GlobalBatches) -> None:
     rank_zero_info(f"global batch of {total}: {devices} devices x {size} x {share // size} accumulated")
 
 
-def require_same(data: L.LightningDataModule, in_checkpoint: dict[str, Any]) -> None:
-    """Refuse to resume a fit with other settings than it began with; other commands may change them.
+def global_batch(data: GlobalBatches) -> int:
+    """What an optimizer step takes, over all devices."""
+    assert data.trainer is not None
+    return data.batch_size * data.trainer.world_size * data.trainer.accumulate_grad_batches
+
+
+def go_on_with(data: GlobalBatches, in_checkpoint: dict[str, Any]) -> None:
+    """Hold the global batch that a fit began with, and refuse other settings; other commands may change them.
 
     Raises:
-        InputError: a setting in the datamodule's state differs.
+        InputError: a setting in the datamodule's state differs, or the devices do not divide the global batch.
     """
-    settings = data.state_dict() if trainer_of(data).state.fn == TrainerFn.FITTING else {}
-    for name, found in settings.items():
+    assert data.trainer is not None
+    if data.trainer.state.fn != TrainerFn.FITTING:
+        return
+    if data.global_batch_size is None and (held := in_checkpoint.get(GLOBAL_BATCH)) not in (None, global_batch(data)):
+        data.global_batch_size = held
+        divide_global_batch(data)
+    for name, found in data.state_dict().items():
         if found != in_checkpoint.get(name):
             raise InputError(
                 f"expected {name} {in_checkpoint.get(name)} as in the checkpoint, found {found}; resume with the "

@@ -16,17 +16,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from webdataset.tariterators import tar_file_iterator
 
+from datamodules.places import exists, opened, place, read, size_of
+from datamodules.sample_json import AGAIN, key_of, packed, unpacked
+from datamodules.shard_ids import ids_of, write_ids
 from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 
 INDEX = "index.json"
-IDS = ".ids.json"  # beside each tar: the ids of its samples, which are needed without the media
-CHECKSUM = b', "checksum": '
-AGAIN = "the file is damaged, or the index belongs to other files: copy or pack it again"
+SMALLEST = 1024  # bytes of a sample in a tar: a header, and a block for its JSON
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,16 @@ def read_index(folder: Path) -> list[Shard]:
             sample, or that is missing.
     """
     path = folder / INDEX
-    if not path.exists():
+    if not exists(path):
         found = f"no {INDEX}" if folder.exists() else "no such folder"
         raise InputError(
             f"expected packed shards in {folder}, found {found}; correct the root or the split's name, or "
             "pack one: python -m datamodules.prepare --help"
         )
     try:
-        index = json.loads(path.read_text())
-        shards = [
-            Shard(folder / one["url"], int(one["nsamples"]), None, one.get("digest")) for one in index["shardlist"]
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+        index = json.loads(read(path))
+        shards = [_shard(folder, **one) for one in index["shardlist"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"expected a wids index in {path}, found {error!r}; pack the split again") from None
     if not shards:
         raise InputError(f"expected clips in {folder}, found an empty index; pack the split again")
@@ -89,11 +88,22 @@ def read_index(folder: Path) -> list[Shard]:
         if shard.num_samples < 1 or names[shard.path.name] > 1:
             found = f"{shard.num_samples} of them" if shard.num_samples < 1 else "it twice"
             raise InputError(f"expected {shard.path.name} once, with samples, in {path}, found {found}; {AGAIN}")
-        if not shard.path.exists():
+        if not exists(shard.path):
             raise InputError(f"expected the shard {shard.path}, found no such file; copy or pack the split again")
+        if (size := size_of(shard.path)) is not None and size < SMALLEST * shard.in_tar:
+            raise InputError(f"expected {shard.in_tar} samples in {shard.path}, found {size} bytes; {AGAIN}")
     if (total := sum(shard.in_tar for shard in shards)) != index.get("num_samples", total):
         raise InputError(f"expected {index['num_samples']} samples in {path}, found {total}; {AGAIN}")
     return shards
+
+
+def _shard(folder: Path, url: object, nsamples: object, digest: object = None, **others: object) -> Shard:
+    """An entry of an index, whose tar is in `folder` or below."""
+    if not isinstance(url, str) or Path(url).is_absolute() or ".." in Path(url).parts:
+        raise ValueError(f"the url {url!r}")
+    if type(nsamples) is not int or not isinstance(digest, str | None):
+        raise ValueError(f"nsamples {nsamples!r} and digest {digest!r} of {url}")
+    return Shard(place(url, folder), nsamples, None, digest)
 
 
 def index_digest(shards: list[Shard]) -> str:
@@ -147,15 +157,18 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes], dict[
     digest = hashlib.sha256()
     with atomic_path(path) as partial, tarfile.TarFile(partial, "w", copybufsize=2**20) as tar:
         for clip_id, media, record in samples:
-            content = _packed(path.name, len(ids), clip_id, media, record)
+            if clip_id.startswith("/") or ".." in clip_id.split("/"):
+                raise InputError(f"expected ids that are paths within a folder, found {clip_id!r}; rename the clip")
+            content = packed(path.name, len(ids), clip_id, media, record)
             digest.update(content)
             for extension, data in {"json": content, **media}.items():
-                member = tarfile.TarInfo(f"{_key(clip_id)}.{extension}")  # owner and time stay zero
+                member = tarfile.TarInfo(f"{key_of(clip_id)}.{extension}")  # owner and time stay zero
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
             ids.append(clip_id)
-    write_text(path.with_suffix(IDS), json.dumps(ids, ensure_ascii=False))
-    return Shard(path, len(ids), None, digest.hexdigest()[:16])
+    shard = Shard(path, len(ids), None, digest.hexdigest()[:16])
+    write_ids(path, ids, str(shard.digest))
+    return shard
 
 
 def write_index(folder: Path, shards: Iterable[Shard]) -> None:
@@ -171,33 +184,18 @@ def write_index(folder: Path, shards: Iterable[Shard]) -> None:
     write_text(folder / INDEX, json.dumps(index, indent=1))
 
 
-def _packed(name: str, number: int, clip_id: str, media: dict[str, bytes], record: dict[str, Any]) -> bytes:
-    """The JSON of a sample, for its place."""
-    crc32 = {extension: zlib.crc32(data) for extension, data in media.items()}
-    content = {"id": clip_id, "captions": [], "labels": [], **record, "crc32": crc32}
-    body = json.dumps(content, ensure_ascii=False).encode()[:-1]
-    return body + CHECKSUM + b"%d}" % _checksum(body, name, number)
+class _ToItsEnd:
+    """Fails where more is read after a file's end: tarfile skips a member of 2^60 bytes block by block, for days."""
 
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.ended = file, False
 
-def _checksum(body: bytes, name: str, number: int) -> int:
-    return zlib.crc32(body, zlib.crc32(f"{name} {number}".encode()))
-
-
-def _key(clip_id: str) -> str:
-    return clip_id.replace(".", "%2E")
-
-
-def _record(data: bytes, shard: Shard, number: int, key: str) -> dict[str, Any]:
-    """The JSON of a sample, which must be the one that was packed at its place."""
-    record: dict[str, Any] = json.loads(data)
-    body = data.rpartition(CHECKSUM)[0]
-    if shard.digest and record.pop("checksum", None) != _checksum(body, shard.path.name, number):
-        raise InputError(
-            f"expected the JSON that was packed as number {number} of {shard.path}, found another, of {key}; {AGAIN}"
-        )
-    if _key(record["id"]) != key:
-        raise InputError(f"expected the id of {key}.json in {shard.path} in it, found {record['id']!r}; {AGAIN}")
-    return record
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        if not data and self.ended:
+            raise EOFError("the file ends within a member")
+        self.ended = not data
+        return data
 
 
 def records(shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:
@@ -213,14 +211,8 @@ def sample_ids(shard: Shard) -> list[str]:
     Raises:
         InputError: the tar cannot be read, or holds other than the promised number of samples.
     """
-    path = shard.path.with_suffix(IDS)
     try:
-        if path.exists():
-            ids: list[str] = json.loads(path.read_text(encoding="utf-8"))
-        else:
-            with tarfile.open(shard.path, "r:") as tar:
-                members = (tar.extractfile(member) for member in tar if member.name.endswith(".json"))
-                ids = [json.load(record)["id"] for record in members if record is not None]
+        ids = ids_of(shard.path, shard.digest)
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
     if len(ids) != shard.in_tar:
@@ -260,8 +252,8 @@ def read_samples(
         return sample
 
     try:
-        with shard.path.open("rb") as file:
-            for member in tar_file_iterator(file, select_files=select):
+        with opened(shard.path) as file:
+            for member in tar_file_iterator(_ToItsEnd(file), select_files=select):
                 key, _, extension = member["fname"].partition(".")
                 data: bytes = member["data"]
                 if extension == "json":
@@ -275,7 +267,9 @@ def read_samples(
                         return
                     digest.update(data)
                     if number in chosen:
-                        sample = Sample(shard.path, key, _record(data, shard, number, key))
+                        sample = Sample(
+                            shard.path, key, unpacked(data, shard.path, number, key, shard.digest is not None)
+                        )
                         extensions = set(wanted(sample.record))
                 elif sample is not None:
                     if key != sample.key:
@@ -289,7 +283,8 @@ def read_samples(
                         )
                     sample.media[extension] = data
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
+        reason = str(error).partition(" @ ")[0]  # where webdataset names the open file
+        raise InputError(f"expected a readable shard {shard.path}, found: {reason}; {AGAIN}") from error
     if sample is not None:
         yield finished(sample)
     if number + 1 < shard.in_tar:

@@ -1,5 +1,6 @@
 """How every file and folder of the project is put in its place: whole, or not at all."""
 
+import errno
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DAY = 24 * 3600.0
+FULL = 2**16  # bytes: with less than a block or two left, a failed write has filled the disk
 
 
 @contextmanager
@@ -56,6 +58,14 @@ def _partial(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{host}-{os.getpid()}.partial")
     try:
         yield partial
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = error.filename or str(path)
+        raise
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < FULL:  # torch and safetensors do not say so in errors of their own
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         _remove(partial)
 

@@ -2,17 +2,23 @@
 
 import errno
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from earshot.paths import resource
+from earshot.terminal import printable
+from earshot.told import tell
 
 REFUSED = (  # permissions, a full disk, a path that is a folder or leads through a file
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
     errno.ENAMETOOLONG,
 )  # fmt: skip
+
+BUG = (
+    "This is a bug of earshot, not of what you gave it: please report it where you got earshot from, with the lines "
+    "above and the output of `earshot --version`."
+)
 
 
 class InputError(Exception):
@@ -49,18 +55,25 @@ def command_that_makes(export: str | Path) -> str:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print an InputError raised in the block, or a refusal by the disk, as one line on stderr; exit with code 2."""
+    """Print an InputError raised in the block, or a refusal by the disk, as one line on stderr; exit with code 2.
+
+    Any other error is a bug: its traceback ends with what to do about it.
+    """
     try:
         yield
     except InputError as error:
         message = str(error)
     except OSError as error:
         if error.errno not in REFUSED:
+            error.add_note(BUG)
             raise
         # of a rename the second name is the file that was asked for, the first that of what is not finished yet
         name = error.filename2 or error.filename or "the disk"
         message = f"expected to use {name}, found: {error.strerror}; make room or choose another"
+    except Exception as error:
+        error.add_note(BUG)
+        raise
     else:
         return
-    print(f"error: {message}", file=sys.stderr)
+    tell(f"error: {printable(' '.join(message.split()))}")
     raise SystemExit(2)

@@ -29,15 +29,21 @@ class Signals:
     Attributes:
         received: number of the signal that training is to stop for, 0 for none.
         awaited: training looks at `received` after each step; otherwise a signal raises `Stopped` where it comes.
+        ending: the command ends for a signal already, and lets nothing but Ctrl-C hurry it: SLURM sends SIGTERM to a
+            job that it requeues.
     """
 
     def __init__(self) -> None:
         self.received = 0
         self.awaited = False
+        self.ending = False
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Called by Python: only note the signal, as other ranks wait for this one; a second Ctrl-C does not wait."""
+        if self.ending and signum != signal.SIGINT:
+            return
         if not self.awaited:
+            self.ending = True
             raise Stopped(signum)
         if signum == signal.SIGINT == self.received:
             signal.signal(signum, signal.SIG_DFL)
@@ -55,8 +61,9 @@ class Signals:
         try:
             yield
         finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+            for signum, handler in before.items():  # SIGUSR1 would fail a process that is done and only has to exit
+                late = signum == signal.SIGUSR1 and handler == signal.SIG_DFL
+                signal.signal(signum, signal.SIG_IGN if late else handler)
 
 
 SIGNALS = Signals()

@@ -23,6 +23,7 @@ from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
+from lightning_modules.networks.row_draws import by_row, row_seeds
 from lightning_modules.schedules.warmup_step import WarmupStep
 from lightning_modules.strategies.chain import StrategyChain
 
@@ -169,7 +170,9 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def _wanted(self, name: str, rows: Tensor) -> Tensor:
         embeddings, row_of = self.sources[name]
-        return self.training_strategies(embeddings[row_of[rows.cpu()]].to(self.device))  # (B, D)
+        wanted = embeddings[row_of[rows.cpu()]].to(self.device)  # (B, D)
+        changes = self.training and len(self.training_strategies) > 0
+        return by_row(self.training_strategies, wanted, row_seeds(self.global_step, rows.tolist()) if changes else None)
 
     def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
         tokens = self.tokens(batch.captions)

@@ -29,6 +29,7 @@ from lightning_modules.losses.transport import transport_cost, uniform_weights
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
 from lightning_modules.networks.frozen import Frozen, cast_weights, frozen_dtype
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
+from lightning_modules.networks.row_draws import row_seeds
 
 
 class TokenAlignment(L.LightningModule):
@@ -87,7 +88,8 @@ class TokenAlignment(L.LightningModule):
     def distance(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Any], tuple[Tensor, Tensor]]:
         """The criterion's value and measures for a batch, and the tokens (B, N, D) and (B, M, D)."""
         assert self.criterion is not None
-        tokens = self.captioner.network.audio_tokens(batch), self.captioner.network.image_tokens(batch)
+        network, seeds = self.captioner.network, row_seeds(self.global_step, batch.clip_ids) if self.training else None
+        tokens = network.audio_tokens(batch, seeds), network.image_tokens(batch)
         return *self.criterion(*tokens), tokens
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:

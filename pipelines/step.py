@@ -1,10 +1,12 @@
 """python pipelines/step.py LOG COMMAND ...: run one job of the graph, and write what it prints to its log too.
 
 Two processes never work on one job: LOG.lock is locked for as long as the command or anything it started lives, also
-when Snakemake itself was killed. A command that fails names its log and repeats the log's last lines.
+when Snakemake itself was killed. A command that fails names its log and repeats the log's last lines. SIGTERM, which
+SLURM sends to all processes of a job, ends the command when it is ready, and this one with it.
 """
 
 import fcntl
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +29,7 @@ def run(log: Path, command: list[str]) -> int:
             pass
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "bufsize": 0}
         process = subprocess.Popen(command, pass_fds=[lock.fileno()], **pipe)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on, so that the command does not inherit it
         lock.truncate(0)
         print(process.pid, end="", file=lock, flush=True)
         while chunk := process.stdout.read(65536):

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -110,6 +111,18 @@ def test_a_killed_fit_goes_on_exactly(place: str, capsys: pytest.CaptureFixture)
             torch.testing.assert_close(resumed[part], whole[part], rtol=0, atol=0)
 
 
+def test_a_fit_of_so_many_steps_goes_on_exactly_from_the_end_of_an_epoch() -> None:
+    steps = "--trainer.max_steps 24 --trainer.max_epochs -1 --trainer.callbacks.every_n_train_steps 100"
+    steps += " --trainer.limit_val_batches 0"
+    assert start(f"fit --run_name killed {steps}", EARSHOT_TEST_KILL_AT="train 17").returncode == -signal.SIGKILL
+    run(f"fit --run_name killed {steps} --ckpt_path last")
+    run(f"fit --run_name whole {steps}")
+    assert metrics("killed/fit-1") == metrics("whole/fit-1")
+    run(f"fit --run_name killed {steps} --ckpt_path last")  # nothing is left to train
+    notes = [json.loads(Path(f"exports/{name}/provenance.json").read_text()) for name in ("killed", "whole")]
+    assert [note["epoch"] for note in notes] == [3, 3]
+
+
 def test_two_ranks_share_one_folder() -> None:
     done = start("fit --trainer.devices 2 --trainer.strategy ddp --trainer.max_epochs 1")
     assert done.returncode == 0, done.stderr
@@ -172,7 +185,7 @@ def test_a_checkpoint_of_other_weights_is_one_line(capsys: pytest.CaptureFixture
         run("test --ckpt_path last --model.init_args.width 5")
     assert stopped.value.code == 2
     error = capsys.readouterr().err.split("error: ")[-1]
-    assert "expected the weights of ExportingStage with these settings in runs/toy/fit-1/checkpoints/last.ckpt" in error
+    assert "expected the state of ExportingStage with these settings in runs/toy/fit-1/checkpoints/last.ckpt" in error
     assert "size mismatch for layer.weight" in error
     assert len(error.strip().splitlines()) == 1
 

@@ -70,6 +70,13 @@ class ExportingStage(ToyStage):
         self.layer.load_state_dict(load_file(folder / "model.safetensors"))
 
 
+class WorseningStage(ExportingStage):
+    """Its first epoch is its best."""
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("val/loss", float(self.global_step), sync_dist=True)
+
+
 class Batches:
     """Batches of the data module's epoch from its position on."""
 

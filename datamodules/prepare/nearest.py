@@ -1,6 +1,7 @@
 """The clips whose images are nearest to their labels, as a list of ids to train on (DALI, appendix C)."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def read_distances(path: Path) -> tuple[list[tuple[str, float]], int]:
         measured = [(row["clip_id"], float(row["distance"])) for row in rows if row["distance"]]
     except ValueError as error:
         raise InputError(f"expected numbers in the column distance of {path}, found: {error}; predict again") from None
+    if odd := [clip_id for clip_id, distance in measured if not math.isfinite(distance)]:
+        raise InputError(f"expected finite distances in {path}, found another of {odd[0]!r}; predict again")
     if len({clip_id for clip_id, _ in measured}) < len(measured):
         raise InputError(f"expected every clip once in {path}, found one twice; remove one of its rows")
     return measured, len(rows) - len(measured)

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from datamodules.prepare.encode import Encoded, Encoding, Source, encode
 from datamodules.prepare.segments import Clip, Row
 from datamodules.prepare.workers import Died, in_order
-from datamodules.shards import IDS, Shard, write_index, write_shard
+from datamodules.shard_ids import ids_beside
+from datamodules.shards import Shard, write_index, write_shard
 from earshot.atomic import write_text
 from earshot.errors import InputError
 
@@ -108,7 +109,7 @@ def pack(plan: Plan, output: Path, workers: int, part: tuple[int, int] = (1, 1))
             shard = write_shard(path, _samples(plan.shard(number), results, rows, bar))
             if not shard.num_samples:
                 path.unlink()
-                path.with_suffix(IDS).unlink()
+                ids_beside(path).unlink()
             write_text(
                 _note(output, number), json.dumps({"samples": shard.num_samples, "digest": shard.digest, "rows": rows})
             )

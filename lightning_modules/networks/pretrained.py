@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from textwrap import shorten
 
 from safetensors import SafetensorError
+from transformers import dynamic_module_utils
 
 from earshot.errors import InputError, require_folder
 
+dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # code that comes with a model is not run, and nobody is asked for it
 HUB_IDS = r"[\w.-]+(/[\w.-]+)?"
 
 
@@ -39,6 +42,11 @@ def pretrained(name: str | Path, what: str, hub_ids: str = HUB_IDS) -> Iterator[
             )
     try:
         yield text.removeprefix("hf://")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError, UnpicklingError,
+        EOFError,
+    ) as error:  # fmt: skip
         reason = shorten(str(error), 1000)
+        if "trust_remote_code" in reason:  # transformers' advice to trust it
+            reason = "a model that needs code of its own, which is not run"
         raise InputError(f"expected {what} in {text!r}, found none ({reason}); check the folder or hub id") from error

@@ -132,6 +132,45 @@ def test_two_ranks_score_each_clip_once(tmp_path: Path, by_hand: CaptionRows, re
     assert scores["bleu_4"] == pytest.approx(recorded["corpus"]["bleu_4"])
 
 
+class Counted(Loaders):
+    """Says how many clips it has, and that each rank could not read some."""
+
+    def __init__(self, batches: list[list[list[int]]], clips: int, broken: int = 0) -> None:
+        super().__init__(batches)
+        self.num_test_clips = lambda: clips
+        self.num_broken_test_clips = lambda: broken
+
+
+@pytest.mark.parametrize(("clips", "broken", "found"), [(12, 0, 12), (16, 2, 12), (13, 0, None), (14, 2, None)])
+def test_as_many_clips_are_captioned_as_the_index_promises(
+    clips: int, broken: int, found: int | None, tmp_path: Path, by_hand: CaptionRows
+) -> None:
+    """An id that two clips share, say, would count once. `broken` is of each of two ranks."""
+    batches = [[[0, 2, 4], [6, 8, 10]], [[1, 3, 5], [7, 9, 11]]]
+    tester = trainer(tmp_path, CaptionEvaluation(java=False, report_clips=None), strategy="ddp_fork", devices=2)
+    if found is None:
+        with pytest.raises(Exception, match=f"expected captions of {clips - 2 * broken} clips, .* found 12 ids"):
+            tester.test(Captioner(by_hand), datamodule=Counted(batches, clips, broken))
+        assert not (tmp_path / "scores.json").exists()
+    else:
+        tester.test(Captioner(by_hand), datamodule=Counted(batches, clips, broken))
+        assert json.loads((tmp_path / "scores.json").read_text())["num_clips"] == found
+
+
+def test_a_limit_of_test_is_no_loss(tmp_path: Path, by_hand: CaptionRows) -> None:
+    tester = trainer(tmp_path, CaptionEvaluation(java=False, report_clips=None), limit_test_batches=1)
+    tester.test(Captioner(by_hand), datamodule=Counted([[[0, 1], [2]]], 3))
+    assert len(read_captions(tmp_path)["clip_ids"]) == 2
+
+
+def test_the_captions_file_is_sorted(tmp_path: Path, by_hand: CaptionRows) -> None:
+    """So that it is the same on any number of ranks."""
+    for command in ("test", "predict"):
+        tester = trainer(tmp_path, CaptionEvaluation(java=False, report_clips=None))
+        getattr(tester, command)(Captioner(by_hand), loader([[5, 2], [11, 0]]))
+        assert read_captions(tmp_path)["clip_ids"] == ["c01", "c03", "c06", "c12"]
+
+
 def test_predict_writes_without_references(
     tmp_path: Path, by_hand: CaptionRows, capsys: pytest.CaptureFixture[str]
 ) -> None:

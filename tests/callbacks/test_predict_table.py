@@ -18,7 +18,7 @@ import yaml
 from conftest import REPOSITORY, arguments
 
 from callbacks.export import Export
-from callbacks.predict_table import made_by
+from callbacks.predict_table import made_by, write_rows
 from callbacks.predict_table import written as table_lines
 from earshot.errors import InputError
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
@@ -149,7 +149,7 @@ def digest(
 ) -> str:
     trainer = L.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
     trainer.datamodule = Clips() if data is None else data  # type: ignore[attr-defined]
-    return made_by(trainer, stage, Export("toy", **options))
+    return made_by(trainer, stage, Export("toy", **options), "captions.csv")
 
 
 def test_all_that_decides_captions_names_their_folder(in_tmp_path: Path) -> None:
@@ -159,6 +159,9 @@ def test_all_that_decides_captions_names_their_folder(in_tmp_path: Path) -> None
     first = digest(Says())
     assert digest(Says()) == first
     (source / "README.md").write_text("about the weights")
+    (source / "parts-0").mkdir()
+    for rows in ("parts-0/rank-0.jsonl", "captions.csv"):  # predict of the same run_name, killed and started again
+        (source / rows).write_text("clip_id")
     assert digest(Says()) == first
     other, clips = Says(), Clips()
     other.made_by = {"question": "What can you see ?"}
@@ -179,6 +182,13 @@ def test_a_stage_that_no_longer_says_what_its_captions_are_made_by_is_refused(in
         digest(Renamed())
     with pytest.raises(InputError, match="as the datamodule, found ToyData"):
         digest(Says(), ToyData())
+
+
+def test_rows_of_other_columns_are_named(in_tmp_path: Path) -> None:
+    write_rows(Path("a.csv"), iter([{"clip_id": "a", "caption": "x"}]))
+    with pytest.raises(InputError, match="expected the columns clip_id, caption in each row, found clip_id for 'b'"):
+        write_rows(Path("a.csv"), iter([{"clip_id": "a", "caption": "y"}, {"clip_id": "b"}]))
+    assert "x" in Path("a.csv").read_text()
 
 
 def test_llava_says_all_that_decides_its_captions() -> None:

@@ -22,9 +22,14 @@ def checkpoint(path: str, age: float) -> Path:
     """An empty file that passes for a checkpoint by its name, `age` seconds old."""
     Path(path).parent.mkdir(parents=True)
     Path(path).touch()
-    time = Path(path).stat().st_mtime - age
+    return aged(Path(path), age)
+
+
+def aged(path: Path, age: float) -> Path:
+    """The same, `age` seconds older."""
+    time = path.stat().st_mtime - age
     os.utime(path, (time, time))
-    return Path(path)
+    return path
 
 
 def test_the_next_free_number() -> None:
@@ -62,21 +67,39 @@ def test_torchrun_needs_a_common_folder(monkeypatch: pytest.MonkeyPatch) -> None
         open_run("a", "fit", None)
 
 
-def test_last_is_of_the_newest_run_with_a_checkpoint() -> None:
+def test_last_is_of_the_newest_run() -> None:
     checkpoint("runs/a/fit-1/checkpoints/last.ckpt", age=10)
     newest = checkpoint("runs/a/fit-2/checkpoints/last.ckpt", age=5)
     checkpoint("runs/b/fit-3/checkpoints/last.ckpt", age=0)
-    Path("runs/a/fit-3").mkdir()
+    for folder in (Path("runs/a/fit-1"), Path("runs/a/fit-2")):
+        aged(folder, 20)
     assert open_run("a", "fit", "last") == (Path("runs/a/fit-2"), newest)
     os.environ.pop(HANDED_ON)
     folder, start = open_run("a", "test", "last")
     assert (folder.name, start) == ("test-1", newest)
 
 
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_an_older_runs_checkpoint_is_not_taken_for_the_newest(name: str) -> None:
+    """That of a run which ended long ago, perhaps with other settings, where the newest was killed before it saved."""
+    checkpoint(f"runs/a/fit-1/checkpoints/{name}.ckpt", age=10)
+    Path("runs/a/fit-2").mkdir()
+    Path("runs/a/fit-2/config.yaml").touch()
+    said = f"expected runs/a/fit-2/checkpoints/{name}.ckpt, found none; .* --ckpt_path runs/a/fit-1/checkpoints/{name}"
+    with pytest.raises(InputError, match=said):
+        open_run("a", "fit" if name == "last" else "test", name)
+    assert open_run("a", "fit", "resume") == (Path("runs/a/fit-3"), None)
+    os.environ.pop(HANDED_ON)
+    Path("runs/a/fit-3").rmdir()
+    aged(Path("runs/a/fit-2/config.yaml"), 20)  # fit-1 was resumed after fit-2 was killed
+    assert open_run("a", "fit", "resume")[0] == Path("runs/a/fit-1" if name == "last" else "runs/a/fit-3")
+
+
 def test_resume_is_last_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that one command starts a run and resumes it; a requeued SLURM job resumes its own, not the newest."""
     assert open_run("a", "fit", "resume") == (Path("runs/a/fit-1"), None)
     os.environ.pop(HANDED_ON)
+    aged(Path("runs/a/fit-1"), 20)
     newest = checkpoint("runs/a/fit-2/checkpoints/last.ckpt", age=5)
     assert open_run("a", "fit", "resume") == (Path("runs/a/fit-2"), newest)
     os.environ.pop(HANDED_ON)

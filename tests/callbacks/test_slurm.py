@@ -14,6 +14,8 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name, value in {"JOB_ID": "7", "JOB_NAME": "train", "STEP_ID": "0", "NTASKS": "8", "NNODES": "2"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # otherwise the name of the first node
+    monkeypatch.delenv("MASTER_PORT", raising=False)
 
 
 @pytest.mark.parametrize("devices", ["auto", -1, "-1", 4, "4", "0,1,2,3", [0, 1, 2, 3]])
@@ -28,6 +30,14 @@ def test_a_task_for_each_device(devices: object) -> None:
 def test_other_numbers_are_refused(devices: object, nodes: int) -> None:
     with pytest.raises(InputError, match=f"found 8 tasks on 2 nodes for --trainer.num_nodes {nodes}"):
         match_tasks(Namespace(devices=devices, num_nodes=nodes))
+
+
+def test_a_first_node_without_an_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch asks for it again and again, for half an hour."""
+    monkeypatch.delenv("MASTER_ADDR")
+    monkeypatch.setenv("SLURM_NODELIST", "nowhere[3-4].invalid")
+    with pytest.raises(InputError, match="expected an address of nowhere3.invalid, the first node of this job"):
+        match_tasks(Namespace(devices=4, num_nodes=2))
 
 
 def test_uneven_tasks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

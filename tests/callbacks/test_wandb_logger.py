@@ -3,6 +3,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -178,3 +180,28 @@ def test_nothing_starts_a_run_that_cannot_start(
     logger.finalize("success")
     assert "the run goes on without it" in capfd.readouterr().err
     assert os.environ.get("WANDB_MODE") is None
+
+
+KILLED = """
+import os, signal, subprocess, sys
+from callbacks.wandb_logger import WandbLogger
+
+logger = WandbLogger(sys.argv[1])
+logger.log_metrics({"loss": 1.0}, step=0)
+listed = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
+(service,) = [int(line.split()[0]) for line in listed.splitlines() if "wandb-core" in line]
+os.kill(service, signal.SIGTERM)
+os.waitpid(service, 0)
+logger.log_metrics({"loss": 2.0}, step=1)
+logger.finalize("failed")
+"""
+
+
+def test_a_signal_to_wandbs_own_process_is_told_in_one_line(folder: Path) -> None:
+    """SLURM sends SIGTERM to all processes of a job; W&B's own ends at once."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "WANDB_MODE": "offline"}
+    command = [sys.executable, "-c", KILLED, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("W&B: stopped, the run goes on without it: ") == 1
+    assert "Traceback" not in done.stderr

@@ -3,16 +3,18 @@
 import os
 import signal
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from datamodules import stream_plan
 from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipBatch, ClipFormat
-from datamodules.shards import INDEX, read_index
+from datamodules.shards import INDEX, read_index, read_samples, write_shard
 from earshot.errors import InputError
 from tests.datamodules.made_clips import clip_media, jpeg, wav
 
@@ -85,6 +87,65 @@ def test_ranks_share_an_epoch_without_a_clip_twice(uneven: tuple) -> None:
     for rank in range(2):
         given += flat(ids(TrainLoader(shards, SOUND, 4, BatchOrder(rank, 2), window=7)))
     assert len(given) == len(set(given)) == 72
+
+
+ELASTIC = [(world, workers) for world in (1, 2, 3, 4) for workers in (0, 1, 3)]
+
+
+def global_batches(folder: Path, world: int, workers: int, size: int, first_step: int = 0) -> list[list[tuple]]:
+    """Of two epochs from a step on: ids, frames and captions of each optimizer step of 12, by its slots."""
+    accumulate = 12 // (size * world)
+    parts = []
+    for rank in range(world):
+        order = BatchOrder(rank, world, 1, lambda: first_step * accumulate, accumulate)
+        loader = TrainLoader(read_index(folder), BOTH, size, order, workers, window=40)
+        assert len(loader) == 78 // 12 * accumulate
+        two = islice(loader._from(order.position()), 2 * len(loader) - order.position())
+        parts.append([
+            [*zip(batch.clip_ids, batch.images[:, 0, 0, 0].tolist(), map(tuple, batch.captions))] for batch in two
+        ])  # fmt: skip
+    dealt = [batch for batches in zip(*parts) for batch in batches]  # part i * world + rank
+    per_step = world * accumulate
+    return [sum(dealt[at : at + per_step], []) for at in range(0, len(dealt), per_step)]
+
+
+@pytest.fixture
+def two_lanes(uneven: tuple, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The seven uneven shards, in lanes of half of the clips: three ranks divide them unevenly."""
+    monkeypatch.setattr(stream_plan, "LANE", 39)
+    return uneven[0]
+
+
+@pytest.mark.parametrize(("world", "workers"), ELASTIC)
+def test_global_batches_are_the_same_on_any_number_of_ranks_and_workers(
+    two_lanes: Path, world: int, workers: int
+) -> None:
+    """Clips, frames and captions of two epochs; and from the middle of the first on."""
+    expected = global_batches(two_lanes, 1, 0, size=12)
+    assert len(expected) == 12 and {len(step) for step in expected} == {12}
+    assert len({clip_id for step in expected[:6] for clip_id, *_ in step}) == 72
+    size = {1: 4, 2: 2, 3: 4, 4: 1}[world]  # a part for some of three workers, or unequal ones
+    assert global_batches(two_lanes, world, workers, size) == expected
+    assert global_batches(two_lanes, world, workers, size, first_step=4) == expected[4:]
+
+
+@pytest.mark.filterwarnings("ignore:left out a broken clip")
+def test_a_broken_clip_has_the_same_stand_in_everywhere(two_lanes: Path) -> None:
+    path = two_lanes / "000004.tar"  # damaged so that its CRC-32 is right
+    shards = read_index(two_lanes)
+    samples = [(s.record["id"], dict(s.media), {}) for s in read_samples(shards[4], 0, 17, lambda r: r["crc32"])]
+    for _, media, _ in samples[::3]:
+        media["wav"] = b"no sound"
+    write_shard(path, samples)
+    given = []
+    for world, workers in ((1, 0), (2, 3), (3, 1)):
+        parts = []
+        for rank in range(world):
+            order = BatchOrder(rank, world, accumulate=12 // (2 * world))
+            loader = TrainLoader(shards, SOUND, 2, order, workers, window=40, skip_broken=True)
+            parts.append(ids(loader))
+        given.append([batch for batches in zip(*parts) for batch in batches])
+    assert given[0] == given[1] == given[2] and len(set(flat(given[0]))) < 72 == len(flat(given[0]))
 
 
 def test_training_draws_another_frame_in_another_epoch(uneven: tuple) -> None:
@@ -189,7 +250,7 @@ def test_skip_broken_leaves_a_clip_out_of_evaluation(with_broken: Path, num_work
 
 def test_a_batch_of_broken_clips_alone_stops_all_the_same(pack: Callable) -> None:
     shards = read_index(pack({"clip": {"wav": b"garbage"}}))
-    with pytest.raises(InputError, match="expected a readable clip in every batch"):
+    with pytest.raises(InputError, match="expected a readable clip in every shard, found none of 1"):
         list(TrainLoader(shards, SOUND, 1, skip_broken=True))
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import pytest
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from datamodules.batch_order import BatchOrder
 from datamodules.caption_datamodule import CaptionDataModule
-from datamodules.settings import divide_global_batch
-from datamodules.stream_plan import train_share, train_steps
+from datamodules.settings import divide_global_batch, global_batch, go_on_with
+from datamodules.stream_plan import train_steps
 from datamodules.text_loader import TextLoader
 from earshot.errors import InputError
 from tests.toys import ToyStage
@@ -106,14 +107,8 @@ def test_steps_have_the_same_captions_on_any_number_of_devices(devices: int) -> 
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
-def test_streams_have_as_many_steps_and_no_clip_twice(devices: int) -> None:
-    counts, accumulate = [13, 40, 37], 4 // devices
-    assert train_steps(counts, 4, devices, accumulate) == 5 * accumulate
-    seen = []
-    for rank in range(devices):
-        share = train_share(counts, 4, world=devices, rank=rank, accumulate=accumulate)
-        seen += [(piece.shard, number) for piece in share.pieces for number in range(piece.start, piece.stop)]
-    assert len(seen) == len(set(seen)) == 80
+def test_streams_have_as_many_steps(devices: int) -> None:
+    assert train_steps([13, 40, 37], 4, devices, 4 // devices) == 5 * 4 // devices
 
 
 def test_too_few_texts_for_a_step_are_told() -> None:
@@ -121,8 +116,46 @@ def test_too_few_texts_for_a_step_are_told() -> None:
         TextLoader(31, lambda rows: rows, 8, BatchOrder(0, 2, accumulate=2))
 
 
-def test_a_run_is_not_resumed_with_another_global_batch() -> None:
-    data = CaptionDataModule("nowhere", train="x.csv", global_batch_size=64)
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_the_state_of_a_run_is_the_same_on_any_number_of_devices(devices: int) -> None:
+    data = CaptionDataModule("nowhere", train="x.csv", batch_size=16, global_batch_size=64)
     data.read["x.csv"] = SimpleNamespace(texts=["a"], digest="d" * 20)  # type: ignore[assignment]
-    data.trainer = SimpleNamespace(world_size=4)  # type: ignore[assignment]
-    assert data.state_dict()["global_batch_size"] == 64
+    data.trainer = SimpleNamespace(world_size=devices, accumulate_grad_batches=1, val_check_interval=1.0)  # type: ignore[assignment]
+    divide_global_batch(data)
+    assert data.state_dict() == {
+        "train": "x.csv", "train_captions": 1, "digest of train_captions": "d" * 12, "seed": data.seed,
+        "global_batch": 64,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("devices", "at_once", "expected"), [(1, 4, (4, 4)), (4, 8, (4, 1)), (8, 8, (2, 1))])
+def test_a_resumed_run_holds_the_global_batch(devices: int, at_once: int, expected: tuple[int, int]) -> None:
+    """It began on two devices with 8 at a time."""
+    data = resumed(devices, at_once)
+    go_on_with(data, {"global_batch": 16, "seed": 1})
+    assert (data.batch_size, data.trainer.accumulate_grad_batches) == expected
+
+
+@pytest.mark.parametrize(
+    ("devices", "at_once", "total", "message"),
+    [
+        (3, 8, None, "expected data.global_batch_size in equal shares for 3 devices, found 16; change it"),
+        (1, 6, None, "expected data.batch_size to divide 16, .* found 6; take 4"),
+        (2, 8, 32, "expected global_batch 16 as in the checkpoint, found 32"),
+    ],
+)
+def test_a_global_batch_that_cannot_be_held(devices: int, at_once: int, total: int | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        go_on_with(resumed(devices, at_once, total), {"global_batch": 16, "seed": 1})
+
+
+def resumed(devices: int, at_once: int, total: int | None = None) -> Any:
+    trainer = SimpleNamespace(
+        world_size=devices, accumulate_grad_batches=1, val_check_interval=1.0,
+        state=SimpleNamespace(fn=TrainerFn.FITTING),
+    )  # fmt: skip
+    data: Any = SimpleNamespace(batch_size=at_once, global_batch_size=total, trainer=trainer)
+    data.state_dict = lambda: {"global_batch": global_batch(data), "seed": 1}
+    if total is not None:
+        divide_global_batch(data)
+    return data

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from datamodules.shards import IDS, INDEX, Sample, index_digest, read_index, read_samples, sample_ids, write_shards
+from datamodules.shard_ids import ids_beside
+from datamodules.shards import INDEX, Sample, index_digest, read_index, read_samples, sample_ids, write_shards
 from earshot.errors import InputError
 
 CLIPS = [(f"clip.{number}", {"wav": bytes([number]) * 700, "0.jpg": b"picture"}, {}) for number in range(5)]
@@ -58,10 +59,10 @@ def test_only_the_wanted_media_are_read_or_checked(tmp_path: Path) -> None:
 def test_ids_are_those_in_the_tar_with_and_without_the_file_beside_it(tmp_path: Path) -> None:
     (shard,) = write_shards(tmp_path, CLIPS, 10)
     assert sample_ids(shard) == [f"clip.{number}" for number in range(5)]
-    shard.path.with_suffix(IDS).write_text("[]")
+    ids_beside(shard.path).write_text("[]")
     with pytest.raises(InputError, match="expected 5 ids of samples in .*000000.tar, found 0"):
         sample_ids(shard)
-    shard.path.with_suffix(IDS).unlink()
+    ids_beside(shard.path).unlink()
     assert sample_ids(shard) == [f"clip.{number}" for number in range(5)]
     shard.path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="expected a readable shard .*000000.tar"):
@@ -217,6 +218,13 @@ def test_no_clip_is_lost_or_changed_in_silence(tmp_path: Path, damage: Callable[
     assert len(read_all(tmp_path)) == 5
     damage(tmp_path)
     with pytest.raises(InputError, match=message):
+        read_all(tmp_path)
+
+
+@pytest.mark.parametrize("odd", [{"captions": None}, {"captions": [7]}, {"captions": "a bell"}, {"labels": {"a": 1}}])
+def test_a_json_of_other_types_is_named(odd: dict, tmp_path: Path) -> None:
+    write_shards(tmp_path, [(clip_id, media, odd) for clip_id, media, _ in CLIPS])
+    with pytest.raises(InputError, match=f"expected {next(iter(odd))} as packed in clip%2E0.json in .*000000.tar"):
         read_all(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What the graph of each experiment runs, in which order, by Snakemake's dry run; and what step.py does."""
+"""What the graph of each experiment runs, in which order, by Snakemake's dry run."""
 
 import os
 import re
@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-
-STEP = REPOSITORY / "pipelines" / "step.py"
 
 
 def dry_run(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
@@ -256,41 +254,6 @@ def test_a_fit_goes_on_only_from_a_checkpoint_newer_than_what_it_reads(tmp_path:
     made.touch()
     os.utime(made, (time.time() + 5, time.time() + 5))
     assert "--ckpt_path" not in command_of(dry_run(tmp_path, fit)["distillation_ot_seed42.fit"])
-
-
-def test_a_failed_step_repeats_the_end_of_its_log(tmp_path: Path) -> None:
-    log = tmp_path / "logs" / "job.log"
-    command = [sys.executable, str(STEP), str(log), sys.executable, "-c", "print('fine'); raise SystemExit(3)"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 3 and done.stdout.endswith(f"exit code 3; the last lines of {log}:\n  fine\n")
-    assert log.read_text() == "fine\n"
-
-
-def test_two_processes_never_run_one_step(tmp_path: Path) -> None:
-    """Also when the first one's parent was killed and the command itself lives on."""
-    log = tmp_path / "job.log"
-    sleep = [
-        sys.executable,
-        str(STEP),
-        str(log),
-        sys.executable,
-        "-c",
-        "import time; print(1, flush=True); time.sleep(60)",
-    ]
-    first = subprocess.Popen(sleep, stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        while not (log.exists() and log.read_text() == "1\n"):  # with all written, no broken pipe can end it
-            time.sleep(0.05)
-        first.kill()
-        first.wait()
-        log.unlink()  # as Snakemake does
-        second = subprocess.run([sys.executable, str(STEP), str(log), "true"], capture_output=True, text=True)
-        assert second.returncode == 2 and "still at it" in second.stdout
-    finally:
-        os.killpg(first.pid, 9)
-    deadline = time.monotonic() + 10
-    while subprocess.run([sys.executable, str(STEP), str(log), "true"], stdout=subprocess.DEVNULL).returncode:
-        assert time.monotonic() < deadline
 
 
 def test_make_says_how_to_get_snakemake(tmp_path: Path) -> None:

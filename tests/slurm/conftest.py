@@ -1,118 +1,43 @@
-"""A real SLURM of two nodes on this one machine, from Debian's packages slurm-wlm and munge."""
+"""The cluster of the tests beside this file, and a folder to submit jobs in."""
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-DAEMONS = ("munged", "slurmctld", "slurmd")
-CONFIG = """
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/none
-MpiDefault=none
-SwitchType=switch/none
-SchedulerType=sched/builtin
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-JobRequeue=1
-ReturnToService=2
-KillWait=10
-SlurmdParameters=config_overrides
-SlurmdSpoolDir={folder}/spool-%n
-SlurmdPidFile={folder}/slurmd-%n.pid
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd-%n.log
-StateSaveLocation={folder}/state
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=2 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=2 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
-PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
-"""
+from tests.slurm.cluster import NotHere, running
 
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_for(happened: Callable[[], object], what: str, seconds: float = 240) -> None:
-    """Look twice a second."""
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, f"no {what} in {seconds} s"
-        time.sleep(0.5)
-
-
-def ask(*command: str) -> str:
-    """What a command of SLURM prints."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout.strip()
+ROOT = Path(__file__).parents[2]
+TOY = {
+    "run_name": "toy",
+    "model": {"class_path": "tests.toys.ExportingStage"},
+    "data": {"class_path": "tests.toys.ToyData"},
+    "trainer": {
+        "accelerator": "cpu", "max_epochs": 2, "log_every_n_steps": 1, "enable_model_summary": False,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Path]:
-    """The folder of the running SLURM, whose commands find it by SLURM_CONF."""
-    if os.geteuid() or not all(shutil.which(name) for name in DAEMONS):
-        pytest.skip("needs root, and Debian's slurm-wlm and munge")
-    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: sockets have paths of 108 bytes
-    for name in ("state", "spool-n1", "spool-n2"):
-        (folder / name).mkdir()
-    key = folder / "munge.key"
-    key.write_bytes(os.urandom(1024))
-    key.chmod(0o400)
-    text = CONFIG.format(
-        host=socket.gethostname(), folder=folder, port=free_port(), port1=free_port(), port2=free_port()
-    )
-    (folder / "slurm.conf").write_text(text)
-    before = os.environ.get("SLURM_CONF")
-    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
-    files = [f"--{name}-file={folder}/munge.{name}" for name in ("pid", "log", "seed")]
-    munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket", *files]
-    started: list[subprocess.Popen] = []
+    """One for all tests of a process."""
     try:
-        for command in (munged, ["slurmctld", "-D"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"]):
-            started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-            if command is munged:
-                wait_for((folder / "munge.socket").exists, "socket of munge", 20)
-        wait_for(lambda: set(both_idle()) == {"n1", "n2"}, "idle nodes", 60)
-        yield folder
-        subprocess.run(["scancel", "--user=root"], capture_output=True)
-    finally:
-        for daemon in reversed(started):
-            daemon.terminate()
-            try:
-                daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-        if before is None:
-            del os.environ["SLURM_CONF"]
-        else:
-            os.environ["SLURM_CONF"] = before
-        shutil.rmtree(folder, ignore_errors=True)
+        with running() as folder:
+            yield folder
+    except NotHere as reason:
+        pytest.skip(str(reason))
 
 
-def both_idle() -> list[str]:
-    done = subprocess.run(["sinfo", "-h", "-N", "-p", "main", "-t", "idle", "-o", "%N"], capture_output=True, text=True)
-    return done.stdout.split()
+@pytest.fixture()
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Path) -> Path:
+    """From which jobs are submitted: with the toy stage's YAML."""
+    monkeypatch.chdir(tmp_path)
+    places = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHON": sys.executable}
+    for name, value in {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", **places}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(TOY))
+    for name in ("train.py", "assets", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path

@@ -81,7 +81,7 @@ class LlavaLanguageModel(nn.Module):
         config = llava_config(llava)
         prefix_ids: list[int] = []
         if prefix is not None:
-            require_prefix(prefix, config.text_config.hidden_size)
+            require_prefix(prefix, config.text_config.hidden_size, config.text_config.vocab_size)
         projector = None if audio_projector is None else load_audio_projector(audio_projector, config).to(dtype)
         with pretrained(llava, "a LLaVA checkpoint") as name:
             model = LlavaForConditionalGeneration.from_pretrained(name, dtype=dtype or "auto")

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, TrainableTokensConfig, get_peft_model
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from earshot.errors import InputError
+from lightning_modules.networks.authors_checkpoint import check_tensors
 from lightning_modules.networks.llava.authors_files import authors_prefix, is_authors_file
 from lightning_modules.networks.pretrained import pretrained
 
 WHAT = "a tuned prefix (a peft adapter of trainable tokens)"
+DELTA = "trainable_tokens_delta"  # the end of its only tensor's name
 
 
 def trainable_prefix(
@@ -54,32 +56,48 @@ def soft_tokens(model: PeftModel) -> nn.Parameter:
     return parameter
 
 
-def prefix_ids_of(folder: str | Path) -> list[int]:
-    """The ids of a tuned prefix's soft tokens.
+def tuned_prefix(folder: str | Path, width: int) -> tuple[list[int], Tensor]:
+    """The ids of a tuned prefix's soft tokens, and the tokens (P, width).
 
     Raises:
-        InputError: nothing there, or an adapter of another kind.
+        InputError: nothing there, an adapter of another kind, or tensors that are missing, left over, of another
+            shape or not finite.
     """
     with pretrained(folder, WHAT) as name:
-        return list(PeftConfig.from_pretrained(name).token_indices)
+        ids = list(PeftConfig.from_pretrained(name).token_indices)
+        if not ids or len(set(ids)) < len(ids) or any(type(number) is not int or number < 0 for number in ids):
+            raise ValueError(f"token_indices {ids}")
+        weights = load_peft_weights(name, device="cpu")
+    name = next((name for name in weights if name.endswith(DELTA)), DELTA)
+    check_tensors(weights, {name: torch.empty(len(ids), width, device="meta")}, folder, WHAT)
+    (tokens,) = weights.values()
+    return ids, tokens
 
 
-def require_prefix(prefix: str | Path, width: int) -> None:
+def require_prefix(prefix: str | Path, width: int, rows: int) -> None:
     """Check a tuned prefix before the language model is loaded.
+
+    Args:
+        prefix: as of `with_prefix`.
+        width: of the table of embeddings.
+        rows: of it.
 
     Raises:
         InputError: as by `with_prefix`.
     """
     if is_authors_file(prefix):
         authors_prefix(prefix, width)
-    else:
-        prefix_ids_of(prefix)
+    elif max(ids := tuned_prefix(prefix, width)[0]) >= rows:
+        raise InputError(
+            f"expected soft tokens below {rows}, the rows of LLaVA's table, found {max(ids)} in {str(prefix)!r}; use "
+            "the LLaVA that the prefix was tuned with"
+        )
 
 
 def with_prefix(
     llava: LlavaForConditionalGeneration, tokenizer: Any, prefix: str | Path
 ) -> tuple[LlavaForConditionalGeneration, list[int]]:
-    """LLaVA with the soft tokens of a tuned prefix in its embedding table, and their ids; exact, as it sets rows.
+    """LLaVA with the soft tokens of a tuned prefix as rows of its embedding table, and their ids.
 
     Args:
         llava: the model.
@@ -89,13 +107,13 @@ def with_prefix(
     Raises:
         InputError: nothing there, another kind of file or folder, or tokens of another width.
     """
-    if not is_authors_file(prefix):
-        ids = prefix_ids_of(prefix)
-        with pretrained(prefix, WHAT) as name:
-            return PeftModel.from_pretrained(llava, name).merge_and_unload(), ids
     table = llava.get_input_embeddings().weight
-    tokens = authors_prefix(prefix, table.shape[1])
-    ids = list(range(len(tokenizer), len(tokenizer) + len(tokens)))
+    require_prefix(prefix, table.shape[1], len(table))
+    if is_authors_file(prefix):
+        tokens = authors_prefix(prefix, table.shape[1])
+        ids = list(range(len(tokenizer), len(tokenizer) + len(tokens)))
+    else:
+        ids, tokens = tuned_prefix(prefix, table.shape[1])
     if ids[-1] >= len(table):
         free = len(table) - len(tokenizer)
         raise InputError(
@@ -120,7 +138,8 @@ def load_prefix(model: PeftModel, folder: Path) -> None:
     Raises:
         InputError: no prefix there, or one of other tokens.
     """
-    found, expected = prefix_ids_of(folder), model.peft_config["default"].token_indices
+    found, _ = tuned_prefix(folder, soft_tokens(model).shape[1])
+    expected = model.peft_config["default"].token_indices
     if found != expected:
         raise InputError(
             f"expected soft tokens {expected[0]} to {expected[-1]} in {str(folder)!r}, found {found[0]} to "
