@@ -36,6 +36,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: _PATH, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read as data, whatever Lightning asks for; `read_checkpoint_file` tells what is wrong with a file."""
+        if Path(path).name == ".temp.ckpt":  # weights alone, from processes that Lightning forked
+            return super().load_checkpoint(path, map_location, weights_only=True)
         return read_checkpoint_file(Path(path))
 
 

@@ -265,8 +265,8 @@ def main(args: Sequence[str] | None = None) -> None:
                 if campaign.kills() < options.kills:
                     campaign.run(number, command, stage, worlds, options.kills - campaign.kills())
             number += 1
-            if options.output is not None:
-                write_text(options.output, page(campaign.runs, options.seed, made_by))
+        if options.output is not None:
+            write_text(options.output, page(campaign.runs, options.seed, made_by))
         failures = sum(bool(run.problems) for run in campaign.runs)
         print(f"{campaign.kills()} kills in {len(campaign.runs)} runs, of which {failures} failed", flush=True)
         if failures:
