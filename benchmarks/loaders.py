@@ -47,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--clips", type=at_least(BATCH), default=1536, help="of a turn, small ones: whole windows (%(default)s)"
     )
-    parser.add_argument("--full", type=at_least(BATCH), default=96, help="of a turn, of full size (%(default)s)")
+    parser.add_argument("--full", type=at_least(2 * BATCH), default=96, help="of a turn, of full size (%(default)s)")
     parser.add_argument("--rounds", type=at_least(1), default=5, help="(%(default)s)")
     add_page(parser, "runs/loaders.md")
     with one_line_errors():

@@ -1,6 +1,5 @@
 """What the page of `earshot app` shows of a file: spectrogram, image, and a card of captions for each captioner."""
 
-import base64
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,9 @@ import soundfile
 
 from datamodules.endings import VIDEO
 from datamodules.media import Audio, MediaError, read_audio, read_frames
+from earshot import drawing
 from earshot.captioner import Caption, Captioner
+from earshot.data_uri import data_uri
 from earshot.errors import InputError
 
 LONGEST = 600.0  # seconds that are captioned
@@ -101,36 +102,23 @@ def image_of(path: Path) -> str | None:
             frame.thumbnail((480, 480))
             buffer = io.BytesIO()
             frame.save(buffer, "JPEG")
-            return uri(buffer.getvalue(), "image/jpeg")
+            return data_uri("image/jpeg", buffer.getvalue())
         beside = path.with_suffix(".png")
-        return uri(beside.read_bytes(), "image/png") if beside.is_file() else None
+        return data_uri("image/png", beside.read_bytes()) if beside.is_file() else None
     except (MediaError, OSError, KeyError):
         return None
 
 
 def spectrogram(audio: Audio) -> str:
-    """The power of the audio in dB by time and frequency, as a data: URI of a PNG."""
+    """The audio as in the figures, with axes that are readable on white and on black, as a data: URI of a PNG."""
     from matplotlib.figure import Figure
-    from scipy.signal import ShortTimeFFT
-    from scipy.signal.windows import hann
 
-    width = max(16, min(round(0.032 * audio.sampling_rate), len(audio.waveform)))
-    hop = max(width // 4, len(audio.waveform) // 900)  # some 900 columns at most
-    transform = ShortTimeFFT(hann(width, sym=False), hop, audio.sampling_rate)
-    power = transform.spectrogram(audio.waveform)[:, : 1 + len(audio.waveform) // hop]  # (F, T)
-    decibel = 10 * np.log10(np.maximum(power, 1e-10 * power.max()))
     figure = Figure(figsize=(5, 1.9), layout="constrained", dpi=160)
     axes = figure.subplots()
-    extent = (0, audio.seconds, 0, audio.sampling_rate / 2000)
-    axes.imshow(decibel, aspect="auto", origin="lower", cmap="magma", vmin=decibel.max() - 70, extent=extent)
-    axes.set_xlabel("seconds", color=GREY)
-    axes.set_ylabel("kHz", color=GREY)
+    drawing.spectrogram(axes, audio.waveform, audio.sampling_rate)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(GREY)
     axes.tick_params(colors=GREY)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)
-    return uri(buffer.getvalue(), "image/png")
-
-
-def uri(data: bytes, kind: str) -> str:
-    """Bytes as a data: URI of that media type."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return data_uri("image/png", buffer.getvalue())

@@ -89,7 +89,7 @@ def spectrogram(axes: "Axes", samples: np.ndarray, rate: int) -> None:
         samples = np.zeros(2)
     width = min(len(samples), round(0.032 * rate) or 1)
     step = max(1, (len(samples) - width) // FRAMES)
-    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), width)[::step] * np.hanning(width)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, width)[::step].astype(np.float64) * np.hanning(width)
     power = np.abs(np.fft.rfft(frames)).T ** 2  # (frequencies, frames)
     mels = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), BANDS)
     hertz = 700 * (10 ** (mels / 2595) - 1)

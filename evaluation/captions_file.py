@@ -81,10 +81,9 @@ def read_captions(path: Path, table: Path | None = None) -> CaptionRows:
         InputError: no such file, another of `read_entries` or `Fields`, no references, a repeated clip, no clip.
     """
     path = captions_path(path)
-    remedy = "run `test` first or check the path"
     if not path.is_file():
-        raise InputError(f"expected a captions file at {path}, found none; {remedy}")
-    entries = read_entries(path, remedy)
+        raise InputError(f"expected a captions file at {path}, found none; run `test` first or check the path")
+    entries = read_entries(path, "correct the file, or name another")
     columns = [column for column in dict.fromkeys(chain.from_iterable(entries)) if column]
     fields = Fields(columns, path)
     if table is None and not (fields.references or fields.series):

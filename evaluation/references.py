@@ -17,13 +17,13 @@ def with_references(rows: CaptionRows) -> tuple[CaptionRows, list[str]]:
         InputError: none has.
     """
     clips = clips_of(rows)
-    found = [clip for clip in clips if any(clip.references)]
+    found = [clip for clip in clips if any(map(str.strip, clip.references))]
     if clips and not found:
         raise InputError(
             f"expected reference captions, found none for {len(clips)} clips such as {clips[0].clip_id!r}; use "
             "`predict` for clips without references, or name a table of them: earshot score FILE --references TABLE"
         )
-    return rows_of(found), [clip.clip_id for clip in clips if not any(clip.references)]
+    return rows_of(found), [clip.clip_id for clip in clips if not any(map(str.strip, clip.references))]
 
 
 def not_scored(without_references: Sequence[str], num_clips: int) -> str:

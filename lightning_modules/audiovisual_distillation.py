@@ -20,7 +20,7 @@ from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.audio_projector import load_audio_projector, save_audio_projector
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
-from lightning_modules.networks.row_draws import row_seeds
+from lightning_modules.networks.step_draws import part_of_step
 from lightning_modules.schedules.warmup_cosine import warmup_cosine
 
 
@@ -82,8 +82,8 @@ class AudiovisualDistillation(L.LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The captions' loss, given the audio."""
-        captioner, seeds = self.captioner.network, row_seeds(self.global_step, batch.clip_ids)
-        loss, tokens = captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch, seeds))
+        captioner, part = self.captioner.network, part_of_step(self._trainer, batch_idx)
+        loss, tokens = captioner.loss(batch, audio_tokens=captioner.audio_tokens(batch, part))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.clip_ids))
         return rank_share(loss, tokens)
 

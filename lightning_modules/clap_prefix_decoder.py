@@ -23,7 +23,7 @@ from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
-from lightning_modules.networks.row_draws import by_row, row_seeds
+from lightning_modules.networks.step_draws import Part, changed, part_of_step
 from lightning_modules.schedules.warmup_step import WarmupStep
 from lightning_modules.strategies.chain import StrategyChain
 
@@ -168,15 +168,13 @@ class ClapPrefixDecoder(L.LightningModule):
         cut = {"truncation": True, "max_length": self.max_caption_tokens}
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
-    def _wanted(self, name: str, rows: Tensor) -> Tensor:
+    def _wanted(self, name: str, rows: Tensor, part: Part | None = None) -> Tensor:
         embeddings, row_of = self.sources[name]
-        wanted = embeddings[row_of[rows.cpu()]].to(self.device)  # (B, D)
-        changes = self.training and len(self.training_strategies) > 0
-        return by_row(self.training_strategies, wanted, row_seeds(self.global_step, rows.tolist()) if changes else None)
+        return changed(self.training_strategies, embeddings[row_of[rows.cpu()]].to(self.device), part)  # (B, D)
 
-    def _loss(self, name: str, batch: CaptionBatch) -> tuple[Tensor, Tensor]:
-        tokens = self.tokens(batch.captions)
-        return self.decoder(self._wanted(name, batch.rows), tokens), (tokens != self.tokenizer.pad_token_id).sum()
+    def _loss(self, name: str, batch: CaptionBatch, part: Part | None = None) -> tuple[Tensor, Tensor]:
+        wanted, tokens = self._wanted(name, batch.rows, part), self.tokens(batch.captions)
+        return self.decoder(wanted, tokens), (tokens != self.tokenizer.pad_token_id).sum()
 
     def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
         """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
@@ -185,7 +183,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings (Eq. 1)."""
-        loss, num_tokens = self._loss("train", batch)
+        loss, num_tokens = self._loss("train", batch, part_of_step(self._trainer, batch_idx))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.captions))
         return rank_share(loss, num_tokens)
 

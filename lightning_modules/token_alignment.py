@@ -29,7 +29,7 @@ from lightning_modules.losses.transport import transport_cost, uniform_weights
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
 from lightning_modules.networks.frozen import Frozen, cast_weights, frozen_dtype
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
-from lightning_modules.networks.row_draws import row_seeds
+from lightning_modules.networks.step_draws import Part, part_of_step
 
 
 class TokenAlignment(L.LightningModule):
@@ -85,18 +85,19 @@ class TokenAlignment(L.LightningModule):
             "audio+image" if aligns else None, language_model=not aligns, dtype=frozen_dtype(self._trainer)
         )
 
-    def distance(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Any], tuple[Tensor, Tensor]]:
+    def distance(
+        self, batch: ClipBatch, part: Part | None = None
+    ) -> tuple[Tensor, dict[str, Any], tuple[Tensor, Tensor]]:
         """The criterion's value and measures for a batch, and the tokens (B, N, D) and (B, M, D)."""
         assert self.criterion is not None
-        network, seeds = self.captioner.network, row_seeds(self.global_step, batch.clip_ids) if self.training else None
-        tokens = network.audio_tokens(batch, seeds), network.image_tokens(batch)
+        tokens = self.captioner.network.audio_tokens(batch, part), self.captioner.network.image_tokens(batch)
         return *self.criterion(*tokens), tokens
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """The criterion between each clip's audio tokens and the image tokens of one of its frames."""
         if isinstance(self.criterion, ScheduledCriterion):
             self.criterion.set_epoch(self.current_epoch)
-        loss, measures, _ = self.distance(batch)
+        loss, measures, _ = self.distance(batch, part_of_step(self._trainer, batch_idx))
         clips = len(batch.clip_ids)
         self.log("train/loss", loss, prog_bar=True, batch_size=clips)
         self.log_dict({f"train/{name}": value for name, value in measures.items()}, batch_size=clips)

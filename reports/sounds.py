@@ -1,36 +1,35 @@
 """The sounds of a run's clips as a browser plays them, from packed shards or from files."""
 
-import base64
 import io
 from collections.abc import Collection
 from pathlib import Path
 
 import soundfile
-import yaml
 
 from datamodules.endings import AUDIO, VIDEO
 from datamodules.media import MediaError, read_audio
-from datamodules.shards import INDEX, read_index, read_samples, sample_ids
+from datamodules.shards import INDEX
+from earshot.data_uri import data_uri
 from earshot.errors import InputError
-
-TYPES = {
-    ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".opus": "audio/ogg",
-    ".m4a": "audio/mp4",
-}  # fmt: skip
+from evaluation.scores_file import read_scores
+from reports.clip_pages.media import SOUNDS, TYPES, data_arguments, read_media
+from reports.clip_pages.of_run import config_of
 
 
 def folder_of_sounds(captions: Path) -> Path:
-    """The split, or the folder of files, that the run of a captions file read, by the configuration beside it.
+    """The split, or the folder of files, that the run of a captions file read, as its test noted it beside the scores
+    or as its configuration says.
 
     Raises:
-        InputError: there is no configuration, or no such folder.
+        InputError: neither does, or there is no such folder.
     """
-    path = captions.with_name("config.yaml")
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"] if path.is_file() else {}
-    split = data.get(captions.parent.name.partition("-")[0]) or data.get("test") or ""
-    root = data.get("root", "")
-    for folder in (Path(root, f"first-{data.get('max_clips')}", split), Path(root, split), Path(split)):
-        if split and folder.is_dir():
+    data = data_arguments(config_of(captions.parent))
+    split = str(data.get(captions.parent.name.partition("-")[0]) or data.get("test") or "")
+    root = str(data.get("root") or "")
+    noted = ((read_scores(captions).get("made_by") or {}).get("clips") or {}).get("folder")
+    configured = [Path(root, f"first-{data.get('max_clips')}", split), Path(root, split), Path(split)] if split else []
+    for folder in [*([Path(noted)] if isinstance(noted, str) else []), *configured]:
+        if folder.is_dir():
             return folder
     found = f"no folder {Path(root, split)}" if split else f"no configuration in {captions.parent}"
     raise InputError(f"expected the sounds of {captions}, found {found}; name the split or folder by --sounds")
@@ -57,20 +56,12 @@ def read_sounds(folder: Path, clip_ids: Collection[str]) -> dict[str, str]:
 
 
 def _packed(folder: Path, wanted: set[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for shard in read_index(folder):
-        if wanted.isdisjoint(sample_ids(shard)):
-            continue
-
-        def media(record: dict[str, object]) -> list[str]:
-            names = record["crc32"]
-            assert isinstance(names, dict)
-            return [name for name in ("wav", "flac") if name in names][:1] if record["id"] in wanted else []
-
-        for sample in read_samples(shard, 0, shard.num_samples, media):
-            for ending, data in sample.media.items():
-                found[sample.record["id"]] = uri(data, TYPES[f".{ending}"])
-    return found
+    return {
+        clip_id: data_uri(TYPES[ending], data)
+        for clip_id, media in read_media(folder, sorted(wanted))
+        for ending, data in media.items()
+        if ending in SOUNDS
+    }
 
 
 def _files(folder: Path, wanted: set[str]) -> dict[str, str]:
@@ -85,18 +76,13 @@ def _files(folder: Path, wanted: set[str]) -> dict[str, str]:
 
 def _file(path: Path) -> str:
     """A file as it is where browsers play it, else its audio as FLAC."""
-    kind = TYPES.get(path.suffix.lower())
+    kind = TYPES.get(path.suffix.lower().removeprefix("."))
     try:
         if kind is not None:
-            return uri(path.read_bytes(), kind)
+            return data_uri(kind, path.read_bytes())
         audio = read_audio(path)
     except (MediaError, OSError) as error:
         raise InputError(f"expected a sound in {path}, found: {error}; leave its clip out") from error
     buffer = io.BytesIO()
     soundfile.write(buffer, audio.waveform, audio.sampling_rate, format="FLAC")
-    return uri(buffer.getvalue(), TYPES[".flac"])
-
-
-def uri(data: bytes, kind: str) -> str:
-    """Bytes as a data: URI of that media type."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return data_uri(TYPES["flac"], buffer.getvalue())

@@ -1,6 +1,5 @@
 """Sounds and frames of clips out of their shards, and as the page embeds them."""
 
-import base64
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from earshot.data_uri import data_uri
 from earshot.errors import InputError
 from reports.clip_pages.document import Media
 from reports.clip_pages.spectrogram import png
@@ -19,7 +19,11 @@ RATE = 24_000  # of these, in Hz
 QUALITY = 0.7  # of 0, the best, to 1: 56 kbit/s at this rate
 AT_ONCE = 60  # clips that are read together, the page's usual number
 MediaBytes = dict[str, bytes]  # by file ending, as a sound's "flac" and a frame's "5.jpg"
-TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "jpg": "image/jpeg"}
+SOUNDS = ("wav", "flac")  # in shards
+TYPES = {  # of what browsers play and show, by file ending
+    "wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "opus": "audio/ogg",
+    "m4a": "audio/mp4", "jpg": "image/jpeg",
+}  # fmt: skip
 
 
 def read_media(folder: Path, clip_ids: Sequence[str]) -> Iterator[tuple[str, MediaBytes]]:
@@ -42,9 +46,7 @@ def media_of(record: dict[str, Any]) -> list[str]:
     """The extensions of a sample's sound and of its middle frame, where it has them."""
     names = record["crc32"]
     frames = sorted(int(name[:-4]) for name in names if name.endswith(".jpg"))
-    return [name for name in ("wav", "flac") if name in names][:1] + [
-        f"{frame}.jpg" for frame in frames[len(frames) // 2 :][:1]
-    ]
+    return [name for name in SOUNDS if name in names][:1] + [f"{frame}.jpg" for frame in frames[len(frames) // 2 :][:1]]
 
 
 def as_media(found: dict[str, bytes]) -> Media:
@@ -81,11 +83,6 @@ def mp3(waveform: np.ndarray, rate: int) -> bytes:
     return written.getvalue()
 
 
-def data_uri(kind: str, data: bytes) -> str:
-    """Bytes as a URL that holds them."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
 def split_folder(made_by: dict[str, Any], config: dict[str, Any]) -> Path:
     """The folder of the split that a run tested: as its test noted it, or as its configuration says.
 
@@ -95,7 +92,15 @@ def split_folder(made_by: dict[str, Any], config: dict[str, Any]) -> Path:
     noted = (made_by.get("clips") or {}).get("folder")
     if isinstance(noted, str):
         return Path(noted)
-    data = (config.get("data") or {}).get("init_args") or {}
+    data = data_arguments(config)
     if data.get("root") and data.get("test"):
-        return Path(data["root"], data["test"])
+        return Path(str(data["root"]), str(data["test"]))
     raise InputError("expected a note of the clips' folder in scores.json, found none; give --data")
+
+
+def data_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the datamodule in a configuration; nothing where it has none."""
+    found: Any = config
+    for key in ("data", "init_args"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -6,7 +6,7 @@ from benchmarks.loaders import main
 
 
 def test_the_measurement(tmp_path: Path) -> None:
-    main(["--full", "32", "--rounds", "1", "--output", str(tmp_path / "page.md")])
+    main(["--full", "64", "--rounds", "1", "--output", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
     for row in ("| full size | decoding alone |", "| full size | this project |", "| full size | webdataset |"):
         assert page.count(row) == 1

@@ -61,7 +61,7 @@ def test_fit_goes_on_from_a_whole_state_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     change(trained)
-    torch.save(trained, LAST)
+    torch.save(trained, "other.ckpt")  # without the config.yaml of its run, whose settings are compared first
     with pytest.raises(SystemExit) as ended:
-        main(["fit", "--config", "toy.yaml", "--ckpt_path", str(LAST), "--trainer.max_epochs", "2", *more])
+        main(["fit", "--config", "toy.yaml", "--ckpt_path", "other.ckpt", "--trainer.max_epochs", "2", *more])
     assert ended.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]

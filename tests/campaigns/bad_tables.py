@@ -147,7 +147,7 @@ def digest_of_parts() -> str:
 
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     trainer.datamodule = Clips()  # type: ignore[attr-defined]
-    return made_by(trainer, Says(), Export("toy", load=False))
+    return made_by(trainer, Says(), Export("toy", load=False), "captions.csv")
 
 
 def split_case(what: str, change: Callable[[Path], object]) -> Case:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from callbacks.batches_done import BatchesDone
 from datamodules.clip_datamodule import ClipDataModule
 from datamodules.clips import ClipBatch, ClipFormat
 from earshot.errors import InputError
@@ -200,6 +201,30 @@ def test_listed_clips_go_on_exactly_and_another_list_is_refused(
     third[0].write_text("\n".join(uneven[1][::4]))
     with pytest.raises(InputError, match="expected train_index .* as in the checkpoint"):
         trainer().fit(Counts(), data(**chosen), ckpt_path=last, weights_only=True)
+
+
+@pytest.mark.parametrize(("first", "then"), [(12, 4), (4, 12)])
+def test_a_run_goes_on_in_other_batches_with_the_global_batch_held(
+    data: Callable, tmp_path: Path, first: int, then: int
+) -> None:
+    """A step of 12 at once or in three batches of 4, as on one device after three; saved in the second epoch of six."""
+    whole, begun, resumed = Counts(), Counts(), Counts()
+    begun.load_state_dict(whole.state_dict())
+    trainer(max_epochs=3).fit(whole, data(batch_size=12))
+    counts, last = BatchesDone(), tmp_path / "last.ckpt"
+    saves = ModelCheckpoint(tmp_path, "last", every_n_train_steps=8)
+    options = {"callbacks": [counts, saves], "enable_checkpointing": True}
+    trainer(max_steps=8, max_epochs=-1, **options).fit(begun, data(batch_size=first, global_batch_size=12))
+    trainer(max_epochs=3, callbacks=[counts]).fit(resumed, data(batch_size=then), ckpt_path=last, weights_only=True)
+
+    def steps(stage: Counts) -> list[list[str]]:
+        ids = clips([(batch,) for batch in stage.seen["train"]])
+        return [ids[at : at + 12] for at in range(0, len(ids), 12)]
+
+    assert steps(begun) == steps(whole)[:8] and steps(resumed) == steps(whole)[8:] and len(steps(whole)) == 18
+    assert resumed.trainer.global_step == 18
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The listening test: the page in a browser, from the first sound to the saved answers, and the table of them."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,16 @@ def test_sounds_of_a_folder_of_files(study: Path, tab: Any) -> None:
     assert lengths == {0.1, 0.2, 0.3, 0.4, 0.5, 1.0}
 
 
+def test_sounds_are_found_where_the_test_noted_them(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("data").rename("elsewhere")
+    Path("runs/ours/test-1/scores.json").write_text(
+        json.dumps({"made_by": {"clips": {"folder": "elsewhere/mine/test"}}})
+    )
+    main(["listen", "runs/ours", "--output", "page.html"])
+    assert "written to page.html" in capsys.readouterr().out
+    assert Path("page.html").read_text().count("data:audio/wav;base64,") == len(CLIPS)
+
+
 ROWS = "page,rater,clip_id,question,left,right,answer\n"
 
 
@@ -161,6 +172,8 @@ ROWS = "page,rater,clip_id,question,left,right,answer\n"
         ("listen runs/ours --clips 0", "expected a whole number of at least 1"),
         ("listen runs/ours --output runs", "expected a file as --output, found the folder runs"),
         ("listen alone.csv", "no configuration in .; name the split or folder by --sounds"),
+        ("listen runs/number/test-1", "no configuration in runs/number/test-1; name the split or folder by --sounds"),
+        ("listen runs/broken/test-1", "no configuration in runs/broken/test-1"),
         ("listen alone.csv again=alone.csv", "found the same captions of all of them"),
         ("listened nothing.csv", "save them from a page of: python -m reports listen"),
         ("listened columns.csv", "expected columns page, rater, clip_id"),
@@ -173,6 +186,9 @@ def test_mistakes_end_with_one_line(
     command: str, message: str, study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_captions(Path("alone.csv"), rows_of([Clip("a", "a dog barks", [], [])]))
+    for name, config in (("number", "data: 3\n"), ("broken", "data: [\n")):
+        write_captions(Path("runs", name, "test-1", "captions.csv"), rows_of([Clip("a", "a dog barks", [], [])]))
+        Path("runs", name, "test-1", "config.yaml").write_text(config)
     Path("columns.csv").write_text("page,rater\n1,2\n")
     Path("wrong.csv").write_text(ROWS + "p,r,c,q,a,b,z\n")
     Path("twice.csv").write_text(ROWS + "p,r,c,q,a,b,a\np,r,c,q,b,a,a\np,r,c,q,b,a,b\n")

@@ -8,7 +8,7 @@ import pytest
 from tests.slurm.cluster import ask
 from tests.slurm.jobs import ended, log, noted, require_same, show, steps, submit, until
 
-pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("folder")]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900), pytest.mark.usefixtures("folder")]
 
 
 def test_a_requeued_job_ends_as_an_unbroken_one() -> None:

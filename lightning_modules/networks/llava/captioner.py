@@ -14,7 +14,7 @@ from lightning_modules.networks.frozen import cast_weights
 from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
-from lightning_modules.networks.row_draws import by_row
+from lightning_modules.networks.step_draws import Part, changed
 
 Inputs = Literal["audio", "image", "audio+image"]
 
@@ -149,12 +149,12 @@ class LlavaCaptioner(nn.Module):
         assert self.language_model is not None, "call load(language_model=True) first"
         return self.language_model
 
-    def audio_tokens(self, media: Media, seeds: list[int] | None = None) -> Tensor:
-        """(B, N, D); the features are augmented where the encoder is in training, each clip's by its own seed."""
+    def audio_tokens(self, media: Media, part: Part | None = None) -> Tensor:
+        """(B, N, D); in training the features are augmented, each clip's by its place in the step."""
         assert self.audio_encoder is not None and media.waveforms is not None and media.num_samples is not None
         features = self.audio_encoder.features(media.waveforms, media.num_samples)
         if self.audio_encoder.training:
-            features = by_row(self.audio_encoder.augment, features, seeds)
+            features = changed(self.audio_encoder.augment, features, part)
         return self.audio_encoder(features)
 
     @torch.no_grad()
