@@ -14,12 +14,12 @@ from torchmetrics import MeanMetric
 from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows, Explanation, Reason
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
-from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy, trained_on
+from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
 from lightning_modules.embeddings import trained_with
 from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.losses.token_mean import rank_share
-from lightning_modules.networks.digests import module_digest
+from lightning_modules.networks.digests import module_digest, trained_on
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_decoder import PrefixDecoder

@@ -188,18 +188,6 @@ class EmbeddingModel(Matcher, Protocol):
         """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
 
 
-@runtime_checkable
-class KnowsTrainingData(Protocol):
-    """A network whose file says what it was trained on: tables or names of data."""
-
-    trained_on: tuple[str, ...]
-
-
-def trained_on(network: object) -> list[str]:
-    """What a network says that it was trained on; nothing where it does not say."""
-    return list(network.trained_on) if isinstance(network, KnowsTrainingData) else []
-
-
 TextFunction = Callable[[list[str]], Tensor]
 """Called with N texts; returns a value of each, (N, ...), that does not depend on the others."""
 
@@ -218,11 +206,7 @@ Choices = list[list[tuple[str, list[float]]]]
 
 @runtime_checkable
 class TellsChoices(Protocol):
-    """A guidance that tells what it chose the tokens of its captions from.
-
-    Attributes:
-        choice_scores: the names of a candidate's scores.
-    """
+    """A guidance that tells what it chose the tokens of its captions from; a candidate's scores have names."""
 
     choice_scores: list[str]
 

@@ -37,10 +37,9 @@ class Target:
 
 @dataclass
 class Attempt:
-    """How it went: the phases told (seconds, name, step), whether it was killed, its exit codes, files it left."""
+    """How it went: the phases told (seconds, name, step), exit codes of its processes, unfinished files it left."""
 
     events: list[tuple[float, str, int]] = field(default_factory=list)
-    killed: bool = False
     codes: list[int] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -97,7 +96,6 @@ def attempt(start: Callable[[], Group], folder: Path, target: Target | None) -> 
     os.close(told)
     made.seconds = time.monotonic() - group.started
     made.codes = [group.codes[pid] for pid in group.pids]
-    made.killed = any(made.codes)
     made.left = [str(path.relative_to(folder)) for path in folder.rglob(".*.partial")]
     return made
 
@@ -111,7 +109,7 @@ def stands(path: Path) -> bool:
 
 
 def choose(rng: np.random.Generator, whole: Attempt) -> Target:
-    """A moment of an unbroken attempt: half of them at any time, half in a phase, short ones as often as long ones."""
+    """A moment of an unbroken attempt: at any time, or in a phase, where short phases come as often as long ones."""
     lengths = whole.durations()
     steps = max(step for _, _, step in whole.events)
     if rng.random() < 0.35:
