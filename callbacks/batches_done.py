@@ -26,17 +26,17 @@ class BatchesDone(L.Callback):
         Raises:
             InputError: it was saved in the middle of a step.
         """
+        if trainer.state.fn != "fit":
+            return
         now = trainer.accumulate_grad_batches
         before = checkpoint.get(KEY, now)
-        if before == now:
-            return
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
+        if (done := progress["current"]["processed"]) % before and not progress["is_last_batch"]:
+            raise InputError(
+                f"expected a checkpoint after a whole step of {before} batches, found one after {done} batches of an "
+                "epoch, by a validation in the middle of a step; go on from --ckpt_path last"
+            )
+        for counts in (progress["total"], progress["current"]) if before != now else ():
             done = counts["processed"]
-            if done % before:
-                raise InputError(
-                    f"expected a checkpoint after a whole step of {before} batches to go on with {now}, found one "
-                    f"after {done}; resume with the devices and the batch_size that it was made with"
-                )
             for name in counts:  # completed is one less than processed where the last one's hooks saved
                 counts[name] += done // before * now - done

@@ -122,14 +122,12 @@ class LastCheckpoint(Checkpoint):
         return stopping or trainer.global_step // self.every_n_train_steps > self.saved // self.every_n_train_steps
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save if due and if no validation can follow."""
-        if self.stop is not None and trainer.global_step != self.stepped:
+        """Save if due, after a whole step, and if no validation follows."""
+        whole = trainer.global_step != self.stepped  # a step may take several batches
+        if self.stop is not None and whole:
             self.stepped = trainer.global_step
             self.stop.step()
-        epoch = trainer.fit_loop.epoch_loop
-        batches = batch_idx + 1 if trainer.check_val_every_n_epoch else epoch.total_batch_idx + 1
-        validates = epoch.batch_progress.is_last_batch or batches % (trainer.val_check_batch or 1) == 0
-        if self.due(trainer) and not validates:
+        if whole and self.due(trainer) and not validates(trainer, batch_idx):
             self.save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -141,6 +139,18 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the finished epoch."""
         self.save(trainer)
+
+
+def validates(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether a validation, or the end of the epoch, follows a training batch."""
+    epoch = trainer.fit_loop.epoch_loop
+    if epoch.batch_progress.is_last_batch:
+        return True
+    every = trainer.check_val_every_n_epoch
+    batches = batch_idx + 1 if every else epoch.total_batch_idx + 1
+    due = batches % (trainer.val_check_batch or 1) == 0 and (trainer.current_epoch + 1) % (every or 1) == 0
+    loaders = trainer.num_val_batches  # [] before the first validation
+    return due and trainer.enable_validation and (not loaders or sum(loaders) > 0)
 
 
 def begin_next_epoch(loop: _FitLoop) -> None:
