@@ -8,12 +8,13 @@ import yaml
 
 from earshot.errors import InputError
 
+STEP = ("precision", "gradient_clip_val", "gradient_clip_algorithm")  # what decides a step of the trainer's settings
 # what a resumed run may change: the datamodule checks the first ones itself, the others change nothing that is learnt
 FREE = {"batch_size", "global_batch_size", "num_workers", "test", "predict", "gradient_checkpointing"}
 
 
 def require_same_settings(checkpoint: Path, settings: dict[str, Any]) -> None:
-    """Compare the stage, the data and the seed with those in the config.yaml of the checkpoint's run, where it has one.
+    """Compare with the config.yaml of the checkpoint's run, where it has one: stage, data, seed, what decides a step.
 
     A data root may be another one when the first is gone: data that has moved. Settings that only one of the two
     versions of the code has are passed over.
@@ -25,12 +26,19 @@ def require_same_settings(checkpoint: Path, settings: dict[str, Any]) -> None:
     if not path.is_file():
         return
     began = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for part in ("seed_everything", "model", "data"):
-        for name, before, now in differences(part, began.get(part), settings.get(part)):
+    for part in ("seed_everything", "model", "data", *(f"trainer.{name}" for name in STEP)):
+        for name, before, now in differences(part, setting(began, part), setting(settings, part)):
             raise InputError(
                 f"expected {name} {before}, with which {path.parent}/ began, found {now}; resume with the settings "
                 "of the run, or begin a new one without --ckpt_path"
             )
+
+
+def setting(settings: dict[str, Any], name: str) -> Any:
+    """That of a name, such as `trainer.precision`."""
+    part, _, inner = name.partition(".")
+    found = settings.get(part)
+    return setting(found or {}, inner) if inner else found
 
 
 def differences(name: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

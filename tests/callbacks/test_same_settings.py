@@ -38,6 +38,12 @@ def test_another_learning_rate_criterion_or_world_is_refused(
         f"expected {CRITERION} lightning_modules.losses.optimal_transport.OptimalTransport, with": [
             "--config", mmd, "--run_name", "dali_ot",
         ],
+        "expected trainer.gradient_clip_val None, with which runs/dali_ot/fit-1/ began, found 0.5;": [
+            "--trainer.gradient_clip_val", "0.5",
+        ],
+        "expected trainer.precision None, with which runs/dali_ot/fit-1/ began, found bf16-mixed;": [
+            "--trainer.precision", "bf16-mixed",
+        ],
         f"expected data.init_args.root {world_root}, with": ["--data.root", str(tmp_path / "other")],
     }  # fmt: skip
     for said, changed in found.items():
