@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,12 @@ PATIENCE = 20  # seconds in which Lightning's observer has looked at the other p
 
 @contextmanager
 def ended_together() -> Iterator[None]:
-    """End a process that has lost another without a traceback of its own; the first one says which has died."""
+    """End a process that has lost another without a traceback of its own; the first one says which has died.
+
+    Where the first has died itself, those that it started end soon, and not when torch gives up after half an hour.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        threading.Thread(target=end_after, args=(os.getppid(),), daemon=True).start()
     observer: Any = _ChildProcessObserver
     observer._terminate_all = end_all  # Lightning's kills this process without a line
     try:
@@ -31,6 +37,14 @@ def ended_together() -> Iterator[None]:
             time.sleep(PATIENCE)  # meanwhile `end_all` ends this process
             raise
         raise SystemExit(1) from None
+
+
+def end_after(parent: int) -> None:
+    """Called in a thread of another process than the first: end it, if it has not ended by itself, when that is gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    time.sleep(PATIENCE)
+    os._exit(1)
 
 
 def end_all(observer: Any) -> None:

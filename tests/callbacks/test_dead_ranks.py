@@ -64,6 +64,31 @@ def test_a_killed_rank_ends_the_other_with_one_line() -> None:
     assert "Traceback" not in err
 
 
+def test_a_process_ends_with_the_first_one_that_started_it() -> None:
+    """Also where it waits for nothing, and hears of nothing."""
+    Path("waits.py").write_text(
+        "import os, time\nfrom callbacks import dead_ranks\ndead_ranks.PATIENCE = 0.1\n"
+        "with dead_ranks.ended_together():\n    print(os.getpid(), flush=True)\n    time.sleep(1000)\n"
+    )
+    Path("starts.py").write_text("import subprocess, sys\nsubprocess.run([sys.executable, 'waits.py'])\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "LOCAL_RANK": "1"}
+    with subprocess.Popen(
+        [sys.executable, "starts.py"], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as first:
+        assert first.stdout is not None
+        try:
+            waiting = int(first.stdout.readline())
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+            deadline = time.monotonic() + 30
+            while alive(first.pid) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert not Path(f"/proc/{waiting}").exists() and not alive(first.pid)
+        finally:
+            if alive(first.pid):
+                os.killpg(first.pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_what_all_ranks_refuse_is_told_once() -> None:
     code, err = fit(TOY, "--data.init_args.folder", "empty")
