@@ -32,16 +32,18 @@ from reports.clip_pages.sample import chosen
 
 References = Literal["all", "first", "last"]
 KEPT: dict[References, slice] = {"all": slice(None), "first": slice(1), "last": slice(-1, None)}
+GROWING = "captions.unfinished.csv"  # of a run that was killed, a part that passes for no whole
 
 
 class CaptionEvaluation(L.Callback):
     """Writes and scores the `CaptionRows` that `test_step` and `predict_step` return.
 
-    captions.csv in the run folder grows with every batch, so that a killed run loses little. At the end of test, rank 0
-    scores the captions of all ranks together, each clip once; clips without references keep their captions, are named,
-    and count in no score. The scores go to the terminal, to scores.json and to the loggers (as test/cider_d ...), the
-    captions to a W&B table as well, a sample of the clips to another. What the stage itself logged as `test/<name>`,
-    such as metric A of audibility guidance, stands in scores.json beside them.
+    captions.unfinished.csv in the run folder grows with every batch, so that a killed run loses little, and becomes
+    captions.csv when all are there. At the end of test, rank 0 scores the captions of all ranks together, each clip
+    once; clips without references keep their captions, are named, and count in no score. The scores go to the terminal,
+    to scores.json and to the loggers (as test/cider_d ...), the captions to a W&B table as well, a sample of the clips
+    to another. What the stage itself logged as `test/<name>`, such as metric A of audibility guidance, stands in
+    scores.json beside them.
     Every rank must run the same number of batches; a filler batch returns empty lists. Steps that return anything else
     are ignored.
 
@@ -93,7 +95,7 @@ class CaptionEvaluation(L.Callback):
             return
         if self.file is None:
             self.clips = {}
-            path = Path(trainer.default_root_dir, FILE_NAME)
+            path = Path(trainer.default_root_dir, GROWING)
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file = open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115 (open until the end)
             csv.writer(self.file).writerow(COLUMNS)
@@ -128,6 +130,7 @@ class CaptionEvaluation(L.Callback):
                 f"could not be read, found {len(self.clips)} ids; pack the split again, each clip with an id of its own"
             )
         folder = Path(trainer.default_root_dir)
+        (folder / GROWING).replace(folder / FILE_NAME)
         rows = rows_of(list(self.clips.values()))
         similarity = None if self.clap is None else partial(self._similarity, trainer)
         scores = score_rows(rows, folder, self.vocabulary, self.java, self.models, similarity)
@@ -175,10 +178,11 @@ class CaptionEvaluation(L.Callback):
             self._sort()
             console = get_console()
             rows = rows_of(list(self.clips.values()))
-            write_captions(Path(trainer.default_root_dir, FILE_NAME), rows)
-            self._submit(Path(trainer.default_root_dir), rows)
-            console.print(captions_table(rows, self.shown))
             path = Path(trainer.default_root_dir, FILE_NAME)
+            path.with_name(GROWING).replace(path)
+            write_captions(path, rows)
+            self._submit(path.parent, rows)
+            console.print(captions_table(rows, self.shown))
             console.print(f"{len(self.clips)} captions in {path}", soft_wrap=True, markup=False)
 
     def _show(self, trainer: L.Trainer, scores: Scores, origin: dict[str, Any]) -> dict[str, MediaBytes] | None:

@@ -40,7 +40,7 @@ def ended_together() -> Iterator[None]:
 
 
 def end_after(parent: int) -> None:
-    """Called in a thread of another process than the first: end it, if it has not ended by itself, when that is gone."""
+    """Called in a thread of a process that `parent` started: end it when that is gone."""
     while os.getppid() == parent:
         time.sleep(1)
     time.sleep(PATIENCE)

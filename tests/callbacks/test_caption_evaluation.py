@@ -151,7 +151,7 @@ def test_as_many_clips_are_captioned_as_the_index_promises(
     if found is None:
         with pytest.raises(Exception, match=f"expected captions of {clips - 2 * broken} clips, .* found 12 ids"):
             tester.test(Captioner(by_hand), datamodule=Counted(batches, clips, broken))
-        assert not (tmp_path / "scores.json").exists()
+        assert not (tmp_path / "scores.json").exists() and not (tmp_path / "captions.csv").exists()
     else:
         tester.test(Captioner(by_hand), datamodule=Counted(batches, clips, broken))
         assert json.loads((tmp_path / "scores.json").read_text())["num_clips"] == found
@@ -175,13 +175,14 @@ def test_predict_writes_without_references(
     tmp_path: Path, by_hand: CaptionRows, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = CaptionRows(**{**by_hand, "references": [[] for _ in by_hand["clip_ids"]]})  # type: ignore[typeddict-item]
-    captioner = Captioner(rows, look_at=tmp_path / "captions.csv")
+    captioner = Captioner(rows, look_at=tmp_path / "captions.unfinished.csv")
     trainer(tmp_path, CaptionEvaluation()).predict(captioner, loader([[0, 1], [2, 3], [4]]))
     found = read_captions(tmp_path)
     assert found["clip_ids"] == by_hand["clip_ids"][:5]
     assert found["captions"] == by_hand["captions"][:5]
     assert not (tmp_path / "scores.json").exists()
     assert captioner.seen == [2, 4]  # what a kill would have left at each step after the first
+    assert not (tmp_path / "captions.unfinished.csv").exists()
     assert "5 captions in" in capsys.readouterr().out
 
 
