@@ -10,12 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import lightning as L
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
 from earshot.told import hush, tell
 
 LOST = re.compile("gloo/|NCCL|TCPStore|by peer|recvValue")  # in the errors of torch.distributed
 PATIENCE = 20  # seconds in which Lightning's observer has looked at the other processes
+
+
+class AllArrive(L.Callback):
+    """At the end of test and predict, wait for all ranks: the first would end well where another has died on the way.
+
+    Not longer: rank 0 scores alone afterwards, which takes Java its time.
+    """
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """All ranks have had their batches."""
+        trainer.strategy.barrier("all batches")
+
+    on_predict_epoch_end = on_test_epoch_end
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from callbacks import one_at_a_time
 from callbacks.checkpoint_file import read_checkpoint_file
 from earshot.errors import InputError
 
@@ -23,6 +24,7 @@ def hand_over() -> Iterator[None]:
     finally:
         folder = os.environ.pop(HANDED_ON, None)
         if folder is not None:
+            one_at_a_time.give_back(Path(folder))
             with suppress(OSError):  # not empty
                 Path(folder).rmdir()
 
@@ -38,7 +40,8 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     rank 0 tells the ranks that it starts; under SLURM the folder is named by the job id, which a requeued job keeps.
 
     Raises:
-        InputError: the checkpoint is not there, or ranks were started from outside without a common folder.
+        InputError: the checkpoint is not there, another command trains in the folder, or ranks were started from
+            outside without a common folder.
     """
     for what, name in (("run_name", run_name), ("run_name with its run_suffix", run_name + run_suffix)):
         if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
@@ -71,6 +74,9 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise InputError(f"expected to write to {folder}/, found it read-only; choose another working folder")
+    first = all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "SLURM_PROCID"))  # torchrun's, SLURM's
+    if subcommand == "fit" and first and HANDED_ON not in os.environ:
+        one_at_a_time.take(folder)
     os.environ[HANDED_ON] = str(folder)
     return folder, checkpoint
 

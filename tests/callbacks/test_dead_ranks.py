@@ -26,11 +26,11 @@ CLIPS = {
 TOY = CLIPS | {"model": {"class_path": "tests.toys.ExportingStage"}, "data": {"class_path": "tests.toys.ToyData"}}
 
 
-def fit(config: dict, *more: str, **environment: str) -> tuple[int, str]:
+def fit(config: dict, *more: str, command: str = "fit", **environment: str) -> tuple[int, str]:
     """The exit code and stderr of train.py, which ends within two minutes; no process of it is left."""
     Path("toy.yaml").write_text(yaml.safe_dump(config))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"} | environment
-    line = [sys.executable, str(ROOT / "train.py"), "fit", "--config", "toy.yaml", *more]
+    line = [sys.executable, str(ROOT / "train.py"), command, "--config", "toy.yaml", *more]
     with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             err = process.communicate(timeout=200)[1]
@@ -62,6 +62,15 @@ def test_a_killed_rank_ends_the_other_with_one_line() -> None:
     assert code == 128 + signal.SIGKILL
     assert err.count("error: ") == 1 and "found that of rank 1 ended by SIGKILL" in err, err
     assert "Traceback" not in err
+
+
+def test_a_rank_that_is_killed_in_predict_fails_the_command() -> None:
+    """Whose steps do not wait for one another."""
+    code, err = fit(
+        TOY | {"export": {"load": False}}, command="predict", EARSHOT_TEST_KILL_AT="predict", EARSHOT_TEST_RANK="1"
+    )
+    assert code == 128 + signal.SIGKILL
+    assert err.count("error: ") == 1 and "found that of rank 1 ended by SIGKILL" in err, err
 
 
 def test_a_process_ends_with_the_first_one_that_started_it() -> None:

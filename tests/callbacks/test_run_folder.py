@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,7 @@ def test_an_older_runs_checkpoint_is_not_taken_for_the_newest(name: str) -> None
         open_run("a", "fit" if name == "last" else "test", name)
     assert open_run("a", "fit", "resume") == (Path("runs/a/fit-3"), None)
     os.environ.pop(HANDED_ON)
+    Path("runs/a/fit-3/.in_use").unlink()
     Path("runs/a/fit-3").rmdir()
     aged(Path("runs/a/fit-2/config.yaml"), 20)  # fit-1 was resumed after fit-2 was killed
     assert open_run("a", "fit", "resume")[0] == Path("runs/a/fit-1" if name == "last" else "runs/a/fit-3")
@@ -124,3 +127,23 @@ def test_a_requeued_job_resumes_its_own_run_unasked(monkeypatch: pytest.MonkeyPa
     os.environ.pop(HANDED_ON)
     monkeypatch.delenv("SLURM_RESTART_COUNT")
     assert open_run("a", "fit", None)[1] is None, "asked for a new run"
+
+
+def test_two_commands_do_not_resume_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is another process; when it is killed the folder is free."""
+    script = "from pathlib import Path; from callbacks.one_at_a_time import take; take(Path('runs/toy/fit-1'))"
+    last = checkpoint("runs/toy/fit-1/checkpoints/last.ckpt", 0)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2].absolute())}
+    line = [sys.executable, "-c", f"{script}; print('taken', flush=True); input()"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, env=environment, stdin=pipe, stdout=pipe, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "taken\n"
+        with pytest.raises(InputError, match="expected runs/toy/fit-1/ to resume, found that another command still"):
+            open_run("toy", "fit", "resume")
+        assert open_run("toy", "test", None)[0] == Path("runs/toy/test-1")
+        monkeypatch.delenv(HANDED_ON)
+        first.kill()
+        first.wait()
+        with hand_over():
+            assert open_run("toy", "fit", "resume") == (last.parents[1], last)
+    assert sorted(path.name for path in last.parents[1].iterdir()) == ["checkpoints"]
