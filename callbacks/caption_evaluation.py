@@ -183,7 +183,8 @@ class CaptionEvaluation(L.Callback):
             write_captions(path, rows)
             self._submit(path.parent, rows)
             console.print(captions_table(rows, self.shown))
-            console.print(f"{len(self.clips)} captions in {path}", soft_wrap=True, markup=False)
+            number = f"{len(self.clips)} caption{'s' * (len(self.clips) != 1)}"
+            console.print(f"{number} in {path}", soft_wrap=True, markup=False)
 
     def _show(self, trainer: L.Trainer, scores: Scores, origin: dict[str, Any]) -> dict[str, MediaBytes] | None:
         """Read the sound and the frame of a sample of clips once, for the report and for W&B, which gets its table."""
