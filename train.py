@@ -31,7 +31,6 @@ DESCRIPTION = (
 )
 IGNORED = (
     r"\s*Unable to serialize instance <function",  # defaults such as a paper's optimizer, which are code
-    "The `srun` command is available",  # on a cluster's login node
     ".*LeafSpec",  # torch to Lightning, about Lightning's code
     "Checkpoint directory .* exists and is not empty",  # when a run is resumed
     ".*is_gradient_checkpointing",  # peft to transformers
