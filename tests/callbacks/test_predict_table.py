@@ -51,6 +51,7 @@ def table(name: str) -> dict[str, str]:
     return {row["clip_id"]: row["caption"] for row in rows}
 
 
+@pytest.mark.slow
 def test_killed_with_two_ranks_it_goes_on_without_loss_or_repeat(
     world_root: Path, overlay: Path, in_tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def losses(folder: Path) -> dict[int, str]:
         return {int(row["step"]): row["train/loss"] for row in csv.DictReader(file) if row.get("train/loss")}
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_the_loss_curve_goes_on_exactly(in_tmp_path: Path, world_root: Path) -> None:
     """kill -9 between two checkpoints, then --ckpt_path last: the same losses as in a run that was left alone."""
     more = (
@@ -150,6 +151,7 @@ def run_command(folder: Path, *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_two_ranks_score_what_one_scores(in_tmp_path: Path, world_root: Path) -> None:
     """gloo: over two ranks the same distance and retrieval, and every clip captioned once."""
     pretrained = ("--export.load", "false", "--data.eval_batch_size", "7")  # 20 clips a rank: 7, 7, 6

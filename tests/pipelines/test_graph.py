@@ -241,6 +241,7 @@ def test_the_other_graphs(target: str, count: int, tmp_path: Path) -> None:
     assert len([job for job in dry_run(tmp_path, target).values() if "train.py" in job["Shell command"]]) == count
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_only_from_a_checkpoint_newer_than_what_it_reads(tmp_path: Path) -> None:
     fit = "exports/distillation_ot_seed42/provenance.json"
     jobs = dry_run(tmp_path, fit)
