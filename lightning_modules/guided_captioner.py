@@ -135,20 +135,19 @@ class GuidedCaptioner(L.LightningModule):
         if isinstance(self.guidance, NamesKeywords):
             for reasons, keywords in zip(found, self.guidance.keywords_of(self.match, audio)):
                 reasons.append(Reason("Keywords in the prompt (cosine similarity with the audio)", keywords))
-        texts = [prompted(caption, self.guidance.prompt or "") for caption in captions]
-        scores = [("cosine similarity with the audio", (self.match(texts) * audio).sum(-1))]
+        has_prompt = self.kept_prompt is not None
+        texts = [prompted(caption, "" if has_prompt else self.guidance.prompt or "") for caption in captions]
+        scores = {"cosine similarity with the audio": (self.match(texts) * audio).sum(-1).tolist()}
         if self.audible is not None:
-            audible = self.audible([prompted(caption, self.prompt) for caption in captions])
-            scores.append(("probability that it is audible", audible))
-        for row, reasons in enumerate(found):
-            reasons.append(Reason("The caption itself", [(what, float(values[row])) for what, values in scores]))
+            judged = self.audible([prompted(caption, "" if has_prompt else self.prompt) for caption in captions])
+            scores["probability that it is audible"] = judged.tolist()
+        for reasons, *values in zip(found, *scores.values()):
+            reasons.append(Reason("The caption itself", list(zip(scores, values))))
         explanations = [Explanation(reasons=reasons) for reasons in found]
         if isinstance(self.guidance, TellsChoices):  # captions once more; the matcher remembers most of the texts
-            names, told = self.guidance.choice_scores, self.guidance.choices(
-                self.lm, self.match, self.audible, audio, CANDIDATES_TOLD
-            )  # fmt: skip
+            told = self.guidance.choices(self.lm, self.match, self.audible, audio, CANDIDATES_TOLD)
             for explanation, tokens in zip(explanations, told):
-                explanation["tokens"] = TokenChoices(scores=names, tokens=tokens)
+                explanation["tokens"] = TokenChoices(scores=self.guidance.choice_scores, tokens=tokens)
         return explanations
 
     def captions_made_by(self) -> dict[str, Any]:
