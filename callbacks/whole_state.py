@@ -6,7 +6,7 @@ import lightning as L
 
 from earshot.errors import InputError
 
-TODO = "give the last.ckpt of this run, or begin a new run without --ckpt_path"
+ADVICE = "give the last.ckpt of this run, or begin a new run without --ckpt_path"
 
 
 class WholeState(L.Callback):
@@ -22,12 +22,12 @@ class WholeState(L.Callback):
             return
         states = checkpoint.get("optimizer_states")
         if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
-            raise InputError(f"expected the optimizer's state in {trainer.ckpt_path}, found none; {TODO}")
+            raise InputError(f"expected the optimizer's state in {trainer.ckpt_path}, found none; {ADVICE}")
         self.num_optimizers = len(states)
         data = vars(trainer).get("datamodule")
         if data is not None and data.state_dict() and type(data).__qualname__ not in checkpoint:
             found = "expected the state of {} in {}, found that of other data, or none; {}"
-            raise InputError(found.format(type(data).__qualname__, trainer.ckpt_path, TODO))
+            raise InputError(found.format(type(data).__qualname__, trainer.ckpt_path, ADVICE))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look whether each optimizer has got a state of its own kind.
@@ -42,5 +42,5 @@ class WholeState(L.Callback):
             if not same or any(optimizer.defaults.keys() - group.keys() for group in optimizer.param_groups):
                 raise InputError(
                     f"expected the state of {type(optimizer).__name__} in {trainer.ckpt_path}, found that of another "
-                    f"optimizer; {TODO}"
+                    f"optimizer; {ADVICE}"
                 )

@@ -21,7 +21,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -30,6 +30,7 @@ from pathlib import Path
 
 from earshot.atomic import write_text
 from earshot.provenance import provenance
+from tests.campaigns.time_limit import Hangs, at_most
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60  # after which a command hangs; the machine may be busy
@@ -50,26 +51,6 @@ class Case:
     what: str
     command: list[str]
     prepare: Callable[[Path], object] = lambda folder: None
-
-
-class Hangs(BaseException):
-    """A command that does not end."""
-
-
-@contextlib.contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    """Raise `Hangs` in the block when it takes longer."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise Hangs
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def kept(folder: Path) -> dict[str, str]:

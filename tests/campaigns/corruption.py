@@ -9,12 +9,9 @@ damage, a hang or a traceback, and ends the command with exit code 1.
 import argparse
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from earshot.atomic import write_text
 from earshot.errors import InputError
 from earshot.provenance import provenance
 from tests.campaigns.damages import Case, cases, make_split
+from tests.campaigns.time_limit import Hangs, at_most
 
 SECONDS = 20  # after which reading hangs
 
@@ -38,26 +36,6 @@ def content(folder: Path) -> list[Any]:
             found.append((sample.key, sample.record, sample.media))
     found.sort(key=lambda sample: sample[0])  # of any order of the tars
     return [*found, *sorted(sample_ids(shard) for shard in read_index(folder))]
-
-
-class Hangs(BaseException):
-    """Not a TimeoutError, which is an OSError, and those are named."""
-
-
-@contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    """Raise `Hangs` in the block when it takes longer."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise Hangs
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def outcome(folder: Path, before: list[Any]) -> tuple[str, str]:
