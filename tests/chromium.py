@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +48,16 @@ def violations(page: Any) -> list[tuple[str, str]]:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     found = axe.Axe().run(page).response["violations"]
     return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]
+
+
+@contextmanager
+def audited(chromium: Any, file: Path, width: int, scheme: str) -> Iterator[Any]:
+    """A page of clips, opened; at the end nothing is wider than the screen, and axe-core finds nothing serious."""
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.wait_for_selector("#rows tr")
+    yield page
+    wide, found = page.evaluate("document.documentElement.scrollWidth"), violations(page)
+    context.close()
+    assert wide <= width and not found

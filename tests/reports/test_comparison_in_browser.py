@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import violations
+from chromium import audited
 from scored_run import HOSTILE, run_folder
 
 from datamodules.clips import CaptionRows
@@ -69,11 +69,5 @@ def test_clips_are_ranked_by_difference(opened: Any) -> None:
 def test_no_serious_violation_and_nothing_wider_than_the_screen(
     chromium: Any, page_file: Path, width: int, scheme: str
 ) -> None:
-    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
-    page = context.new_page()
-    page.goto(page_file.as_uri())
-    page.wait_for_selector("#rows tr")
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    found = violations(page)
-    context.close()
-    assert wide <= width and not found
+    with audited(chromium, page_file, width, scheme):
+        pass
