@@ -210,10 +210,7 @@ class Campaign:
             found += end_state.differences(*both, tolerance)
         both = [end_state.export(each, exact) for each in (folder, wanted)]
         found += end_state.differences(*both, tolerance, "export")
-        places = (
-            end_state.last_fit(folder),
-            folder / "exports",
-        )  # a run killed in its first checkpoint has a folder alone
+        places = (end_state.last_fit(folder), folder / "exports")  # killed in its first checkpoint, a run has a folder
         if left := [path.name for place in places for path in place.rglob(".*.partial")]:
             found.append(f"left behind: {left}")
         return found[:8] + self.compare_order(wanted, orders, exact)

@@ -114,7 +114,7 @@ def choose(rng: np.random.Generator, whole: Attempt) -> Target:
     steps = max(step for _, _, step in whole.events)
     if rng.random() < 0.35:
         return Target("any time", rng.uniform(0, whole.seconds))
-    names = sorted(set(lengths) - {START, "setup", "epoch_start"})
+    names = sorted(set(lengths) - {START, "epoch_start"})
     unfinished = [f"unfinished {phase}" for phase in UNFINISHED if phase in lengths]
     name = str(rng.choice([*names, *unfinished, *unfinished]))  # written in milliseconds
     step = int(rng.integers(0, steps + 1))
