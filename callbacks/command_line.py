@@ -19,6 +19,7 @@ from callbacks.run_folder import open_run
 from callbacks.run_summary import RunSummary
 from callbacks.same_settings import require_same_settings
 from callbacks.slurm import match_tasks
+from callbacks.steps_left import require_steps_left
 from callbacks.wandb_logger import WandbLogger
 from earshot.errors import InputError
 from earshot.paths import located
@@ -154,6 +155,7 @@ class TrainCLI(LightningCLI):
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
         if self.subcommand == "fit" and checkpoint is not None:
             require_same_settings(checkpoint, yaml.safe_load(self._parser(self.subcommand).dump(config)))
+            require_steps_left(checkpoint, config.trainer)
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)
         if self.subcommand == "predict":
