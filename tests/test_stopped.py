@@ -85,9 +85,48 @@ def test_a_signal_saves_the_state_and_the_run_resumes_exactly(name: str, place: 
     assert done.stderr.count(f"ended by {name}; fit resumes with the same command and --ckpt_path resume") == 1
     assert "Traceback" not in done.stderr
     saved = torch.load("runs/toy/fit-1/checkpoints/last.ckpt", weights_only=True)
-    assert saved["global_step"] == {"train 4": 5, "train 7": 8, "validate 8": 8 + 1}[place]
+    assert saved["global_step"] == {"train 4": 5, "train 7": 8, "validate 8": 8}[place]
     run(f"fit {often} --ckpt_path resume")
     same_as(*whole(often))
+
+
+@pytest.mark.parametrize(
+    ("place", "more"),
+    [
+        ("validate 8", ""),  # at the end of an epoch
+        ("validate 16", ""),  # of the last one
+        ("validate 3", "--trainer.val_check_interval 3"),
+        ("validate 2", "--trainer.val_check_interval 4 --trainer.accumulate_grad_batches 2"),
+        ("validate 8", "--trainer.max_epochs -1 --trainer.max_steps 16"),
+        pytest.param("validate 8", TWO_RANKS, marks=pytest.mark.slow),
+        pytest.param("validate 3", f"{TWO_RANKS} --trainer.val_check_interval 3", marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_in_a_validation_does_not_wait_for_its_end(place: str, more: str, whole: Callable) -> None:
+    """The run that is resumed begins with that validation; a kill in it changes nothing, nor does another signal."""
+    command = f"--trainer.callbacks.every_n_train_steps 100 --trainer.max_epochs 2 {more}"
+    rank = {"EARSHOT_TEST_RANK": "1"} if TWO_RANKS in more else {}
+    done = start(f"fit {command}", EARSHOT_TEST_KILL_AT=place, EARSHOT_TEST_SIGNAL="SIGTERM", **rank)
+    assert done.returncode == 143 and "Traceback" not in done.stderr, done.stderr
+    last = Path("runs/toy/fit-1/checkpoints/last.ckpt")
+    saved = torch.load(last, weights_only=True)
+    assert saved["global_step"] == int(place.split()[1]) and saved["in_validation"]
+    again = start(
+        f"fit {command} --ckpt_path resume", EARSHOT_TEST_KILL_AT=place, EARSHOT_TEST_SIGNAL="SIGUSR1", **rank
+    )
+    assert again.returncode == 138, again.stderr
+    assert torch.load(last, weights_only=True)["in_validation"]
+    assert start(f"fit {command}", EARSHOT_TEST_KILL_AT=place).returncode != 0
+    done = start(f"fit {command}")
+    assert done.returncode == 0, done.stderr
+    same_as(*whole(command))
+
+
+def test_a_signal_in_the_validation_after_the_last_step_is_no_reason_to_stop(whole: Callable) -> None:
+    command = "--trainer.max_epochs -1 --trainer.max_steps 8"
+    done = start(f"fit {command}", EARSHOT_TEST_KILL_AT="validate 8", EARSHOT_TEST_SIGNAL="SIGTERM")
+    assert done.returncode == 0, done.stderr
+    same_as(*whole(command))
 
 
 @pytest.mark.slow
