@@ -111,13 +111,12 @@ def test_a_signal_in_a_validation_does_not_wait_for_its_end(place: str, more: st
     last = Path("runs/toy/fit-1/checkpoints/last.ckpt")
     saved = torch.load(last, weights_only=True)
     assert saved["global_step"] == int(place.split()[1]) and saved["in_validation"]
-    again = start(
-        f"fit {command} --ckpt_path resume", EARSHOT_TEST_KILL_AT=place, EARSHOT_TEST_SIGNAL="SIGUSR1", **rank
-    )
+    resume = f"fit {command} --ckpt_path resume"
+    again = start(resume, EARSHOT_TEST_KILL_AT=place, EARSHOT_TEST_SIGNAL="SIGUSR1", **rank)
     assert again.returncode == 138, again.stderr
     assert torch.load(last, weights_only=True)["in_validation"]
-    assert start(f"fit {command}", EARSHOT_TEST_KILL_AT=place).returncode != 0
-    done = start(f"fit {command}")
+    assert start(resume, EARSHOT_TEST_KILL_AT=place).returncode != 0
+    done = start(resume)
     assert done.returncode == 0, done.stderr
     same_as(*whole(command))
 
