@@ -45,8 +45,8 @@ def exists(path: Path) -> bool:
 
 
 def size_of(path: Path) -> int | None:
-    """Bytes of a file; None of a URL."""
-    return None if isinstance(path, UrlPath) else path.stat().st_size
+    """Bytes of a file; None of a URL, and of a file that is not there."""
+    return None if isinstance(path, UrlPath) or not path.is_file() else path.stat().st_size
 
 
 @contextmanager

@@ -119,8 +119,11 @@ def _shard(folder: Path, url: object, nsamples: object, digest: object = None, *
 
 
 def index_digest(shards: list[Shard]) -> str:
-    """A short digest of the shards' names, contents and kept samples; it does not depend on the folder."""
-    text = "".join(f"{shard.path.name} {shard.in_tar}{shard.digest or ''}{shard.kept or ''}\n" for shard in shards)
+    """A short digest of the shards' names, contents and kept samples; it does not depend on the folder.
+
+    The size stands for the content of a tar without a digest.
+    """
+    text = "".join(f"{s.path.name} {s.in_tar}{s.digest or size_of(s.path) or ''}{s.kept or ''}\n" for s in shards)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
