@@ -70,7 +70,7 @@ class GuidedCaptioner(L.LightningModule):
         refine: Refine | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(guidance, RanksCaptions):
+        if refine is not None and isinstance(guidance, RanksCaptions):
             self.candidates = self._candidates  # datamodules.contracts.RankingStage
         elif refine is not None:
             raise InputError(

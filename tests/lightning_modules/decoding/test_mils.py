@@ -73,14 +73,14 @@ def lm() -> CausalLm:
 
 
 def test_the_loop(bank: str) -> None:
-    angles = torch.deg2rad(torch.tensor([10.3, 130.4, 250.7, 301.2]))
+    angles = torch.deg2rad(torch.tensor([14.3, 175.3, 231.3, 280.3]))
     audio = torch.stack((angles.cos(), angles.sin()), 1)
     proposer = Spelling()
     guidance = Mils(proposer, bank, iterations=4, num_kept=2, num_requested=5)
     wanted = [plain(clip, 4, 2, 5) for clip in audio.double().tolist()]
     rounds = guidance.rounds(None, match, None, audio)  # type: ignore[arg-type]
     assert [[text for text, _ in of_clip] for of_clip in rounds] == wanted
-    assert sum(len(set(best)) > 1 for best in wanted) > 1  # something was found on the way
+    assert all(len(set(best)) > 1 for best in wanted)  # something was found on the way
     assert all(scores == sorted(scores) for scores in ([score for _, score in of_clip] for of_clip in rounds))
     assert guidance(None, match, None, audio) == [best[-1] for best in wanted]  # type: ignore[arg-type]
     ranked = guidance.candidates(None, match, None, audio, 3)  # type: ignore[arg-type]
