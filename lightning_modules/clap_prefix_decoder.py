@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows, Explanation, Reason
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
-from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
+from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, Prepared, TrainingStrategy
 from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
 from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.searched import Searched
@@ -39,8 +39,8 @@ class ClapPrefixDecoder(L.LightningModule):
     Args:
         clap: the frozen encoder of audio and text.
         training_strategies: applied in turn to text embeddings (B, D).
-        inference_strategy: applied to audio embeddings (B, D), with the training captions as its memory; None decodes
-            the audio embedding itself.
+        inference_strategy: applied to audio embeddings (B, D); it may search in the training captions, or learn
+            something of whole splits first. None decodes the audio embedding itself.
         supervised: train on the audio embeddings of the captions' clips: the upper bound, which needs pairs.
         caption_from: "reference" captions each clip from the text embedding of its first reference, which shows how
             well the decoder works where there is no modality gap.
@@ -93,7 +93,8 @@ class ClapPrefixDecoder(L.LightningModule):
                 f"least 1, found {max_caption_tokens} and {max_new_tokens}; correct them"
             )
         self.clap, self.training_strategies = Frozen(clap), StrategyChain(training_strategies or [])
-        self.inference_strategy, self.supervised, self.caption_from = inference_strategy, supervised, caption_from
+        self._inference = None if inference_strategy is None else Frozen(inference_strategy)  # in no checkpoint
+        self.supervised, self.caption_from = supervised, caption_from
         self.max_caption_tokens, self.max_new_tokens = max_caption_tokens, max_new_tokens
         self.cache, self.decoder_checkpoint = Path(cache), decoder_checkpoint
         self.optimizer, self.lr_scheduler, self.tokenizer = optimizer, lr_scheduler, clap.tokenizer
@@ -112,10 +113,10 @@ class ClapPrefixDecoder(L.LightningModule):
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
         if stage == "fit":
-            return self.training_strategies.splits
-        if stage in ("test", "predict") and self.inference_strategy is not None and self._data.train is not None:
-            return {self._data.train}
-        return set()
+            return self.training_strategies.splits | self._learning.splits
+        if stage not in ("test", "predict"):
+            return set()
+        return self._learning.splits | ({self._data.train} if self.searched.wanted and self._data.train else set())
 
     def setup(self, stage: str) -> None:
         """Embed the captions that the stage trains on, or find their embeddings in the cache.
@@ -132,17 +133,32 @@ class ClapPrefixDecoder(L.LightningModule):
             split = {"train": self._data.train, "val": self._data.val}[name]
             self.embedded.read(name, split, self._store, audio=self.supervised)
         if stage == "fit":
-            self.training_strategies.prepare(self._store.captions, self._store.audio)
+            for chain in (self.training_strategies, self._learning):
+                chain.prepare(self._store.captions, self._store.audio)
         elif self.decoder_checkpoint is not None:
             self.decoder.load_authors(self.decoder_checkpoint)
 
     def on_test_start(self) -> None:
-        """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
-        if self.inference_strategy is not None and (train := self._data.train) is not None:
+        """Give the inference strategy the captions to search in: those of `data.train`, or else of the export; and
+        what it learns of whole splits, where the export does not have that."""
+        if len(learning := self._learning):
+            learning.prepare(self._store.captions, self._store.audio)
+        if self.searched.wanted and (train := self._data.train) is not None:
             self.searched.take(Memory(self._store.captions(train).embeddings, self._data.captions_of(train).texts))
         self.searched.require()
 
     on_predict_start = on_test_start
+
+    @property
+    def inference_strategy(self) -> InferenceStrategy | None:
+        """Moves the audio embeddings, where one was given."""
+        return self._inference and self._inference.network
+
+    @property
+    def _learning(self) -> StrategyChain:
+        """The inference strategy, where it learns something of whole splits."""
+        found = self.inference_strategy
+        return StrategyChain([found] if isinstance(found, Prepared) and found.splits else [])
 
     @property
     def _store(self) -> EmbeddingStore:
@@ -230,13 +246,13 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
-        found = self.inference_strategy
+        found, train = self.inference_strategy, self._data.train if self.searched.wanted else None
         return {
             "clap": self.embedded.digests,
             "decoder": module_digest(self.decoder),
             "training_strategies": module_digest(self.training_strategies),
             "inference_strategy": found and module_digest(found),
-            "memory": self._data.captions_of(self._data.train).digest if found and self._data.train else None,
+            "memory": train and self._data.captions_of(train).digest,
             "caption_from": self.caption_from,
             "max_new_tokens": self.max_new_tokens,
             "trained_on": trained_on(self.clap.network),
@@ -253,7 +269,8 @@ class ClapPrefixDecoder(L.LightningModule):
         if not self.supervised:
             Memory(self.embedded.parts["train"][0], training_texts(self.trainer)).save(folder)
         self._trained_with.write(folder)
-        self.training_strategies.save(folder)
+        for chain in (self.training_strategies, self._learning):
+            chain.save(folder)
 
     def load_export(self, folder: Path) -> None:
         """Take the decoder of a folder that `export` wrote, if it was trained as this run is set.
@@ -266,8 +283,9 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder.require_room(self.max_new_tokens)
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
-        if self.inference_strategy is not None:
-            self.searched.take(Memory.load(folder))
+        if (learning := self._learning).saved_in(folder):
+            learning.load(folder)
+        self.searched.take(Memory.load(folder))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

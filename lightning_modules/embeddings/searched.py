@@ -1,11 +1,11 @@
-"""The captions that WSAC's inference strategy searches in, wherever they come from."""
+"""The captions that WSAC's inference strategy searches in, where it does, wherever they come from."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from earshot.errors import InputError
-from lightning_modules.contracts import InferenceStrategy
+from lightning_modules.contracts import InferenceStrategy, SearchesCaptions
 from lightning_modules.embeddings.memory import Memory
 
 
@@ -21,9 +21,14 @@ class Searched:
     strategy: InferenceStrategy | None
     memory: Memory | None = None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the strategy searches in captions."""
+        return isinstance(self.strategy, SearchesCaptions)
+
     def take(self, memory: Memory | None) -> None:
-        """Search in these captions from now on; nothing changes without a strategy, or without captions."""
-        if self.strategy is not None and memory is not None:
+        """Search in these captions from now on; nothing changes where none is searched in, or without captions."""
+        if isinstance(self.strategy, SearchesCaptions) and memory is not None:
             self.strategy.remember(memory.embeddings)
             self.memory = memory
 
@@ -33,7 +38,7 @@ class Searched:
         Raises:
             InputError: there are none.
         """
-        if self.strategy is not None and self.memory is None:
+        if self.wanted and self.memory is None:
             raise InputError("expected training captions to search in, found none; set data.init_args.train")
 
     def nearest(self, audio: Tensor) -> list[list[tuple[str, float]]]:

@@ -51,11 +51,13 @@ class PairedAxes(nn.Module):
         return {self.split}
 
     def prepare(self, text: Embed, audio: Embed) -> None:
-        """Compute the axes.
+        """Compute the axes; nothing where they are known, as those of an export.
 
         Raises:
             InputError: there are not as many axes.
         """
+        if len(self.text_mean):
+            return
         texts, sounds = paired(text(self.split, self.num_clips), audio(self.split, self.num_clips))  # (N, D) each
         most = min(len(texts) - 1, texts.shape[1])
         if self.rank > most:
