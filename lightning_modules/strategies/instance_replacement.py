@@ -65,8 +65,9 @@ class InstanceReplacement(CaptionMemory):
         print(f"instance replacement: {len(kept)} different ones among {len(embeddings)} of {name}", flush=True)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """(B, D) to (B, D): some replaced in training, all unchanged otherwise."""
-        if not self.training:
+        """(B, D) to (B, D): some replaced in training, all unchanged otherwise; also where `prepare` was not called,
+        as in a test that draws what training saw."""
+        if not self.training or not len(self.memory):
             return embeddings
         neighbours = self._neighbours(embeddings)  # (B, num_neighbours)
         chance = torch.rand(len(embeddings), 2, device=embeddings.device)
