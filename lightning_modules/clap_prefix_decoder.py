@@ -23,7 +23,7 @@ from datamodules.clips import (
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.digests import trained_on
 from earshot.errors import InputError
-from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, Prepared, TrainingStrategy
+from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
 from lightning_modules.decoding.contracts import Refine
 from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
 from lightning_modules.embeddings.memory import Memory
@@ -121,10 +121,8 @@ class ClapPrefixDecoder(L.LightningModule):
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
         if stage == "fit":
-            return self.training_strategies.splits | self._learning.splits
-        split = self.searched.split(self._data) if stage in ("test", "predict") else None
-        learning = self._learning.splits if stage in ("test", "predict") else set()
-        return learning if split is None else {split, *learning}
+            return self.training_strategies.splits | self.searched.learns_from
+        return self.searched.splits(self._data) if stage in ("test", "predict") else set()
 
     def setup(self, stage: str) -> None:
         """Embed the captions that the stage trains on, or find their embeddings in the cache.
@@ -141,16 +139,13 @@ class ClapPrefixDecoder(L.LightningModule):
             split = {"train": self._data.train, "val": self._data.val}[name]
             self.embedded.read(name, split, self._store, audio=self.supervised)
         if stage == "fit":
-            for chain in (self.training_strategies, self._learning):
-                chain.prepare(self._store.captions, self._store.audio)
+            self.training_strategies.prepare(self._store.captions, self._store.audio)
+            self.searched.learn(lambda: self._store)
         elif self.decoder_checkpoint is not None:
             self.decoder.load_authors(self.decoder_checkpoint)
 
     def on_test_start(self) -> None:
-        """Give the inference strategy the captions to search in, those of `data.train`, or else of the export; and
-        what it learns of whole splits, where the export does not have that."""
-        if len(learning := self._learning):
-            learning.prepare(self._store.captions, self._store.audio)
+        """Give the inference strategy what it needs and the export does not have."""
         self.searched.read(self._data, lambda: self._store)
 
     on_predict_start = on_test_start
@@ -159,12 +154,6 @@ class ClapPrefixDecoder(L.LightningModule):
     def inference_strategy(self) -> InferenceStrategy | None:
         """Moves the audio embeddings, where one was given."""
         return self._inference and self._inference.network
-
-    @property
-    def _learning(self) -> StrategyChain:
-        """The inference strategy, where it learns something of whole splits."""
-        found = self.inference_strategy
-        return StrategyChain([found] if isinstance(found, Prepared) and found.splits else [])
 
     @property
     def _store(self) -> EmbeddingStore:
@@ -283,8 +272,8 @@ class ClapPrefixDecoder(L.LightningModule):
         if not self.supervised:
             Memory(self.embedded.parts["train"][0], training_texts(self.trainer)).save(folder)
         self._trained_with.write(folder)
-        for chain in (self.training_strategies, self._learning):
-            chain.save(folder)
+        self.training_strategies.save(folder)
+        self.searched.save(folder)
 
     def load_export(self, folder: Path) -> None:
         """Take the decoder of a folder that `export` wrote, if it was trained as this run is set.
@@ -297,8 +286,6 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder.require_room(self.max_new_tokens)
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
-        if (learning := self._learning).saved_in(folder):
-            learning.load(folder)
         self.searched.load(folder)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -48,10 +48,6 @@ class StrategyChain(nn.ModuleList):
             state = {key: value.contiguous() for key, value in strategy.state_dict().items()}
             save_file(state, folder / f"{name}.safetensors")
 
-    def saved_in(self, folder: Path) -> bool:
-        """Whether `save` wrote into this folder for all of them."""
-        return all((folder / f"{name}.safetensors").is_file() for name in self.names)
-
     def load(self, folder: Path) -> None:
         """Take what `save` wrote."""
         for strategy, name in zip(self.strategies, self.names):

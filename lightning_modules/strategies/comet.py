@@ -37,7 +37,7 @@ class CometAudio(PairedAxes):
         num_clips: a sample of so many of its clips is enough; None takes all.
         match_scale: multiply the coefficients by how much longer those of the pairs' texts are; ours. The paper does
             not speak of it: in its CLAP the two are about as long.
-        path: a safetensors file with the axes, as exports have (comet_audio.safetensors); nothing is computed then.
+        path: a safetensors file with the axes, as exports have; nothing is computed then.
 
     Raises:
         InputError: a rank below 1, no such file, or another kind of file.
@@ -59,7 +59,8 @@ class CometAudio(PairedAxes):
                 self.load_state_dict(load_file(path))
             except (OSError, SafetensorError, RuntimeError) as error:
                 raise InputError(
-                    f"expected axes of pairs in {path!r}, found {error}; name the comet_audio.safetensors of an export"
+                    f"expected axes of pairs in {path!r}, found {error}; name the inference_strategy.safetensors of an "
+                    "export"
                 ) from error
 
     @property

@@ -47,7 +47,7 @@ def test_comet_in_training_and_at_inference(
     """What is decoded is the formula; the export has the axes, and neither pairs nor captions are read for them."""
     command("fit", captions_root, *SHORT, strategies=("comet",))
     export = Path("exports/clap_prefix_comet")
-    text, audio = (load_file(export / f"comet_{side}.safetensors") for side in ("text", "audio"))
+    text, audio = (load_file(export / f"{name}.safetensors") for name in ("comet_text", "inference_strategy"))
     assert text["text_axes"].shape == (128, 10)
     torch.testing.assert_close(text["text_axes"], audio["text_axes"])
     checkpoint = torch.load("runs/clap_prefix_comet/fit-1/checkpoints/best.ckpt", weights_only=True)["state_dict"]

@@ -99,7 +99,7 @@ def test_axes_are_kept_and_of_their_rank(tmp_path: Path) -> None:
     assert torch.equal(again(audio), first(audio))
     with pytest.raises(InputError, match="expected 3 axes of pairs, found 2"):
         CometAudio(3).load_state_dict(first.state_dict())
-    path = tmp_path / "comet_audio.safetensors"
+    path = tmp_path / "inference_strategy.safetensors"
     save_file(first.state_dict(), path)
     of_file = CometAudio(2, path=str(path))
     assert not of_file.splits and torch.equal(of_file(audio), first(audio))
