@@ -19,11 +19,13 @@ class TrainedWith:
         strategies: names of the training strategies, in order.
         supervised: whether it was trained on audio embeddings.
         clap: the beginnings of the digests of CLAP's text and audio tower.
+        hard_prompt: what makes the prompts, by its settings; None without prompts, as in exports of earlier versions.
     """
 
     strategies: list[str]
     supervised: bool
     clap: dict[str, str]
+    hard_prompt: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write the settings into an export."""
