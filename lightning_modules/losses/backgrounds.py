@@ -14,9 +14,10 @@ class Background(Module, Protocol):
     def forward(self, tokens: Tensor) -> Any:
         """(B, N, D) to (B, 1, D), or to (1, 1, D) where all clips have the same."""
 
-    if TYPE_CHECKING:
+    if TYPE_CHECKING:  # at run time torch defines it, for any arguments
 
-        def __call__(self, tokens: Tensor) -> Tensor: ...
+        def __call__(self, tokens: Tensor) -> Tensor:
+            """As `forward`."""
 
 
 class ModalityMean(nn.Module):

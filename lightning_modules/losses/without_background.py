@@ -36,11 +36,12 @@ class WithoutBackground(nn.Module):
     def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:
         """The sum; logs the criterion's measures and `background_distance`, in squared units of the tokens."""
         with torch.autocast(audio_tokens.device.type, enabled=False):
-            audio, image = (
-                tokens.to(torch.promote_types(tokens.dtype, torch.float32)) for tokens in (audio_tokens, image_tokens)
-            )
-            audio_background, image_background = self.background(audio), self.background(image)
-            distance = (audio_background - image_background).square().sum(dim=-1).mean()
-            audio, image = audio - audio_background, image - image_background
+            audio, image, distance = self.apart(audio_tokens, image_tokens)
         loss, measures = self.criterion(audio, image)
         return loss + self.weight * distance, {**measures, "background_distance": distance.detach()}
+
+    def apart(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Both less their backgrounds, (B, N, D) and (B, M, D), and the backgrounds' mean squared distance."""
+        both = [tokens.to(torch.promote_types(tokens.dtype, torch.float32)) for tokens in (audio_tokens, image_tokens)]
+        audio, image = (self.background(tokens) for tokens in both)  # (B, 1, D) or (1, 1, D)
+        return both[0] - audio, both[1] - image, (audio - image).square().sum(dim=-1).mean()

@@ -30,8 +30,8 @@ class Case:
     """A criterion and its plain version.
 
     Attributes:
-        tolerance: of value and gradients, relative; the solvers of unbalanced transport are approximate, ours and POT's,
-            and its values are compared more closely in a file of their own.
+        tolerance: of value and gradients, relative; both solvers of unbalanced transport are approximate, and its
+            values are compared more closely in a file of their own.
         sees_origin: whether a shift of both modalities changes the value.
     """
 
