@@ -1,6 +1,6 @@
 """Unbalanced optimal transport: mass may appear and vanish at a price, on any device, all clips of a batch at once.
 
-Sources: the problem, its dual and its scaling algorithm, Chizat, Peyre, Schmitzer and Vialard 2018 (Math. Comput. 87);
+Sources: the problem, its dual and its scaling algorithm, Chizat, Peyre, Schmitzer and Vialard (arXiv 1607.05816);
 the shift between the two potentials, Sejourne, Vialard and Peyre 2022 (AISTATS, translation-invariant Sinkhorn). Named
 in DALI, section 3.2, as an alternative whose parameter is hard to tune; not tried there.
 """

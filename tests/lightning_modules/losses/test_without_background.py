@@ -1,7 +1,11 @@
 """Costs without backgrounds against closed forms; plain versions and two ranks are in test_criteria."""
 
+import inspect
+
 import pytest
 import torch
+import yaml
+from conftest import REPOSITORY
 from made_tokens import tokens
 
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
@@ -61,3 +65,12 @@ def test_attention_reads_what_is_left() -> None:
     audio, image = tokens(3, 6, 16), tokens(3, 5, 16, seed=1)
     torch.testing.assert_close(criterion(audio, image)[0], criterion(audio + 2, image - 1)[0])
     assert abs(inner(audio, image)[0] - inner(audio + 2, image - 1)[0]) > 1
+
+
+def test_full_size_has_the_papers_values() -> None:
+    overlay = yaml.safe_load((REPOSITORY / "configs/paper/attentive_ot_without_background.yaml").read_text())
+    arguments = overlay["model"]["init_args"]["criterion"]["init_args"]["criterion"]["init_args"]
+    default = inspect.signature(AttentiveOptimalTransport).parameters
+    assert {key: default[key].default for key in arguments} == arguments | {
+        "entropy_weights": tuple(arguments["entropy_weights"])
+    }
