@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
+from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from benchmarks.attention_weights import GROUND, SILENT, SOUNDING, clip_of, load, tokens_of
-from earshot.errors import one_line_errors
+from earshot.errors import InputError, one_line_errors
 from evaluation.bootstrap import bootstrap_weights, estimate
 from lightning_modules.contracts import Criterion, TransportCriterion
 from lightning_modules.losses.optimal_transport import OptimalTransport
@@ -35,6 +37,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="runs/<run_name> of fits with configs/dali_ot.yaml")
     parser.add_argument("--clips", type=at_least(1), default=300, help="(%(default)s)")
+    parser.add_argument(
+        "--overlay",
+        type=Path,
+        action="append",
+        default=[],
+        help="YAML of another criterion without learnt parameters, such as configs/solver/partial.yaml: what it would "
+        "move on the tokens of the first run; repeatable",
+    )
     add_page(parser, "runs/transported_mass.md")
     with one_line_errors():
         options = parser.parse_args(args)
@@ -45,13 +55,15 @@ def main(args: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """One line for each run."""
     waveforms, images, shown = (np.stack(part) for part in zip(*map(clip_of, range(options.clips)), strict=True))
-    lines = [line(path, waveforms, images, shown) for path in options.runs]
+    lines = [line(path, None, waveforms, images, shown) for path in options.runs]
+    lines += [line(options.runs[0], overlay, waveforms, images, shown) for overlay in options.overlay]
     measured = [
         f"clips: N = {options.clips} of the miniature, in no split",
         "intervals: 95%, bootstrapped over the clips (2000 samples, seed 0)",
     ]
     notes = [
-        "mass: of the run's own criterion, 1 is the mean of all tokens of the image",
+        "mass: of the run's own criterion, or of the overlay's that its name ends with; 1 is the mean of all tokens of "
+        "the image",
         "moved: share of all mass that the criterion moves",
         "distance: squared, under the exact plan with equal weights, in the tokens' units",
     ]
@@ -59,21 +71,41 @@ def run(options: argparse.Namespace) -> None:
 
 
 @torch.no_grad()
-def line(path: Path, waveforms: np.ndarray, images: np.ndarray, shown: np.ndarray) -> dict[str, Cell]:
-    """The measurements of a run; `shown` (clips, 64) is what the tokens show."""
+def line(
+    path: Path, overlay: Path | None, waveforms: np.ndarray, images: np.ndarray, shown: np.ndarray
+) -> dict[str, Cell]:
+    """The measurements of a run, or of an overlay's criterion on its tokens; `shown` (clips, 64) is what they show."""
     stage = load(path)
-    assert stage.criterion is not None
+    criterion = criterion_of(overlay) if overlay else stage.criterion
+    assert criterion is not None
     found = [
-        (mass_to(stage.criterion, audio, image), distance_to(audio, image))
+        (mass_to(criterion, audio, image), distance_to(audio, image))
         for audio, image in tokens_of(stage, waveforms, images)
     ]
     mass, distance = (torch.cat(part).double().numpy() for part in zip(*found))  # (clips, 64) each
     moved = mass.sum(axis=1)  # (clips,)
     relative = mass / mass.mean(axis=1, keepdims=True)
-    cells: dict[str, Cell] = {"run": path.name, "moved": f"{moved.mean():.3f}"}
+    name = f"{path.name}, {overlay.stem}" if overlay else path.name
+    cells: dict[str, Cell] = {"run": name, "moved": f"{moved.mean():.3f}"}
     for title, values in (("mass on", relative), ("distance to", distance)):
-        cells |= {f"{title} {name}": mean_over(values, shown == kind) for name, kind in KINDS.items()}
+        cells |= {f"{title} {what}": mean_over(values, shown == kind) for what, kind in KINDS.items()}
     return cells
+
+
+def criterion_of(overlay: Path) -> Criterion:
+    """The criterion that an overlay of configs/dali_ot.yaml names or changes."""
+    try:
+        wanted = yaml.safe_load(overlay.read_text())["model"]["init_args"]["criterion"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        raise InputError(f"expected a YAML with model.init_args.criterion, found none in {overlay}") from None
+    plain = f"{OptimalTransport.__module__}.{OptimalTransport.__qualname__}"
+    parser = ArgumentParser()
+    parser.add_argument("--criterion", type=Criterion)
+    given = parser.parse_object({"criterion": {"class_path": plain, **wanted}})
+    criterion: Criterion = parser.instantiate_classes(given).criterion
+    if list(criterion.parameters()):
+        raise InputError(f"expected a criterion that learns nothing, found {wanted['class_path']} in {overlay}; fit it")
+    return criterion.eval()
 
 
 def mass_to(criterion: Criterion, audio: Tensor, image: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Several criteria at once."""
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from earshot.errors import InputError
@@ -21,7 +23,7 @@ class WeightedSum(nn.Module):
                 f"expected one weight for each criterion, found the criteria {sorted(criteria)} and the weights "
                 f"{sorted(weights)}; give both the same names"
             )
-        self.criteria = nn.ModuleDict(criteria)
+        self.criteria = nn.ModuleDict(cast(dict[str, nn.Module], criteria))
         self.weights = weights
 
     def set_epoch(self, epoch: int) -> None:
