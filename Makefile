@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin
 
 .DEFAULT_GOAL := help
-EXPERIMENTS := demo criteria dali dali-pairs dali-bias dali-examples wsac audibility zeraucap
+EXPERIMENTS := demo criteria variants dali dali-pairs dali-bias dali-examples wsac audibility zeraucap
 .PHONY: help install $(EXPERIMENTS) app graph test lint docs metrics clean
 .DELETE_ON_ERROR:
 
@@ -14,7 +14,7 @@ help:  ## this list
 	@echo "The experiments take SEEDS=3 (training runs of each), JOBS=2 (jobs at a time), RESULTS=docs/results (where reports"
 	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); dali, wsac, audibility and zeraucap SIZE=paper (full size);"
 	@echo "dali QUICK=1 (one criterion), IDS=list.csv (train on these clips); audibility PROTOCOL=authors (their way to"
-	@echo "score); ARGS='...' (more arguments of every train.py). See pipelines/README.md."
+	@echo "score); variants SPLIT=test (val by default); ARGS='...' (more arguments of every train.py). See pipelines/README.md."
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
@@ -42,11 +42,12 @@ JOBS ?= 2
 CONFIG := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(QUICK),quick=1) $(if $(SIZE),size=$(SIZE)) \
 	$(if $(RESULTS),results=$(RESULTS)) $(if $(LAMBDAS),lambdas='$(LAMBDAS)') $(if $(PAIRS),pairs='$(PAIRS)') \
 	$(if $(VOCABULARY),vocabulary=$(VOCABULARY)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) \
-	$(if $(IDS),ids=$(IDS)) $(if $(KEEP),keep=$(KEEP)) $(if $(ARGS),extra='$(ARGS)')
+	$(if $(IDS),ids=$(IDS)) $(if $(KEEP),keep=$(KEEP)) $(if $(SPLIT),split=$(SPLIT)) $(if $(ARGS),extra='$(ARGS)')
 SNAKEMAKE = $(BIN)/python -m snakemake --snakefile pipelines/Snakefile \
 	$(if $(SLURM),--workflow-profile pipelines/profiles/slurm,--cores $(JOBS)) $(if $(DRY),--dry-run)
 demo: $(ENVIRONMENT)  ## the main job: train the alignment on the miniature, caption audio, print a table
 criteria: $(ENVIRONMENT)  ## train with every criterion and print one table
+variants: $(ENVIRONMENT)  ## train with variations of optimal transport and print one table
 dali: $(ENVIRONMENT)  ## DALI's chain: prefix, alignment, pseudo-captions, distillation, tests, one table
 dali-pairs: $(ENVIRONMENT)  ## DALI's Figure 5: captions of audio by number of pairs, with a plot
 dali-bias: $(ENVIRONMENT)  ## DALI's Table 2: the visual-bias probe of each criterion
