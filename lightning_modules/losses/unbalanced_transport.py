@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_modules.contracts import Measures
 from lightning_modules.losses.transport import Transport, require_finite
 
 START = 0.5  # first regularisation, over the mean size of a cost less its row's and its column's mean
@@ -66,7 +67,7 @@ class UnbalancedTransport:
         for moved, weights in ((moved_a, a), (moved_b, b)):
             upper += rho[:, 0] * (torch.xlogy(moved, moved / weights) - moved + weights).sum(dim=1)
         gap = (upper - lower) / torch.maximum(upper, FLOOR * unit[:, 0])
-        measures = {"transport_gap": gap.max(), "moved_mass": moved_a.sum(dim=1).mean()}
+        measures: Measures = {"transport_gap": gap.max(), "moved_mass": moved_a.sum(dim=1).mean()}
         return Transport(upper, plan, slope_u, slope_v, measures, moved_a, moved_b)
 
 
