@@ -1,0 +1,258 @@
+"""DRCap: a language model that captions one CLAP embedding, with similar captions in its prompt (arXiv 2410.09472)."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import AdamW
+from torchmetrics import MeanMetric
+
+from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, Explanation, Reason
+from datamodules.contracts import CaptionSource, datamodule_of, training_texts
+from earshot.errors import InputError
+from lightning_modules.contracts import EmbeddingModel, InferenceStrategy
+from lightning_modules.embeddings import trained_with
+from lightning_modules.embeddings.memory import Memory
+from lightning_modules.embeddings.similar_captions import SimilarityBand
+from lightning_modules.embeddings.store import EmbeddingStore
+from lightning_modules.losses.token_mean import rank_share
+from lightning_modules.networks.digests import module_digest, trained_on
+from lightning_modules.networks.frozen import Frozen, frozen_dtype
+from lightning_modules.networks.known_words import require_known_words
+from lightning_modules.networks.prompted_lm import PromptedLm
+from lightning_modules.schedules.warmup_linear import warmup_linear
+
+DATASTORE = "datastore"  # folder in an export, where it is not the training captions
+
+
+class RetrievalCaptioner(L.LightningModule):
+    """Fit: write captions from their text embeddings and similar captions, without audio. Test, predict: of audio.
+
+    In training the similar captions are drawn from a band of text-to-text similarity. At test they are those nearest
+    to the audio, and `inference_strategy` moves the audio embedding among the training captions' embeddings. Both read
+    the captions of `data.train`, or of the export where there is none: another table there, and the captioner is of
+    another domain without training.
+
+    The paper's text was not available in a source: all defaults are those of its authors' code (SLAM-LLM,
+    examples/drcap_zeroshot_aac).
+
+    Args:
+        clap: the frozen encoder of audio and text.
+        language_model: writes the captions; LoRA and a mapping are all that trains.
+        inference_strategy: applied to audio embeddings (B, D), with the training captions as its memory; the authors
+            project. None captions the audio embedding itself.
+        num_similar: captions in the prompt; 0 for none.
+        band: of similarity, in training.
+        datastore: a split or table whose captions are retrieved; None takes those of `data.train`, as above.
+        num_beams: of the beam search.
+        max_new_tokens: longest caption.
+        cache: folder of all embeddings, each computed once, under a hash of what was embedded and of the model.
+        optimizer: the authors' by default.
+        warmup: share of the steps in which the rate rises; then it falls in a line to 0. The authors: 1,000 of 40,000.
+
+    Raises:
+        InputError: a number below 1, or below 0 of similar captions.
+    """
+
+    def __init__(
+        self,
+        clap: EmbeddingModel,
+        language_model: PromptedLm,
+        inference_strategy: InferenceStrategy | None = None,
+        num_similar: int = 3,
+        band: SimilarityBand = SimilarityBand(),  # noqa: B008 (frozen)
+        datastore: str | None = None,
+        num_beams: int = 4,
+        max_new_tokens: int = 200,
+        cache: str = "data/embeddings",
+        optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-5, weight_decay=0.0),
+        warmup: float = 0.025,
+    ) -> None:
+        super().__init__()
+        if num_similar < 0 or min(num_beams, max_new_tokens) < 1:
+            raise InputError(
+                f"expected num_similar of at least 0, num_beams and max_new_tokens of at least 1, found {num_similar}, "
+                f"{num_beams} and {max_new_tokens}; correct them"
+            )
+        self.clap, self.language_model, self.inference_strategy = Frozen(clap), language_model, inference_strategy
+        self.num_similar, self.band, self.datastore = num_similar, band, datastore
+        self.num_beams, self.max_new_tokens = num_beams, max_new_tokens
+        self.cache, self.optimizer, self.warmup = Path(cache), optimizer, warmup
+        self.sources: dict[str, tuple[Tensor, list[list[str]]]] = {}  # a split's embeddings and similar captions
+        self.support: Memory | None = None  # what the inference strategy searches in
+        self.stored: Memory | None = None  # what captions are retrieved from
+        self.val_loss = MeanMetric()
+
+    def clip_format(self, stage: str) -> ClipFormat:
+        """Audio as CLAP takes it, in test and predict; fit and validate read none."""
+        return ClipFormat(sampling_rate=self.clap.network.sampling_rate, max_seconds=self.clap.network.max_seconds)
+
+    def more_splits(self, stage: str) -> set[str]:
+        """Splits that are read beside the command's own: the training captions and the datastore."""
+        return {split for split in (self._data.train, self.datastore) if split and self._data.train}
+
+    def setup(self, stage: str) -> None:
+        """Load the language model; embed what it is trained on, and find similar captions.
+
+        Raises:
+            InputError: the tokenizer does not know the training captions, or validate has no datastore.
+        """
+        self.language_model.load(self.clap.network.embedding_dim, frozen_dtype(self._trainer))
+        if stage == "fit":
+            require_known_words(
+                self.language_model.tokenizer, training_texts(self.trainer),
+                "--config configs/paper/drcap.yaml for the real language model", self.print,
+            )  # fmt: skip
+        for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
+            if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
+                embeddings, stored = self._store.captions(split).embeddings, self._captions(self.datastore)
+                self.sources[name] = embeddings, self.band.draw(embeddings, stored, self.num_similar)
+
+    def on_test_start(self) -> None:
+        """Search in the captions of `data.train` and of the datastore, or else in those of the export."""
+        if self._data.train is not None:
+            self._remember(self._captions(), self._captions(self.datastore))
+        if self.stored is None:
+            raise InputError("expected captions to retrieve from, found none; set data.init_args.train")
+
+    on_predict_start = on_test_start
+
+    def _captions(self, split: str | None = None) -> Memory:
+        """The captions of a split, or of data.train, with their embeddings."""
+        if (name := split or self._data.train) is None:
+            raise InputError("expected captions to retrieve from, found none; set data.init_args.train")
+        return Memory(self._store.captions(name).embeddings, self._data.captions_of(name).texts)
+
+    def _remember(self, support: Memory, stored: Memory) -> None:
+        self.support, self.stored = support, stored
+        if self.inference_strategy is not None:
+            self.inference_strategy.remember(support.embeddings)
+
+    @property
+    def _store(self) -> EmbeddingStore:
+        clap = self.clap.to(self.trainer.strategy.root_device).network
+        ranks = self.trainer.global_rank, self.trainer.world_size
+        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, *ranks)
+
+    @property
+    def _data(self) -> CaptionSource:
+        return datamodule_of(self.trainer, CaptionSource)
+
+    def _given(self, name: str, batch: CaptionBatch, number: int | None = None) -> tuple[Tensor, list[list[str]]]:
+        """The embeddings (B, D) of a batch's captions, or of its first, and their similar captions."""
+        embeddings, similar = self.sources[name]
+        rows = batch.rows[:number].cpu()
+        return embeddings[rows].to(self.device), [similar[row] for row in rows.tolist()]
+
+    def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
+        """The captions' negative log-likelihood given their embeddings and similar captions."""
+        loss, num_tokens = self.language_model(*self._given("train", batch), batch.captions)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.captions))
+        return rank_share(loss, num_tokens)
+
+    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+        """The same on held-out captions, a mean over all tokens of all ranks; the best weights are chosen by it."""
+        if batch.valid:
+            self.val_loss.update(*self.language_model(*self._given("val", batch), batch.captions))
+        self.log("val/loss", self.val_loss, prog_bar=True, batch_size=len(batch.captions))
+
+    def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
+        """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
+        found = self.language_model.generate(*self._given("val", batch, number), self.max_new_tokens, self.num_beams)
+        return [(best[0][0], wanted) for best, wanted in zip(found, batch.captions)]
+
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
+        """Captions, with references where the clips have them."""
+        found = self._ranked(batch, self.num_beams, 1) if batch.valid else []
+        return batch.rows([best[0][0] for best in found])
+
+    predict_step = test_step
+
+    @torch.no_grad()
+    def embed(self, batch: ClipBatch) -> Tensor:
+        """CLAP's embeddings of the audio (B, D)."""
+        assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
+        return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
+
+    def _ranked(self, batch: ClipBatch, num_beams: int, returned: int) -> list[list[tuple[str, float]]]:
+        audio = self.embed(batch)
+        similar = [[text for text, _ in found] for found in self._nearest(audio)]
+        moved = self.inference_strategy(audio) if self.inference_strategy else audio
+        return self.language_model.generate(moved, similar, self.max_new_tokens, num_beams, returned)
+
+    def _nearest(self, audio: Tensor) -> list[list[tuple[str, float]]]:
+        """The captions that go into the prompts of B audio embeddings (B, D), the nearest first."""
+        assert self.stored is not None
+        return self.stored.nearest(audio, self.num_similar) if self.num_similar else [[] for _ in audio]
+
+    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        """See `datamodules.contracts.RankingStage`."""
+        return self._ranked(batch, number, number)
+
+    def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
+        """The captions in the prompt."""
+        what = "Captions in the prompt (cosine similarity with the audio)"
+        found = self._nearest(self.embed(batch)) if batch.valid else []
+        return [Explanation(reasons=[Reason(what, nearest)]) if nearest else {} for nearest in found]
+
+    def captions_made_by(self) -> dict[str, Any]:
+        """See `datamodules.contracts.CaptioningStage`."""
+        strategy, splits = self.inference_strategy, (self._data.train, self.datastore or self._data.train)
+        return self._trained_with() | {
+            "language_model": module_digest(self.language_model),
+            "inference_strategy": strategy and module_digest(strategy),
+            "memory": [split and self._data.captions_of(split).digest for split in splits] if splits[0] else None,
+            "num_similar": self.num_similar,
+            "num_beams": self.num_beams,
+            "max_new_tokens": self.max_new_tokens,
+            "trained_on": trained_on(self.clap.network),
+        }
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """LoRA and the mapping; the rate is set anew at every step."""
+        optimizer = self.optimizer(self.language_model.parameters())
+        return warmup_linear(optimizer, self.trainer.estimated_stepping_batches, self.warmup)
+
+    def export(self, folder: Path) -> None:
+        """Write a peft adapter, the mapping, what they were trained with, and the captions to search in."""
+        self.language_model.save_pretrained(folder)
+        Memory(self.sources["train"][0], training_texts(self.trainer)).save(folder)
+        if self.datastore is not None:
+            (folder / DATASTORE).mkdir()
+            self._captions(self.datastore).save(folder / DATASTORE)
+        trained_with.write(folder, self._trained_with())
+
+    def load_export(self, folder: Path) -> None:
+        """Take what `export` wrote, if it was trained as this run is set.
+
+        Raises:
+            InputError: it was trained with another CLAP, language model or prompt; or no such folder.
+        """
+        trained_with.require_agreement(trained_with.read(folder), self._trained_with(), f"a captioner in {folder}")
+        self.language_model.load_pretrained(folder)
+        self.language_model.to(self.device).eval()
+        if (support := Memory.load(folder)) is not None:
+            self._remember(support, Memory.load(folder / DATASTORE) or support)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what it is trained with beside the weights."""
+        checkpoint["trained_with"] = self._trained_with()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the weights of another training, or of another stage."""
+        found = trained_with.of_checkpoint(checkpoint, type(self))
+        trained_with.require_agreement(found, self._trained_with(), "a checkpoint")
+
+    def _trained_with(self) -> dict[str, Any]:
+        clap = {part: digest[:16] for part, digest in self._clap_digests.items()}
+        return {"language_model": self.language_model.made_by(), "clap": clap}
+
+    @cached_property
+    def _clap_digests(self) -> dict[str, str]:
+        """Of the towers, which stay as they are: every checkpoint names them, and hashing them takes seconds."""
+        return {part: self.clap.network.fingerprint(part) for part in ("text", "audio")}
