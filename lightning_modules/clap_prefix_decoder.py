@@ -1,6 +1,5 @@
 """WSAC: a decoder that learns to invert CLAP's text embeddings, and then captions audio by its embeddings."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +14,16 @@ from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, 
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
-from lightning_modules.embeddings import trained_with
+from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
 from lightning_modules.embeddings.memory import Memory
+from lightning_modules.embeddings.searched import Searched
 from lightning_modules.embeddings.store import EmbeddingStore
+from lightning_modules.embeddings.trained_with import TrainedWith
 from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import module_digest, trained_on
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
+from lightning_modules.networks.prefix_captions import PrefixCaptions
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.networks.step_draws import Part, changed, part_of_step
 from lightning_modules.schedules.warmup_step import WarmupStep
@@ -100,8 +102,7 @@ class ClapPrefixDecoder(L.LightningModule):
             self.tokenizer.pad_token_id, width, depth, num_heads, prefix_length,
             max(max_new_tokens, max_caption_tokens), dropout, mapping_layers,
         )  # fmt: skip
-        self.sources: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
-        self.memory: Memory | None = None  # what the inference strategy searches in
+        self.embedded, self.searched = EmbeddedSplits(clap), Searched(inference_strategy)
         self.val_loss = MeanMetric()
 
     def clip_format(self, stage: str) -> ClipFormat:
@@ -128,8 +129,8 @@ class ClapPrefixDecoder(L.LightningModule):
                 "--config configs/paper/clap_prefix.yaml for the real CLAP", self.print, self.max_caption_tokens,
             )  # fmt: skip
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
-            if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
-                self.sources[name] = self._store.of_captions(split, audio=self.supervised)
+            split = {"train": self._data.train, "val": self._data.val}[name]
+            self.embedded.read(name, split, self._store, audio=self.supervised)
         if stage == "fit":
             self.training_strategies.prepare(self._store.captions, self._store.audio)
         elif self.decoder_checkpoint is not None:
@@ -138,10 +139,8 @@ class ClapPrefixDecoder(L.LightningModule):
     def on_test_start(self) -> None:
         """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
         if self.inference_strategy is not None and (train := self._data.train) is not None:
-            self.memory = Memory(self._store.captions(train).embeddings, self._data.captions_of(train).texts)
-            self.inference_strategy.remember(self.memory.embeddings)
-        elif self.inference_strategy is not None and self.memory is None:
-            raise InputError("expected training captions to search in, found none; set data.init_args.train")
+            self.searched.take(Memory(self._store.captions(train).embeddings, self._data.captions_of(train).texts))
+        self.searched.require()
 
     on_predict_start = on_test_start
 
@@ -149,7 +148,7 @@ class ClapPrefixDecoder(L.LightningModule):
     def _store(self) -> EmbeddingStore:
         clap = self.clap.to(self.trainer.strategy.root_device).network
         ranks = self.trainer.global_rank, self.trainer.world_size
-        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, *ranks)
+        return EmbeddingStore(clap, self.embedded.digests, self._data, self.cache, *ranks)
 
     @property
     def _data(self) -> CaptionSource:
@@ -169,8 +168,7 @@ class ClapPrefixDecoder(L.LightningModule):
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
     def _wanted(self, name: str, rows: Tensor, part: Part | None = None) -> Tensor:
-        embeddings, row_of = self.sources[name]
-        return changed(self.training_strategies, embeddings[row_of[rows.cpu()]].to(self.device), part)  # (B, D)
+        return changed(self.training_strategies, self.embedded.rows(name, rows).to(self.device), part)  # (B, D)
 
     def _loss(self, name: str, batch: CaptionBatch, part: Part | None = None) -> tuple[Tensor, Tensor]:
         wanted, tokens = self._wanted(name, batch.rows, part), self.tokens(batch.captions)
@@ -178,8 +176,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
         """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
-        tokens = self.decoder.generate(self._wanted("val", batch.rows[:number]), self.max_new_tokens)
-        return list(zip(self._texts(tokens), batch.captions))
+        return list(zip(self._decoding(self._wanted("val", batch.rows[:number])).captions(), batch.captions))
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings (Eq. 1)."""
@@ -202,7 +199,7 @@ class ClapPrefixDecoder(L.LightningModule):
             decoded = self.training_strategies(self.clap.network.embed_text(batch.first_references()))
         else:
             decoded = self._moved(audio)
-        rows = batch.rows(self._texts(self.decoder.generate(decoded, self.max_new_tokens)))
+        rows = batch.rows(self._decoding(decoded).captions())
         return EmbeddedCaptionRows(**rows, audio=audio.cpu(), decoded=decoded.cpu())
 
     predict_step = test_step
@@ -219,24 +216,23 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
         """See `datamodules.contracts.RankingStage`."""
-        tokens, scores = self.decoder.candidates(self._moved(self.embed(batch)), number, self.max_new_tokens)
-        pairs = list(zip(self._texts(tokens), scores.tolist()))
-        return [pairs[row : row + number] for row in range(0, len(pairs), number)]
+        return self._decoding(self._moved(self.embed(batch))).beams(number)
 
     def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
         """The training captions nearest to the audio, where an inference strategy searches in them."""
-        found = self.memory.nearest(self.embed(batch)) if self.memory else []
+        found = self.searched.nearest(self.embed(batch))
         what = "Nearest training captions (cosine similarity with the audio)"
-        return [Explanation(reasons=[Reason(what, nearest)]) for nearest in found if nearest] or [{} for _ in captions]
+        return [Explanation(reasons=[Reason(what, nearest)]) if nearest else {} for nearest in found]
 
-    def _texts(self, tokens: Tensor) -> list[str]:
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+    def _decoding(self, embeddings: Tensor) -> PrefixCaptions:
+        """Embeddings (B, D), as the decoder takes them, ready to be decoded."""
+        return PrefixCaptions(self.decoder, self.tokenizer, embeddings, self.max_new_tokens)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
         found = self.inference_strategy
         return {
-            "clap": self._clap_digests,
+            "clap": self.embedded.digests,
             "decoder": module_digest(self.decoder),
             "training_strategies": module_digest(self.training_strategies),
             "inference_strategy": found and module_digest(found),
@@ -255,8 +251,8 @@ class ClapPrefixDecoder(L.LightningModule):
         """Write the decoder as a Hugging Face folder, what it was trained with, what strategies know or search in."""
         self.decoder.save_pretrained(folder)
         if not self.supervised:
-            Memory(self.sources["train"][0], training_texts(self.trainer)).save(folder)
-        trained_with.write(folder, self._trained_with())
+            Memory(self.embedded.parts["train"][0], training_texts(self.trainer)).save(folder)
+        self._trained_with.write(folder)
         self.training_strategies.save(folder)
 
     def load_export(self, folder: Path) -> None:
@@ -265,36 +261,23 @@ class ClapPrefixDecoder(L.LightningModule):
         Raises:
             InputError: it was trained with another CLAP, other strategies or other embeddings; or no such folder.
         """
-        trained_with.require_agreement(trained_with.read(folder), self._trained_with(), f"a decoder in {folder}")
+        self._trained_with.require_export(folder)
         self.decoder = PrefixDecoder.from_pretrained(folder).to(self.device).eval()
-        if self.max_new_tokens > self.decoder.max_tokens:
-            raise InputError(
-                f"expected max_new_tokens of at most {self.decoder.max_tokens}, as in fit, found "
-                f"{self.max_new_tokens}; lower it, or train with more"
-            )
+        self.decoder.require_room(self.max_new_tokens)
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
-        if self.inference_strategy is not None and (memory := Memory.load(folder)) is not None:
-            self.inference_strategy.remember(memory.embeddings)
-            self.memory = memory
+        if self.inference_strategy is not None:
+            self.searched.take(Memory.load(folder))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""
-        checkpoint["trained_with"] = self._trained_with()
+        self._trained_with.note(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another training, or of another stage."""
-        found = trained_with.of_checkpoint(checkpoint, type(self))
-        trained_with.require_agreement(found, self._trained_with(), "a checkpoint")
+        self._trained_with.require_checkpoint(checkpoint, type(self))
 
-    def _trained_with(self) -> dict[str, Any]:
-        return {
-            "strategies": self.training_strategies.names,
-            "supervised": self.supervised,
-            "clap": {part: digest[:16] for part, digest in self._clap_digests.items()},
-        }
-
-    @cached_property
-    def _clap_digests(self) -> dict[str, str]:
-        """Of the towers, which stay as they are: every checkpoint names them, and hashing them takes seconds."""
-        return {part: self.clap.network.fingerprint(part) for part in ("text", "audio")}
+    @property
+    def _trained_with(self) -> TrainedWith:
+        clap = {part: digest[:16] for part, digest in self.embedded.digests.items()}
+        return TrainedWith(self.training_strategies.names, self.supervised, clap)

@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, Reason, TokenChoices
 from earshot.errors import InputError
-from lightning_modules.contracts import Guidance, Matcher, NamesKeywords, TellsChoices
+from lightning_modules.contracts import Matcher
 from lightning_modules.decoding.causal_lm import CausalLm
+from lightning_modules.decoding.contracts import Guidance, NamesKeywords, TellsChoices
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
 from lightning_modules.networks.digests import files_digest, module_digest, trained_on

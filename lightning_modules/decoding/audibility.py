@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from earshot.errors import InputError
-from lightning_modules.contracts import Choices, TextFunction
 from lightning_modules.decoding.candidate_scores import CandidateScores
 from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
+from lightning_modules.decoding.contracts import Choices, TextFunction
 from lightning_modules.decoding.prompt import PROMPT
 
 FORBIDDEN = "0123456789,()!:\n"

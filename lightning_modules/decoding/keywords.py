@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from earshot.errors import InputError
-from lightning_modules.contracts import Choices, TextFunction
 from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
+from lightning_modules.decoding.contracts import Choices, TextFunction
 
 STOPS = (".", "!", "?")
 

@@ -94,6 +94,18 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         padding = self.language_model.config.pad_token_id
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
 
+    def require_room(self, max_new_tokens: int) -> None:
+        """Refuse captions that are longer than the decoder was made for.
+
+        Raises:
+            InputError: that is so.
+        """
+        if max_new_tokens > self.max_tokens:
+            raise InputError(
+                f"expected max_new_tokens of at most {self.max_tokens}, as in fit, found {max_new_tokens}; lower it, "
+                "or train with more"
+            )
+
     def load_authors(self, path: str | Path) -> None:
         """Take the weights of a file that the code of WSAC's authors wrote (`wsac_checkpoint`).
 

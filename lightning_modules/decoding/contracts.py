@@ -1,0 +1,70 @@
+"""What `GuidedCaptioner` asks of a guidance, and offers it; shapes as in `lightning_modules.contracts`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lightning_modules.contracts import Module
+from lightning_modules.decoding.causal_lm import CausalLm
+
+TextFunction = Callable[[list[str]], Tensor]
+"""Called with N texts; returns a value of each, (N, ...), that does not depend on the others."""
+
+
+@runtime_checkable
+class NamesKeywords(Protocol):
+    """A guidance that finds keywords for the audio."""
+
+    def keywords_of(self, match: TextFunction, audio: Tensor) -> list[list[tuple[str, float]]]:
+        """The keywords of B audio embeddings (B, D), with their cosine similarities, the highest first."""
+
+
+Choices = list[list[tuple[str, list[float]]]]
+"""For each token of a caption its candidates with their scores, the chosen one first."""
+
+
+@runtime_checkable
+class TellsChoices(Protocol):
+    """A guidance that tells what it chose the tokens of its captions from; a candidate's scores have names."""
+
+    choice_scores: list[str]
+
+    def choices(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
+    ) -> list[Choices]:
+        """Caption B clips as `forward` does, and tell each token's choice and `number` of its best candidates."""
+
+
+class Guidance(Module, Protocol):
+    """How a language model is made to caption audio.
+
+    Attributes:
+        needs_classifier: whether `audible` is called.
+        prompt: what all texts begin with; None where each clip has its own prompt.
+    """
+
+    @property
+    def needs_classifier(self) -> bool: ...
+
+    @property
+    def prompt(self) -> str | None: ...
+
+    def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
+        """Caption B clips, each as if it were alone.
+
+        Args:
+            lm: the language model.
+            match: texts to embeddings (N, D) of norm 1.
+            audible: texts to the probability (N,) that they are audible; None where there is no classifier.
+            audio: embeddings (B, D) of norm 1.
+
+        Returns:
+            B captions without the prompt.
+        """
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor
+        ) -> list[str]: ...
