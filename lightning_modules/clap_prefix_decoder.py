@@ -139,7 +139,7 @@ class ClapPrefixDecoder(L.LightningModule):
     def on_test_start(self) -> None:
         """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
         if self.inference_strategy is not None and (train := self._data.train) is not None:
-            self.searched.take(Memory(self._store.captions(train).embeddings, self._data.captions_of(train).texts))
+            self.searched.take(self._store.memory(train))
         self.searched.require()
 
     on_predict_start = on_test_start
@@ -279,5 +279,5 @@ class ClapPrefixDecoder(L.LightningModule):
 
     @property
     def _trained_with(self) -> TrainedWith:
-        clap = {part: digest[:16] for part, digest in self.embedded.digests.items()}
-        return TrainedWith(self.training_strategies.names, self.supervised, clap)
+        names = self.training_strategies.names
+        return TrainedWith({"strategies": names, "supervised": self.supervised, "clap": self.embedded.noted})

@@ -1,6 +1,5 @@
 """DRCap: a language model that captions one CLAP embedding, with similar captions in its prompt (arXiv 2410.09472)."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,12 @@ from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, 
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy
-from lightning_modules.embeddings import trained_with
+from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
 from lightning_modules.embeddings.memory import Memory
+from lightning_modules.embeddings.searched import Searched
 from lightning_modules.embeddings.similar_captions import SimilarityBand
 from lightning_modules.embeddings.store import EmbeddingStore
+from lightning_modules.embeddings.trained_with import TrainedWith
 from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import module_digest, trained_on
 from lightning_modules.networks.frozen import Frozen, frozen_dtype
@@ -83,8 +84,8 @@ class RetrievalCaptioner(L.LightningModule):
         self.num_similar, self.band, self.datastore = num_similar, band, datastore
         self.num_beams, self.max_new_tokens = num_beams, max_new_tokens
         self.cache, self.optimizer, self.warmup = Path(cache), optimizer, warmup
-        self.sources: dict[str, tuple[Tensor, list[list[str]]]] = {}  # a split's embeddings and similar captions
-        self.support: Memory | None = None  # what the inference strategy searches in
+        self.embedded, self.searched = EmbeddedSplits(clap), Searched(inference_strategy)
+        self.similar: dict[str, list[list[str]]] = {}  # of each caption of a split those in its prompt
         self.stored: Memory | None = None  # what captions are retrieved from
         self.val_loss = MeanMetric()
 
@@ -110,13 +111,14 @@ class RetrievalCaptioner(L.LightningModule):
             )  # fmt: skip
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
             if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
-                embeddings, stored = self._store.captions(split).embeddings, self._captions(self.datastore)
-                self.sources[name] = embeddings, self.band.draw(embeddings, stored, self.num_similar)
+                self.embedded.read(name, split, self._store, audio=False)
+                embeddings, _ = self.embedded.parts[name]
+                self.similar[name] = self.band.draw(embeddings, self._captions(self.datastore), self.num_similar)
 
     def on_test_start(self) -> None:
         """Search in the captions of `data.train` and of the datastore, or else in those of the export."""
         if self._data.train is not None:
-            self._remember(self._captions(), self._captions(self.datastore))
+            self._search_in(self._captions(), self._captions(self.datastore))
         if self.stored is None:
             raise InputError("expected captions to retrieve from, found none; set data.init_args.train")
 
@@ -126,18 +128,17 @@ class RetrievalCaptioner(L.LightningModule):
         """The captions of a split, or of data.train, with their embeddings."""
         if (name := split or self._data.train) is None:
             raise InputError("expected captions to retrieve from, found none; set data.init_args.train")
-        return Memory(self._store.captions(name).embeddings, self._data.captions_of(name).texts)
+        return self._store.memory(name)
 
-    def _remember(self, support: Memory, stored: Memory) -> None:
-        self.support, self.stored = support, stored
-        if self.inference_strategy is not None:
-            self.inference_strategy.remember(support.embeddings)
+    def _search_in(self, support: Memory, stored: Memory) -> None:
+        self.searched.take(support)
+        self.stored = stored
 
     @property
     def _store(self) -> EmbeddingStore:
         clap = self.clap.to(self.trainer.strategy.root_device).network
         ranks = self.trainer.global_rank, self.trainer.world_size
-        return EmbeddingStore(clap, self._clap_digests, self._data, self.cache, *ranks)
+        return EmbeddingStore(clap, self.embedded.digests, self._data, self.cache, *ranks)
 
     @property
     def _data(self) -> CaptionSource:
@@ -145,9 +146,9 @@ class RetrievalCaptioner(L.LightningModule):
 
     def _given(self, name: str, batch: CaptionBatch, number: int | None = None) -> tuple[Tensor, list[list[str]]]:
         """The embeddings (B, D) of a batch's captions, or of its first, and their similar captions."""
-        embeddings, similar = self.sources[name]
-        rows = batch.rows[:number].cpu()
-        return embeddings[rows].to(self.device), [similar[row] for row in rows.tolist()]
+        rows = batch.rows[:number]
+        similar = [self.similar[name][row] for row in rows.tolist()]
+        return self.embedded.rows(name, rows).to(self.device), similar
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings and similar captions."""
@@ -203,8 +204,9 @@ class RetrievalCaptioner(L.LightningModule):
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
         strategy, splits = self.inference_strategy, (self._data.train, self.datastore or self._data.train)
-        return self._trained_with() | {
-            "language_model": module_digest(self.language_model),
+        return {
+            "clap": self.embedded.digests,
+            "language_model": [module_digest(self.language_model), self.language_model.made_by()],
             "inference_strategy": strategy and module_digest(strategy),
             "memory": [split and self._data.captions_of(split).digest for split in splits] if splits[0] else None,
             "num_similar": self.num_similar,
@@ -221,11 +223,11 @@ class RetrievalCaptioner(L.LightningModule):
     def export(self, folder: Path) -> None:
         """Write a peft adapter, the mapping, what they were trained with, and the captions to search in."""
         self.language_model.save_pretrained(folder)
-        Memory(self.sources["train"][0], training_texts(self.trainer)).save(folder)
+        Memory(self.embedded.parts["train"][0], training_texts(self.trainer)).save(folder)
         if self.datastore is not None:
             (folder / DATASTORE).mkdir()
             self._captions(self.datastore).save(folder / DATASTORE)
-        trained_with.write(folder, self._trained_with())
+        self._trained_with.write(folder)
 
     def load_export(self, folder: Path) -> None:
         """Take what `export` wrote, if it was trained as this run is set.
@@ -233,26 +235,20 @@ class RetrievalCaptioner(L.LightningModule):
         Raises:
             InputError: it was trained with another CLAP, language model or prompt; or no such folder.
         """
-        trained_with.require_agreement(trained_with.read(folder), self._trained_with(), f"a captioner in {folder}")
+        self._trained_with.require_export(folder)
         self.language_model.load_pretrained(folder)
         self.language_model.to(self.device).eval()
         if (support := Memory.load(folder)) is not None:
-            self._remember(support, Memory.load(folder / DATASTORE) or support)
+            self._search_in(support, Memory.load(folder / DATASTORE) or support)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""
-        checkpoint["trained_with"] = self._trained_with()
+        self._trained_with.note(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the weights of another training, or of another stage."""
-        found = trained_with.of_checkpoint(checkpoint, type(self))
-        trained_with.require_agreement(found, self._trained_with(), "a checkpoint")
+        self._trained_with.require_checkpoint(checkpoint, type(self))
 
-    def _trained_with(self) -> dict[str, Any]:
-        clap = {part: digest[:16] for part, digest in self._clap_digests.items()}
-        return {"language_model": self.language_model.made_by(), "clap": clap}
-
-    @cached_property
-    def _clap_digests(self) -> dict[str, str]:
-        """Of the towers, which stay as they are: every checkpoint names them, and hashing them takes seconds."""
-        return {part: self.clap.network.fingerprint(part) for part in ("text", "audio")}
+    @property
+    def _trained_with(self) -> TrainedWith:
+        return TrainedWith({"language_model": self.language_model.made_by(), "clap": self.embedded.noted})

@@ -24,6 +24,11 @@ class EmbeddedSplits:
         """Of the model's towers: every checkpoint names them, and hashing them takes seconds."""
         return {part: self.model.fingerprint(part) for part in ("text", "audio")}
 
+    @property
+    def noted(self) -> dict[str, str]:
+        """The beginnings of the digests, as exports and checkpoints have them."""
+        return {part: digest[:16] for part, digest in self.digests.items()}
+
     def read(self, part: str, split: str | None, store: EmbeddingStore, audio: bool) -> None:
         """Take those of a split as `part`: of its captions or, with `audio`, of their clips; nothing without one."""
         if split is not None:

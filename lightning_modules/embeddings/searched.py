@@ -1,4 +1,4 @@
-"""The captions that WSAC's inference strategy searches in, wherever they come from."""
+"""The captions that an inference strategy searches in, wherever they come from."""
 
 from dataclasses import dataclass
 

@@ -71,7 +71,7 @@ class PromptedLm(nn.Module):
         )
         self.mapping = nn.Sequential()
         self.lora = nn.ParameterDict()  # the adapter's own parameters, so that they train there
-        self.tokenizer: Any = None
+        self.tokenizer: Any = None  # until `load`
 
     def load(self, embedding_dim: int, dtype: torch.dtype | None = None) -> None:
         """Load the language model, in `dtype` or that of its file, and make what trains; once.
@@ -98,15 +98,6 @@ class PromptedLm(nn.Module):
         layers = nn.Linear(embedding_dim, self.hidden_dim), nn.ReLU(), nn.Linear(self.hidden_dim, width)
         self.mapping = nn.Sequential(*layers)
 
-    def train(self, mode: bool = True) -> "PromptedLm":
-        """The language model stays in evaluation mode, but for LoRA's dropout."""
-        super().train(mode)
-        if self.tokenizer is not None:
-            for name, module in self.model.network.named_modules():
-                if name.endswith("lora_dropout"):
-                    module.train(mode)
-        return self
-
     def forward(self, embeddings: Tensor, similar: list[list[str]], captions: list[str]) -> tuple[Tensor, Tensor]:
         """The mean negative log-likelihood of a token of the captions, their end tokens included, and their number.
 
@@ -121,6 +112,7 @@ class PromptedLm(nn.Module):
         for row, (found, (before, after)) in enumerate(zip(similar, rows)):
             prompt = len(self.after(found, "")) - 1
             labels[row, len(before) + 1 + prompt : len(before) + 1 + len(after)] = torch.tensor(after[prompt:])
+        self._drop_out(self.training)
         logits = self.model.network(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[:, :-1]
         wanted = labels[:, 1:].to(logits.device)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), ignore_index=IGNORED)
@@ -137,6 +129,7 @@ class PromptedLm(nn.Module):
         """
         rows = [(self.before(found), self.after(found, "")[:-1]) for found in similar]
         inputs, mask = self._inputs(embeddings, rows, left=True)
+        self._drop_out(False)
         found = self.model.network.generate(
             inputs_embeds=inputs, attention_mask=mask, num_beams=num_beams, num_return_sequences=returned,
             max_new_tokens=max_new_tokens, min_new_tokens=1, do_sample=False, return_dict_in_generate=True,
@@ -146,6 +139,12 @@ class PromptedLm(nn.Module):
         scores = found.sequences_scores.tolist() if num_beams > 1 else [0.0] * len(texts)
         pairs = [(text.strip(), score) for text, score in zip(texts, scores)]
         return [pairs[row : row + returned] for row in range(0, len(pairs), returned)]
+
+    def _drop_out(self, dropping: bool) -> None:
+        """Whether LoRA's dropout acts: the language model is always in evaluation mode, so it does not follow ours."""
+        for name, module in self.model.network.named_modules():
+            if name.endswith("lora_dropout"):
+                module.train(dropping)
 
     @property
     def end(self) -> int:

@@ -41,6 +41,11 @@ def captions_of(run: str) -> dict[str, str]:
         return {row["clip_id"]: row["caption"] for row in csv.DictReader(file)}
 
 
+def texts_of(root: Path) -> set[str]:
+    """The training captions."""
+    return {text for each in records(read_index(root / "first-40/audiocaps/train")) for text in each["captions"]}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, captions_root: Path) -> Path:
     """A folder in which a fit has been run, without a sound, on captions whose prompts hold others."""
@@ -53,8 +58,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, captions_root: Path) -> Pa
         patch.setattr("datamodules.clip_reader.decode_audio", lambda *_: pytest.fail("a sound was read"))
         patch.setattr(PromptedLm, "forward", lambda self, *args: given.append(args) or plain(self, *args))
         command("fit", captions_root, *SHORT)
-    clap, batches = ClapEncoder.from_pretrained(MINIATURE / "clap"), 0
-    stored = {text for each in records(read_index(captions_root / "first-40/audiocaps/train")) for text in each["captions"]}
+    clap, drawn = ClapEncoder.from_pretrained(MINIATURE / "clap"), 0
+    stored = texts_of(captions_root)
     for embeddings, similar, captions in given:
         with torch.no_grad():
             torch.testing.assert_close(embeddings, clap.embed_text(captions), rtol=0, atol=1e-5)
@@ -62,8 +67,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, captions_root: Path) -> Pa
                 assert set(found) <= stored and len(found) <= 3
                 cosines = clap.embed_text(found) @ embedding if found else torch.empty(0)
                 assert bool(((cosines > 0.75) & (cosines < 0.85)).all())
-                batches += len(found)
-    assert batches > 100, "hardly a caption has similar ones"
+                drawn += len(found)
+    assert drawn > 100, "hardly a caption has similar ones"
     return folder
 
 
@@ -83,7 +88,9 @@ def test_a_checkpoint_and_an_export_hold_what_trains(in_trained: Path) -> None:
     files = {path.name for path in Path("exports/drcap").iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "mapping.safetensors", "memory.safetensors"} <= files
     assert sum(path.stat().st_size for path in Path("exports/drcap").iterdir()) < 1e6
-    assert json.loads(Path("exports/drcap/adapter_config.json").read_text())["base_model_name_or_path"].endswith("vicuna")
+    assert json.loads(Path("exports/drcap/adapter_config.json").read_text())["base_model_name_or_path"].endswith(
+        "vicuna"
+    )
     mapping = load_file("exports/drcap/mapping.safetensors")
     torch.testing.assert_close(checkpoint["state_dict"]["language_model.mapping.0.weight"], mapping["0.weight"])
 
@@ -98,8 +105,7 @@ def test_another_datastore_gives_other_captions_without_training(
     command("test", captions_root)
     assert json.loads(Path("runs/drcap/test-1/scores.json").read_text())["num_clips"] == 40
     first = {text for found in given[-1][1] for text in found}
-    clips = list(records(read_index(captions_root / "first-40/audiocaps/train")))
-    assert first <= {text for each in clips for text in each["captions"]}
+    assert first <= texts_of(captions_root)
     texts = [f"a {noun} {verb}" for noun, verb in (("cow", "moos"), ("frog", "croaks"), ("clock", "ticks"))]
     Path("other.csv").write_text("file_name,caption\n" + "".join(f"{i}.wav,{text}\n" for i, text in enumerate(texts)))
     command("test", captions_root, "--data.train", "other.csv")  # support and datastore
@@ -120,7 +126,7 @@ def test_another_datastore_gives_other_captions_without_training(
     rng = np.random.default_rng(0)
     sound = (rng.standard_normal(16000) * 3000).astype(np.int16)
     assert isinstance(captioner(sound, 16000), str)
-    assert set(given[-1][1][0]) <= {text for each in clips for text in each["captions"]}
+    assert set(given[-1][1][0]) <= texts_of(captions_root)
     nearest = captioner.stage.stored.nearest(captioner.embed(sound, 16000), 3)[0]
     (row,) = captioner.stage.explain(captioner._batch(sound, 16000), ["x"])
     assert row["reasons"][0].texts == nearest and [text for text, _ in nearest] == given[-1][1][0]
@@ -133,18 +139,31 @@ def test_an_export_keeps_a_datastore_of_its_own(in_trained: Path, captions_root:
     command("fit", captions_root, *SHORT, "--model.datastore", "other.csv", "--run_name", "two")
     captioner = Captioner.from_pretrained("exports/two")
     assert captioner.stage.stored.texts == ["a cow moos", "a cow moos and a frog croaks"]
-    assert len(captioner.stage.support.texts) == 40
+    assert len(captioner.stage.searched.memory.texts) == 40
 
 
-def test_a_fit_goes_on_from_its_checkpoint_exactly(in_trained: Path, captions_root: Path) -> None:
-    """As the same four steps without a break."""
-    steps = (*SHORT[2:4], "--trainer.max_epochs", "-1", "--trainer.callbacks.every_n_train_steps", "2")
-    command("fit", captions_root, *steps, "--run_name", "whole", "--trainer.max_steps", "4")
-    command("fit", captions_root, *steps, "--run_name", "broken", "--trainer.max_steps", "2")
-    last = ("--ckpt_path", "runs/broken/fit-1/checkpoints/last.ckpt")
-    command("fit", captions_root, *steps, "--run_name", "goes_on", "--trainer.max_steps", "4", *last)
-    runs = [torch.load(next(Path(f"runs/{run}").glob("*/checkpoints/last.ckpt")), weights_only=True) for run in ("whole", "goes_on")]
-    assert [run["global_step"] for run in runs] == [4, 4]
+def test_a_fit_goes_on_from_its_checkpoint_exactly(
+    in_trained: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With LoRA's dropout, which draws at every step."""
+    more = (*SHORT[2:], "--trainer.max_epochs", "2", "--trainer.callbacks.every_n_train_steps", "1")
+    more = (*more, "--model.language_model.init_args.dropout", "0.5")
+    command("fit", captions_root, *more, "--run_name", "whole")
+    step = RetrievalCaptioner.training_step
+
+    def broken(self: RetrievalCaptioner, *args: object) -> torch.Tensor:
+        if self.trainer.global_step == 3:
+            raise InputError("expected power, found none; wait")
+        return step(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(RetrievalCaptioner, "training_step", broken)
+        command("fit", captions_root, *more, "--run_name", "broken")
+    command("fit", captions_root, *more, "--run_name", "broken", "--ckpt_path", "last")
+    last = [torch.load(f"runs/{run}/fit-1/checkpoints/last.ckpt", weights_only=True) for run in ("whole", "broken")]
+    assert [state["global_step"] for state in last] == [4, 4]
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        torch.testing.assert_close(last[1][part], last[0][part], rtol=0, atol=0)
 
 
 def test_validation_does_not_depend_on_batches(in_trained: Path, captions_root: Path) -> None:
