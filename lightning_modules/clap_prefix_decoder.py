@@ -1,5 +1,6 @@
 """WSAC: a decoder that learns to invert CLAP's text embeddings, and then captions audio by its embeddings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,17 +11,27 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, EmbeddedCaptionRows, Explanation, Reason
+from datamodules.clips import (
+    CaptionBatch,
+    CaptionRows,
+    ClipBatch,
+    ClipFormat,
+    EmbeddedCaptionRows,
+    Explanation,
+    explained,
+)
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
+from earshot.digests import trained_on
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
+from lightning_modules.decoding.contracts import Refine
 from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
 from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.searched import Searched
 from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.embeddings.trained_with import TrainedWith
 from lightning_modules.losses.token_mean import rank_share
-from lightning_modules.networks.digests import module_digest, trained_on
+from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_captions import PrefixCaptions
@@ -56,6 +67,7 @@ class ClapPrefixDecoder(L.LightningModule):
         cache: folder of all embeddings, each computed once, under a hash of what was embedded and of the model.
         optimizer: the paper's by default.
         lr_scheduler: stepped every epoch; the paper's by default.
+        refine: chooses among several candidates in test and predict, by `clap` or a CLAP of its own; None is greedy.
 
     Raises:
         InputError: arguments that do not go together.
@@ -80,6 +92,7 @@ class ClapPrefixDecoder(L.LightningModule):
         cache: str = "data/embeddings",
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=2e-5),
         lr_scheduler: LRSchedulerCallable = WarmupStep,
+        refine: Refine | None = None,
     ) -> None:
         super().__init__()
         if supervised and (training_strategies or inference_strategy is not None or caption_from == "reference"):
@@ -87,35 +100,29 @@ class ClapPrefixDecoder(L.LightningModule):
                 "expected supervised, which trains on audio embeddings and captions them, or strategies or "
                 "references, found both; leave one out"
             )
-        if max_caption_tokens < 3 or max_new_tokens < 1:
-            raise InputError(
-                f"expected max_caption_tokens of at least 3 (a word, its beginning and end) and max_new_tokens of at "
-                f"least 1, found {max_caption_tokens} and {max_new_tokens}; correct them"
-            )
         self.clap, self.training_strategies = Frozen(clap), StrategyChain(training_strategies or [])
         self.inference_strategy, self.supervised, self.caption_from = inference_strategy, supervised, caption_from
         self.max_caption_tokens, self.max_new_tokens = max_caption_tokens, max_new_tokens
         self.cache, self.decoder_checkpoint = Path(cache), decoder_checkpoint
         self.optimizer, self.lr_scheduler, self.tokenizer = optimizer, lr_scheduler, clap.tokenizer
-        self.decoder = PrefixDecoder(
-            clap.embedding_dim, len(self.tokenizer), self.tokenizer.cls_token_id, self.tokenizer.sep_token_id,
-            self.tokenizer.pad_token_id, width, depth, num_heads, prefix_length,
-            max(max_new_tokens, max_caption_tokens), dropout, mapping_layers,
+        self.decoder = PrefixDecoder.for_tokenizer(
+            self.tokenizer, clap.embedding_dim, max_caption_tokens, max_new_tokens, width=width, depth=depth,
+            num_heads=num_heads, prefix_length=prefix_length, dropout=dropout, mapping_layers=mapping_layers,
         )  # fmt: skip
-        self.embedded, self.searched = EmbeddedSplits(clap), Searched(inference_strategy)
+        self.embedded, self.searched, self.refine = EmbeddedSplits(clap), Searched(inference_strategy), refine
         self.val_loss = MeanMetric()
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as CLAP takes it, in test and predict; fit and validate read none."""
-        return ClipFormat(sampling_rate=self.clap.network.sampling_rate, max_seconds=self.clap.network.max_seconds)
+        own = ClipFormat(sampling_rate=self.clap.network.sampling_rate, max_seconds=self.clap.network.max_seconds)
+        return own.with_audio_for(self.refine.clap if self.refine else None)
 
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
         if stage == "fit":
             return self.training_strategies.splits
-        if stage in ("test", "predict") and self.inference_strategy is not None and self._data.train is not None:
-            return {self._data.train}
-        return set()
+        split = self.searched.split(self._data) if stage in ("test", "predict") else None
+        return set() if split is None else {split}
 
     def setup(self, stage: str) -> None:
         """Embed the captions that the stage trains on, or find their embeddings in the cache.
@@ -138,9 +145,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def on_test_start(self) -> None:
         """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
-        if self.inference_strategy is not None and (train := self._data.train) is not None:
-            self.searched.take(self._store.memory(train))
-        self.searched.require()
+        self.searched.read(self._data, lambda: self._store)
 
     on_predict_start = on_test_start
 
@@ -195,12 +200,9 @@ class ClapPrefixDecoder(L.LightningModule):
         if not batch.valid:
             return batch.rows([])
         audio = self.embed(batch)
-        if self.caption_from == "reference":
-            decoded = self.training_strategies(self.clap.network.embed_text(batch.first_references()))
-        else:
-            decoded = self._moved(audio)
-        rows = batch.rows(self._decoding(decoded).captions())
-        return EmbeddedCaptionRows(**rows, audio=audio.cpu(), decoded=decoded.cpu())
+        decoded = self._decoded(batch, audio)
+        captions = [best[0][0] for best in self._ranked(batch, audio, decoded)]
+        return EmbeddedCaptionRows(**batch.rows(captions), audio=audio.cpu(), decoded=decoded.cpu())
 
     predict_step = test_step
 
@@ -210,36 +212,47 @@ class ClapPrefixDecoder(L.LightningModule):
         assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
         return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
 
-    def _moved(self, audio: Tensor) -> Tensor:
-        """Audio embeddings (B, D) as the decoder takes them."""
+    def _decoded(self, batch: ClipBatch, audio: Tensor) -> Tensor:
+        """What is decoded (B, D): audio embeddings (B, D), moved among the captions', or the first references'."""
+        if self.caption_from == "reference":
+            return self.training_strategies(self.clap.network.embed_text(batch.first_references()))
         return self.training_strategies(self.inference_strategy(audio)) if self.inference_strategy else audio
 
     def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
         """See `datamodules.contracts.RankingStage`."""
-        return self._decoding(self._moved(self.embed(batch))).beams(number)
+        audio = self.embed(batch)
+        return [best[:number] for best in self._ranked(batch, audio, self._decoded(batch, audio), number)]
+
+    def _ranked(
+        self, batch: ClipBatch, audio: Tensor, decoded: Tensor, number: int = 1
+    ) -> list[list[tuple[str, float]]]:
+        """Captions of `decoded` (B, D), the best first: `number` of a beam search, or all candidates of `refine`."""
+        ready = self._decoding(decoded, batch.clip_ids)
+        return self.refine(ready, batch, (self.clap.network.embed_text, audio)) if self.refine else ready.beams(number)
 
     def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
-        """The training captions nearest to the audio, where an inference strategy searches in them."""
-        found = self.searched.nearest(self.embed(batch))
-        what = "Nearest training captions (cosine similarity with the audio)"
-        return [Explanation(reasons=[Reason(what, nearest)]) if nearest else {} for nearest in found]
+        """The training captions nearest to the audio, where a strategy searches in them, and `refine`'s candidates."""
+        audio, what = self.embed(batch), "Nearest training captions (cosine similarity with the audio)"
+        ranked = self._ranked(batch, audio, self._decoded(batch, audio)) if self.refine else []
+        return explained({what: self.searched.nearest(audio), self.refine.what if self.refine else "": ranked})
 
-    def _decoding(self, embeddings: Tensor) -> PrefixCaptions:
+    def _decoding(self, embeddings: Tensor, clip_ids: Sequence[str] = ()) -> PrefixCaptions:
         """Embeddings (B, D), as the decoder takes them, ready to be decoded."""
-        return PrefixCaptions(self.decoder, self.tokenizer, embeddings, self.max_new_tokens)
+        return PrefixCaptions(self.decoder, self.tokenizer, embeddings, self.max_new_tokens, clip_ids)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
-        found = self.inference_strategy
+        found, split = self.inference_strategy, self.searched.split(self._data)
         return {
             "clap": self.embedded.digests,
             "decoder": module_digest(self.decoder),
             "training_strategies": module_digest(self.training_strategies),
             "inference_strategy": found and module_digest(found),
-            "memory": self._data.captions_of(self._data.train).digest if found and self._data.train else None,
+            "memory": split and self._data.captions_of(split).digest,
             "caption_from": self.caption_from,
             "max_new_tokens": self.max_new_tokens,
             "trained_on": trained_on(self.clap.network),
+            **(self.refine.made_by(self.clap.network) if self.refine else {}),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -266,8 +279,7 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder.require_room(self.max_new_tokens)
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
-        if self.inference_strategy is not None:
-            self.searched.take(Memory.load(folder))
+        self.searched.load(folder)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

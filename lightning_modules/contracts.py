@@ -6,6 +6,7 @@ D width.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -132,6 +133,7 @@ class Media(Protocol):
         num_samples: (B,), the lengths before padding.
         images: (B, 3, H, W), uint8.
         captions: B lists of reference captions.
+        also: the audio once more, as another model takes it: waveforms and their lengths.
     """
 
     clip_ids: list[str]
@@ -139,6 +141,39 @@ class Media(Protocol):
     num_samples: Tensor | None
     images: Tensor | None
     captions: list[list[str]]
+    also: tuple[Tensor, Tensor] | None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How captions are sampled.
+
+    Attributes:
+        temperature: above 0; divides the logits.
+        top_p: samples among the likeliest tokens that together have this probability.
+        seed: beside a clip's id and the number of the sample it decides a sample, whatever the batch or the device.
+    """
+
+    temperature: float
+    top_p: float
+    seed: int
+
+
+class ReadyClips(Protocol):
+    """B clips whose media are embedded, ready to be captioned by each means that a captioner has."""
+
+    def beams(self, number: int) -> list[list[tuple[str, float]]]:
+        """The `number` captions of a beam search for each, the best first, with their scores: higher is better.
+
+        One is the caption that the captioner makes by default, and its score is 0.
+        """
+
+    def samples(self, number: int, sampling: Sampling) -> list[list[str]]:
+        """`number` sampled captions of each.
+
+        Raises:
+            InputError: the captioner does not sample.
+        """
 
 
 class ImageCaptioner(Module, Protocol):

@@ -1,5 +1,6 @@
 """DRCap: a language model that captions one CLAP embedding, with similar captions in its prompt (arXiv 2410.09472)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from torch import Tensor
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
-from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, Explanation, Reason
+from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, Explanation, explained
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
+from earshot.digests import trained_on
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy
+from lightning_modules.decoding.contracts import Refine
 from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
 from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.searched import Searched
@@ -22,9 +25,10 @@ from lightning_modules.embeddings.similar_captions import SimilarityBand
 from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.embeddings.trained_with import TrainedWith
 from lightning_modules.losses.token_mean import rank_share
-from lightning_modules.networks.digests import module_digest, trained_on
+from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
+from lightning_modules.networks.prompted_captions import PromptedCaptions
 from lightning_modules.networks.prompted_lm import PromptedLm
 from lightning_modules.schedules.warmup_linear import warmup_linear
 
@@ -55,6 +59,7 @@ class RetrievalCaptioner(L.LightningModule):
         cache: folder of all embeddings, each computed once, under a hash of what was embedded and of the model.
         optimizer: the authors' by default.
         warmup: share of the steps in which the rate rises; then it falls in a line to 0. The authors: 1,000 of 40,000.
+        refine: chooses among several candidates in test and predict, by `clap` or a CLAP of its own.
 
     Raises:
         InputError: a number below 1, or below 0 of similar captions.
@@ -73,6 +78,7 @@ class RetrievalCaptioner(L.LightningModule):
         cache: str = "data/embeddings",
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-5, weight_decay=0.0),
         warmup: float = 0.025,
+        refine: Refine | None = None,
     ) -> None:
         super().__init__()
         if num_similar < 0 or min(num_beams, max_new_tokens) < 1:
@@ -84,14 +90,15 @@ class RetrievalCaptioner(L.LightningModule):
         self.num_similar, self.band, self.datastore = num_similar, band, datastore
         self.num_beams, self.max_new_tokens = num_beams, max_new_tokens
         self.cache, self.optimizer, self.warmup = Path(cache), optimizer, warmup
-        self.embedded, self.searched = EmbeddedSplits(clap), Searched(inference_strategy)
+        self.embedded, self.searched, self.refine = EmbeddedSplits(clap), Searched(inference_strategy), refine
         self.similar: dict[str, list[list[str]]] = {}  # of each caption of a split those in its prompt
         self.stored: Memory | None = None  # what captions are retrieved from
         self.val_loss = MeanMetric()
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as CLAP takes it, in test and predict; fit and validate read none."""
-        return ClipFormat(sampling_rate=self.clap.network.sampling_rate, max_seconds=self.clap.network.max_seconds)
+        own = ClipFormat(sampling_rate=self.clap.network.sampling_rate, max_seconds=self.clap.network.max_seconds)
+        return own.with_audio_for(self.refine.clap if self.refine else None)
 
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the training captions and the datastore."""
@@ -113,26 +120,21 @@ class RetrievalCaptioner(L.LightningModule):
             if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
                 self.embedded.read(name, split, self._store, audio=False)
                 embeddings, _ = self.embedded.parts[name]
-                self.similar[name] = self.band.draw(embeddings, self._captions(self.datastore), self.num_similar)
+                self.similar[name] = self.band.draw(embeddings, self._datastore(), self.num_similar)
 
     def on_test_start(self) -> None:
         """Search in the captions of `data.train` and of the datastore, or else in those of the export."""
-        if self._data.train is not None:
-            self._search_in(self._captions(), self._captions(self.datastore))
-        if self.stored is None:
-            raise InputError("expected captions to retrieve from, found none; set data.init_args.train")
+        self.searched.read(self._data, lambda: self._store)
+        if self._data.train is not None or self.stored is None:
+            self.stored = self._datastore()
 
     on_predict_start = on_test_start
 
-    def _captions(self, split: str | None = None) -> Memory:
-        """The captions of a split, or of data.train, with their embeddings."""
-        if (name := split or self._data.train) is None:
+    def _datastore(self) -> Memory:
+        """The captions that are retrieved, with their embeddings."""
+        if (split := self.datastore or self._data.train) is None:
             raise InputError("expected captions to retrieve from, found none; set data.init_args.train")
-        return self._store.memory(name)
-
-    def _search_in(self, support: Memory, stored: Memory) -> None:
-        self.searched.take(support)
-        self.stored = stored
+        return self._store.memory(split)
 
     @property
     def _store(self) -> EmbeddingStore:
@@ -164,13 +166,12 @@ class RetrievalCaptioner(L.LightningModule):
 
     def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
         """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
-        found = self.language_model.generate(*self._given("val", batch, number), self.max_new_tokens, self.num_beams)
-        return [(best[0][0], wanted) for best, wanted in zip(found, batch.captions)]
+        captions = self._ready(*self._given("val", batch, number)).captions()
+        return list(zip(captions, batch.captions))
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them."""
-        found = self._ranked(batch, self.num_beams, 1) if batch.valid else []
-        return batch.rows([best[0][0] for best in found])
+        return batch.rows([best[0][0] for best in self._ranked(batch)] if batch.valid else [])
 
     predict_step = test_step
 
@@ -180,26 +181,33 @@ class RetrievalCaptioner(L.LightningModule):
         assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
         return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
 
-    def _ranked(self, batch: ClipBatch, num_beams: int, returned: int) -> list[list[tuple[str, float]]]:
+    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        """See `datamodules.contracts.RankingStage`."""
+        return [best[:number] for best in self._ranked(batch, number)]
+
+    def _ranked(self, batch: ClipBatch, number: int = 1) -> list[list[tuple[str, float]]]:
+        """Captions of each clip, the best first: `number` of a beam search, or all candidates of `refine`."""
         audio = self.embed(batch)
         similar = [[text for text, _ in found] for found in self._nearest(audio)]
         moved = self.inference_strategy(audio) if self.inference_strategy else audio
-        return self.language_model.generate(moved, similar, self.max_new_tokens, num_beams, returned)
+        ready = self._ready(moved, similar, batch.clip_ids)
+        return self.refine(ready, batch, (self.clap.network.embed_text, audio)) if self.refine else ready.beams(number)
+
+    def _ready(self, embeddings: Tensor, similar: list[list[str]], clip_ids: Sequence[str] = ()) -> PromptedCaptions:
+        """Embeddings (B, D), as the language model takes them, ready to be captioned."""
+        return PromptedCaptions(self.language_model, embeddings, similar, self.max_new_tokens, self.num_beams, clip_ids)
 
     def _nearest(self, audio: Tensor) -> list[list[tuple[str, float]]]:
         """The captions that go into the prompts of B audio embeddings (B, D), the nearest first."""
         assert self.stored is not None
         return self.stored.nearest(audio, self.num_similar) if self.num_similar else [[] for _ in audio]
 
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """See `datamodules.contracts.RankingStage`."""
-        return self._ranked(batch, number, number)
-
     def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
-        """The captions in the prompt."""
-        what = "Captions in the prompt (cosine similarity with the audio)"
-        found = self._nearest(self.embed(batch)) if batch.valid else []
-        return [Explanation(reasons=[Reason(what, nearest)]) if nearest else {} for nearest in found]
+        """The captions in the prompt, and `refine`'s candidates."""
+        if not batch.valid:
+            return []
+        found = {"Captions in the prompt (cosine similarity with the audio)": self._nearest(self.embed(batch))}
+        return explained(found | ({self.refine.what: self._ranked(batch)} if self.refine else {}))
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
@@ -213,6 +221,7 @@ class RetrievalCaptioner(L.LightningModule):
             "num_beams": self.num_beams,
             "max_new_tokens": self.max_new_tokens,
             "trained_on": trained_on(self.clap.network),
+            **(self.refine.made_by(self.clap.network) if self.refine else {}),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -226,7 +235,7 @@ class RetrievalCaptioner(L.LightningModule):
         Memory(self.embedded.parts["train"][0], training_texts(self.trainer)).save(folder)
         if self.datastore is not None:
             (folder / DATASTORE).mkdir()
-            self._captions(self.datastore).save(folder / DATASTORE)
+            self._datastore().save(folder / DATASTORE)
         self._trained_with.write(folder)
 
     def load_export(self, folder: Path) -> None:
@@ -238,8 +247,8 @@ class RetrievalCaptioner(L.LightningModule):
         self._trained_with.require_export(folder)
         self.language_model.load_pretrained(folder)
         self.language_model.to(self.device).eval()
-        if (support := Memory.load(folder)) is not None:
-            self._search_in(support, Memory.load(folder / DATASTORE) or support)
+        self.searched.load(folder)
+        self.stored = Memory.load(folder / DATASTORE) or Memory.load(folder)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

@@ -1,11 +1,14 @@
-"""What `GuidedCaptioner` asks of a guidance, and offers it; shapes as in `lightning_modules.contracts`."""
+"""What `GuidedCaptioner` asks of a guidance, and offers it; and what every captioning stage asks of a refine.
+
+Shapes are as in `lightning_modules.contracts`.
+"""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lightning_modules.contracts import Module
+from lightning_modules.contracts import Media, Module, ReadsAudio, ReadyClips
 from lightning_modules.decoding.causal_lm import CausalLm
 
 TextFunction = Callable[[list[str]], Tensor]
@@ -34,6 +37,16 @@ class TellsChoices(Protocol):
         self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
     ) -> list[Choices]:
         """Caption B clips as `forward` does, and tell each token's choice and `number` of its best candidates."""
+
+
+@runtime_checkable
+class RanksCaptions(Protocol):
+    """A guidance that finds several captions of a clip."""
+
+    def candidates(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
+    ) -> list[list[tuple[str, float]]]:
+        """At most `number` captions of each of B clips, the best first, each with a score: higher is better."""
 
 
 class Guidance(Module, Protocol):
@@ -68,3 +81,40 @@ class Guidance(Module, Protocol):
         def __call__(
             self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor
         ) -> list[str]: ...
+
+
+OwnClap = tuple[TextFunction, Tensor]
+"""A stage's own CLAP for N texts, to (N, D) of norm 1, and its embeddings (B, D) of the audio of B clips."""
+
+
+class Refine(Module, Protocol):
+    """Chooses among several captions of a clip.
+
+    Attributes:
+        what: what it finds, for a report.
+        clap: the model that it reads the audio by; None where it takes the stage's own.
+    """
+
+    what: str
+
+    @property
+    def clap(self) -> ReadsAudio | None: ...
+
+    def require_clap(self) -> Self:
+        """This, unless it has no CLAP of its own.
+
+        Raises:
+            InputError: it has none.
+        """
+
+    def forward(self, clips: ReadyClips, media: Media, own: OwnClap | None = None) -> list[list[tuple[str, float]]]:
+        """The captions of each of B clips with their scores, the best first; at least one."""
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, clips: ReadyClips, media: Media, own: OwnClap | None = None
+        ) -> list[list[tuple[str, float]]]: ...
+
+    def made_by(self, own: Any = None) -> dict[str, Any]:
+        """What decides the choice, as JSON; `own` is the stage's CLAP. `chosen_by` names the CLAP."""

@@ -69,14 +69,17 @@ class KeywordDecoding(nn.Module):
 
     def keywords_of(self, match: TextFunction, audio: Tensor) -> list[list[tuple[str, float]]]:
         """See `contracts.NamesKeywords`."""
+        return self._nearest(match, audio, self.num_keywords)
+
+    def _nearest(self, match: TextFunction, audio: Tensor, number: int) -> list[list[tuple[str, float]]]:
         similarity = audio @ match(self.keywords).T  # (B, keywords)
-        best = similarity.topk(min(self.num_keywords, len(self.keywords)))
+        best = similarity.topk(min(number, len(self.keywords)))
         rows = zip(best.indices.tolist(), best.values.tolist())
         return [[(self.keywords[place], value) for place, value in zip(*row)] for row in rows]
 
-    def prompts(self, match: TextFunction, audio: Tensor) -> list[str]:
-        """A prompt for each of B audio embeddings (B, D)."""
-        found = self.keywords_of(match, audio)
+    def prompts(self, match: TextFunction, audio: Tensor, number: int | None = None) -> list[str]:
+        """A prompt of `num_keywords` keywords, or of another `number`, for each of B audio embeddings (B, D)."""
+        found = self._nearest(match, audio, number or self.num_keywords)
         return [self.beginning + self.between.join(word for word, _ in row) + self.ending for row in found]
 
     @torch.no_grad()
@@ -91,9 +94,27 @@ class KeywordDecoding(nn.Module):
         """See `contracts.TellsChoices`; the sum of a candidate's probability and beta times the matcher's softmax."""
         return [choices for _, choices in self._captions(lm, match, audio, number)]
 
-    def _captions(self, lm: CausalLm, match: TextFunction, audio: Tensor, told: int = 0) -> list[tuple[str, Choices]]:
-        """Captions, and of each token its choice and `told` candidates; nothing of these where `told` is 0."""
-        prompts = [lm.encode(prompt) for prompt in self.prompts(match, audio)]
+    @torch.no_grad()
+    def candidates(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
+    ) -> list[list[tuple[str, float]]]:
+        """See `contracts.RanksCaptions`: the captions from 1 to `number` keywords, by their cosine with the audio.
+
+        There is no beam search in the paper. A caption for its keywords, whose number varies, is what comes nearest.
+        """
+        counts = range(1, min(number, len(self.keywords)) + 1)
+        made = [[caption for caption, _ in self._captions(lm, match, audio, number=count)] for count in counts]
+        found = []
+        for texts, heard in zip(zip(*made), audio):
+            cosines = (match(list(texts)) @ heard).tolist()
+            found.append(sorted(zip(texts, cosines), key=lambda pair: -pair[1]))
+        return found
+
+    def _captions(
+        self, lm: CausalLm, match: TextFunction, audio: Tensor, told: int = 0, number: int | None = None
+    ) -> list[tuple[str, Choices]]:
+        """Captions for `number` keywords, and of each token its choice and `told` candidates; none where it is 0."""
+        prompts = [lm.encode(prompt) for prompt in self.prompts(match, audio, number)]
         lm.check_room(max(map(len, prompts)) + self.max_new_tokens)
         alike: dict[int, list[int]] = defaultdict(list)  # clips by the length of their prompts
         for clip, prompt in enumerate(prompts):

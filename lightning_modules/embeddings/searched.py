@@ -1,12 +1,16 @@
 """The captions that an inference strategy searches in, wherever they come from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
+from datamodules.contracts import CaptionSource
 from earshot.errors import InputError
 from lightning_modules.contracts import InferenceStrategy
 from lightning_modules.embeddings.memory import Memory
+from lightning_modules.embeddings.store import EmbeddingStore
 
 
 @dataclass
@@ -21,20 +25,30 @@ class Searched:
     strategy: InferenceStrategy | None
     memory: Memory | None = None
 
-    def take(self, memory: Memory | None) -> None:
-        """Search in these captions from now on; nothing changes without a strategy, or without captions."""
-        if self.strategy is not None and memory is not None:
-            self.strategy.remember(memory.embeddings)
-            self.memory = memory
+    def split(self, data: CaptionSource) -> str | None:
+        """The split that is searched in; None without a strategy, or where the captions are an export's."""
+        return None if self.strategy is None else data.train
 
-    def require(self) -> None:
-        """Check that there are captions where a strategy searches in them.
+    def read(self, data: CaptionSource, store: Callable[[], EmbeddingStore]) -> None:
+        """Search in that split, where there is one.
 
         Raises:
-            InputError: there are none.
+            InputError: a strategy has no captions to search in.
         """
-        if self.strategy is not None and self.memory is None:
+        if (split := self.split(data)) is not None:
+            self._take(store().memory(split))
+        elif self.strategy is not None and self.memory is None:
             raise InputError("expected training captions to search in, found none; set data.init_args.train")
+
+    def load(self, folder: Path) -> None:
+        """Search in the captions of an export, where it has any and a strategy searches."""
+        if self.strategy is not None and (memory := Memory.load(folder)) is not None:
+            self._take(memory)
+
+    def _take(self, memory: Memory) -> None:
+        assert self.strategy is not None
+        self.strategy.remember(memory.embeddings)
+        self.memory = memory
 
     def nearest(self, audio: Tensor) -> list[list[tuple[str, float]]]:
         """The captions nearest to each of B audio embeddings (B, D), with their cosines; none where none are known."""

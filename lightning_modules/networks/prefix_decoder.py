@@ -1,12 +1,13 @@
 """WSAC's decoder: a caption from one embedding, by prefix language modelling (section 2, Eq. 1)."""
 
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LogitsProcessorList
 
 from earshot.errors import InputError
 from lightning_modules.networks.wsac_checkpoint import read_decoder
@@ -75,6 +76,31 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         )  # fmt: skip
         self.language_model = GPT2LMHeadModel(config)
 
+    @classmethod
+    def for_tokenizer(
+        cls, tokenizer: Any, embedding_dim: int, max_caption_tokens: int, max_new_tokens: int, **sizes: Any
+    ) -> Self:
+        """A decoder whose captions are written with a tokenizer that has BERT's special tokens.
+
+        Args:
+            tokenizer: see above.
+            embedding_dim: D, of the embeddings.
+            max_caption_tokens: longest caption in training, the first and the last token included.
+            max_new_tokens: longest caption that is decoded.
+            sizes: other arguments of the class.
+
+        Raises:
+            InputError: captions without room for a word.
+        """
+        if max_caption_tokens < 3 or max_new_tokens < 1:
+            raise InputError(
+                f"expected max_caption_tokens of at least 3 (a word, its beginning and end) and max_new_tokens of at "
+                f"least 1, found {max_caption_tokens} and {max_new_tokens}; correct them"
+            )
+        special = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id
+        longest = max(max_new_tokens, max_caption_tokens)
+        return cls(embedding_dim, len(tokenizer), *special, max_tokens=longest, **sizes)
+
     def prefix(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, prefix_length, width)."""
         return self.mapping(embeddings).unflatten(1, (self.prefix_length, -1))
@@ -128,6 +154,16 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             return_dict_in_generate=True, output_scores=True,
         )  # fmt: skip
         return found.sequences, found.sequences_scores
+
+    @torch.inference_mode()
+    def sample(self, embeddings: Tensor, processors: LogitsProcessorList, max_new_tokens: int) -> Tensor:
+        """One caption of each of B embeddings (B, D), sampled by `seeded_sampling.sampled`: tokens (B, L)."""
+        prefix = self.prefix(embeddings)
+        found: Tensor = self.language_model.generate(
+            inputs_embeds=prefix, attention_mask=prefix.new_ones(prefix.shape[:2]).long(),
+            max_new_tokens=min(max_new_tokens, self.max_tokens), do_sample=False, logits_processor=processors,
+        )  # fmt: skip
+        return found
 
     @torch.inference_mode()
     def generate(self, embeddings: Tensor, max_new_tokens: int | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from peft.utils.save_and_load import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
 
 from earshot.errors import InputError
 from lightning_modules.networks.authors_checkpoint import check_tensors
@@ -120,9 +120,23 @@ class PromptedLm(nn.Module):
 
     @torch.inference_mode()
     def generate(
-        self, embeddings: Tensor, similar: list[list[str]], max_new_tokens: int, num_beams: int, returned: int = 1
+        self,
+        embeddings: Tensor,
+        similar: list[list[str]],
+        max_new_tokens: int,
+        num_beams: int = 1,
+        returned: int = 1,
+        processors: LogitsProcessorList | None = None,
     ) -> list[list[tuple[str, float]]]:
-        """Captions of embeddings (B, D) by beam search; none depends on the others of the batch.
+        """Captions of embeddings (B, D); none depends on the others of the batch.
+
+        Args:
+            embeddings: (B, D).
+            similar: of each the similar captions.
+            max_new_tokens: longest caption.
+            num_beams: 1 is no beam search.
+            returned: captions of each.
+            processors: of transformers, such as those that sample.
 
         Returns:
             Of each the `returned` best, with the mean log-likelihood of their tokens; 0 without a beam search.
@@ -133,7 +147,7 @@ class PromptedLm(nn.Module):
         found = self.model.network.generate(
             inputs_embeds=inputs, attention_mask=mask, num_beams=num_beams, num_return_sequences=returned,
             max_new_tokens=max_new_tokens, min_new_tokens=1, do_sample=False, return_dict_in_generate=True,
-            output_scores=True, pad_token_id=self.end, eos_token_id=self.end,
+            output_scores=True, pad_token_id=self.end, eos_token_id=self.end, logits_processor=processors,
         )  # fmt: skip
         texts = self.tokenizer.batch_decode(found.sequences, skip_special_tokens=True)
         scores = found.sequences_scores.tolist() if num_beams > 1 else [0.0] * len(texts)

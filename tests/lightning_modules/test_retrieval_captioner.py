@@ -122,7 +122,7 @@ def test_another_datastore_gives_other_captions_without_training(
     captions = [captions_of(f"drcap/test-{number}") for number in (1, 2, 3)]
     assert captions[0] != captions[1] != captions[2] != captions[0]
 
-    captioner = Captioner.from_pretrained("exports/drcap")  # has the training captions
+    captioner = Captioner.from_pretrained("exports/drcap")  # which has the training captions
     rng = np.random.default_rng(0)
     sound = (rng.standard_normal(16000) * 3000).astype(np.int16)
     assert isinstance(captioner(sound, 16000), str)
@@ -132,6 +132,17 @@ def test_another_datastore_gives_other_captions_without_training(
     assert row["reasons"][0].texts == nearest and [text for text, _ in nearest] == given[-1][1][0]
     ranked = captioner.stage.candidates(captioner._batch(sound, 16000), 3)[0]
     assert [score for _, score in ranked] == sorted((score for _, score in ranked), reverse=True)
+
+
+def test_clap_chooses_among_candidates(in_trained: Path, captions_root: Path) -> None:
+    overlay = ("--config", str(REPOSITORY / "configs/refine/own_clap.yaml"))
+    command("test", captions_root, *overlay, "--model.refine.init_args.beams", "[1,2]")
+    told = json.loads(Path("runs/drcap_refined/test-1/explanations.json").read_text())
+    assert len(told) == 40
+    for clip_id, caption in captions_of("drcap_refined/test-1").items():
+        prompt, candidates = told[clip_id]["reasons"]
+        assert "in the prompt" in prompt[0] and len(prompt[1]) == 3
+        assert candidates[1][0][0] == caption and candidates[1] == sorted(candidates[1], key=lambda pair: -pair[1])
 
 
 def test_an_export_keeps_a_datastore_of_its_own(in_trained: Path, captions_root: Path) -> None:
