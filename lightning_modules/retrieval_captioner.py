@@ -248,7 +248,7 @@ class RetrievalCaptioner(L.LightningModule):
         self.language_model.load_pretrained(folder)
         self.language_model.to(self.device).eval()
         self.searched.load(folder)
-        self.stored = Memory.load(folder / DATASTORE) or Memory.load(folder)
+        self.stored = Memory.load(folder / DATASTORE) or self.searched.memory or Memory.load(folder)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""
