@@ -15,7 +15,14 @@ from earshot.digests import trained_on
 from earshot.errors import InputError
 from lightning_modules.contracts import Matcher
 from lightning_modules.decoding.causal_lm import CausalLm
-from lightning_modules.decoding.contracts import Guidance, NamesKeywords, RanksCaptions, Refine, TellsChoices
+from lightning_modules.decoding.contracts import (
+    Guidance,
+    NamesKeywords,
+    RanksCaptions,
+    Refine,
+    TellsChoices,
+    TellsRounds,
+)
 from lightning_modules.decoding.guided_clips import GuidedClips
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
@@ -63,7 +70,7 @@ class GuidedCaptioner(L.LightningModule):
         refine: Refine | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(guidance, RanksCaptions):
+        if refine is not None and isinstance(guidance, RanksCaptions):
             self.candidates = self._candidates  # datamodules.contracts.RankingStage
         elif refine is not None:
             raise InputError(
@@ -170,6 +177,9 @@ class GuidedCaptioner(L.LightningModule):
             scores["probability that it is audible"] = judged.tolist()
         for reasons, *values in zip(found, *scores.values()):
             reasons.append(Reason("The caption itself", list(zip(scores, values))))
+        if isinstance(self.guidance, TellsRounds):
+            for reasons, best in zip(found, self.guidance.rounds(self.lm, self.match, self.audible, audio)):
+                reasons.append(Reason("The best of each round (cosine similarity with the audio)", best))
         if self.refine is not None:
             for reasons, ranked in zip(found, self._ranked(batch, audio)):
                 reasons.append(Reason(self.refine.what, ranked))

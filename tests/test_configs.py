@@ -12,6 +12,8 @@ import yaml
 from conftest import MINIATURE, REPOSITORY, arguments
 from made_clap import laion
 
+from lightning_modules.decoding.instructed import Instructed
+from lightning_modules.decoding.mils import Mils
 from train import main
 
 CONFIGS = REPOSITORY / "configs"
@@ -63,6 +65,31 @@ def test_metrics_go_with_any_stage(overlay: Path, capsys: pytest.CaptureFixture[
         shown = yaml.safe_load(capsys.readouterr().out)
         assert shown["run_name"] == stage  # what is scored is the same
         assert shown["evaluation"]["vocabulary"] and (shown["evaluation"]["models"] or shown["evaluation"]["clap"])
+
+
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "refine").glob("*.yaml")), ids=lambda path: path.stem)
+def test_refine_goes_with_any_stage_that_captions(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--config configs/refine/{overlay.name}" in overlay.read_text().splitlines()[0]
+    for stage in ("llava_prefix", "dali_ot", "distillation", "clap_prefix", "guided", "keywords", "mils"):
+        with pytest.raises(SystemExit) as ended:
+            main(["test", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
+        assert ended.value.code == 0
+        shown = yaml.safe_load(capsys.readouterr().out)
+        assert shown["run_suffix"] == "_refined" and "ClapRefine" in shown["model"]["init_args"]["refine"]["class_path"]
+
+
+def test_mils_at_full_size_has_the_authors_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """The paper's overlay gives back each class default that the miniature changes, and nothing of the miniature."""
+    paper = CONFIGS / "paper/mils.yaml"
+    first = f"# python train.py test --config configs/mils.yaml --config configs/paper/{paper.name}"
+    assert paper.read_text().splitlines()[0] == first
+    with pytest.raises(SystemExit):
+        main(["test", "--config", str(CONFIGS / "mils.yaml"), "--config", str(paper), "--print_config"])
+    text = capsys.readouterr().out
+    guidance = yaml.safe_load(text)["model"]["init_args"]["guidance"]["init_args"]
+    assert [guidance[name] for name in ("iterations", "num_kept", "num_requested")] == [19, 10, 50]
+    assert Mils(Instructed()).iterations == 19 and Mils(Instructed()).num_requested == 50
+    assert "assets/miniature/" not in text and "meta-llama/Llama-3.1-8B-Instruct" in text
 
 
 @pytest.mark.parametrize("config", STAGES, ids=lambda path: path.stem)

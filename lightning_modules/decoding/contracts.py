@@ -49,6 +49,30 @@ class RanksCaptions(Protocol):
         """At most `number` captions of each of B clips, the best first, each with a score: higher is better."""
 
 
+class Proposer(Protocol):
+    """Has a language model write descriptions, given some with their scores."""
+
+    def propose(self, lm: CausalLm, scored: list[list[tuple[str, float]]], number: int, round: int) -> list[list[str]]:
+        """About `number` descriptions for each of B clips, none of which depends on the other clips.
+
+        Args:
+            lm: the language model.
+            scored: the best descriptions of each clip so far with their scores, the highest first; there may be none.
+            number: how many are wanted.
+            round: counts the calls for a clip, from 0, so that each can draw other samples.
+        """
+
+
+@runtime_checkable
+class TellsRounds(Protocol):
+    """A guidance that improves captions round by round."""
+
+    def rounds(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor
+    ) -> list[list[tuple[str, float]]]:
+        """The best caption of each of B clips after each round, with its cosine with the audio, the first one first."""
+
+
 class Guidance(Module, Protocol):
     """How a language model is made to caption audio.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_modules.contracts import Sampling
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
-from lightning_modules.networks.seeded_sampling import sample_ids, sampled
+from lightning_modules.seeded_sampling import sample_ids, sampled
 
 
 @dataclass

@@ -8,7 +8,7 @@ from transformers import LogitsProcessorList
 
 from earshot.errors import InputError
 from lightning_modules.contracts import Sampling
-from lightning_modules.networks.seeded_sampling import sampled
+from lightning_modules.seeded_sampling import sampled
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_modules.contracts import Sampling
 from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.language_model import LlavaLanguageModel
-from lightning_modules.networks.seeded_sampling import sample_ids
+from lightning_modules.seeded_sampling import sample_ids
 
 
 @dataclass
