@@ -70,7 +70,7 @@ def test_metrics_go_with_any_stage(overlay: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "refine").glob("*.yaml")), ids=lambda path: path.stem)
 def test_refine_goes_with_any_stage_that_captions(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/refine/{overlay.name}" in overlay.read_text().splitlines()[0]
-    for stage in ("llava_prefix", "dali_ot", "distillation", "clap_prefix", "guided", "keywords", "mils"):
+    for stage in ("llava_prefix", "dali_ot", "distillation", "clap_prefix", "drcap", "guided", "keywords", "mils"):
         with pytest.raises(SystemExit) as ended:
             main(["test", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
         assert ended.value.code == 0
