@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_modules.contracts import Sampling
 from lightning_modules.networks.prompted_lm import PromptedLm
-from lightning_modules.networks.seeded_sampling import sample_ids, sampled
+from lightning_modules.seeded_sampling import sample_ids, sampled
 
 
 @dataclass
