@@ -96,6 +96,10 @@ class SentenceDataModule(L.LightningDataModule):
         """All training sentences."""
         return self.sentences("train")
 
+    def media_read(self) -> dict[str, list[str]]:
+        """See `datamodules.contracts.ReadingNoted`."""
+        return {name: ["sentences"] for name in (self.files or {"": self.table_name}).values() if name}
+
     def setup(self, stage: str) -> None:
         """Read, drop repeated sentences, and split."""
         if stage == "fit":
