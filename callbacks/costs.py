@@ -23,8 +23,8 @@ class Noted(TypedDict, total=False):
     """What is noted of a fit, a prediction or a test.
 
     Attributes:
-        seconds: CPU seconds of all processes, or seconds of all GPUs, of the steps: of a fit with its validations, of
-            captioning with what is read between two batches.
+        seconds: CPU seconds of all processes, or seconds of all GPUs: of a fit from its first step to its end, with its
+            validations; of captioning in the steps alone.
         unit: "CPU" or "GPU".
         captions: how many captions took these seconds; not of a fit.
         trained: parameters that the fit trained.

@@ -21,10 +21,10 @@ def strategies(wildcards):
     return ["clap_prefix", *(f"strategy/{name}" for name in names if name != "baseline"), full("clap_prefix")]
 
 
-def wsac_options(split):
+def wsac_options(split, tested="{corpus}"):
     return (
         f"--seed_everything {{seed}} --data.train {{corpus}}/train{TABLE} --data.val {{corpus}}/val{TABLE}"
-        f" --data.test {{corpus}}/{split} --export.source exports/{DECODER}"
+        f" --data.test {tested}/{split} --export.source exports/{DECODER}"
     )
 
 
