@@ -173,4 +173,5 @@ def whole(module: nn.Module) -> Iterator[nn.Module]:
     for each in module.modules():
         yield each
         if isinstance(each, HoldsFrozen):
-            yield from whole(each.network)
+            holder: HoldsFrozen = each
+            yield from whole(holder.network)

@@ -15,9 +15,8 @@ MADE_FROM = "made_from"  # the key in it
 def made_from(settings: object, *folders: Path) -> dict[str, Any]:
     """The exports that settings name, or files in them, and further folders of exports, by path.
 
-    Each has its `digest` and, where its own note says so, its `costs` and what it was `made_from`, in the same form: the
-    whole chain.
-    An export is a folder with provenance.json; networks from elsewhere are none, and are left out.
+    Each has its `digest` and, where its own note says so, its `costs` and what it was `made_from`, in the same form:
+    the whole chain. An export is a folder with provenance.json; networks from elsewhere are none, and are left out.
     """
     named = (Path(text) for text in texts_of(settings))
     places = {place: None for path in (*folders, *named) for place in (path, path.parent) if is_export(place)}

@@ -98,7 +98,8 @@ class SentenceDataModule(L.LightningDataModule):
 
     def media_read(self) -> dict[str, list[str]]:
         """See `datamodules.contracts.ReadingNoted`."""
-        return {name: ["sentences"] for name in (self.files or {"": self.table_name}).values() if name}
+        names = [str(self.table_name)] if self.files is None else list(self.files.values())
+        return {name: ["sentences"] for name in names}
 
     def setup(self, stage: str) -> None:
         """Read, drop repeated sentences, and split."""

@@ -16,8 +16,8 @@ CAPTIONS = 'clip_id,caption,references\na,a dog,"[""a dog barks""]"\nb,rain,"[""
 
 
 def fit(seconds: float, trained: int, handed_on: int, read: dict[str, list[str]], **more: object) -> dict:
-    costs = {"seconds": seconds, "unit": "CPU", "trained": trained, "handed_on": handed_on, "parameters": 9, "read": read}
-    return {"digest": "0", "costs": costs, **more}
+    costs = {"seconds": seconds, "unit": "CPU", "parameters": 9, "read": read}
+    return {"digest": "0", "costs": costs | {"trained": trained, "handed_on": handed_on}, **more}
 
 
 def write_run(folder: Path, made_by: dict) -> None:
@@ -49,7 +49,8 @@ def test_each_export_of_a_chain_counts_once(tmp_path: Path, capsys: pytest.Captu
     for number, seconds in enumerate((2, 4)):
         write_run(tmp_path / f"distilled-{number}", note_of_test(seconds, chain | {"exports/projector": projector}))
     write_run(tmp_path / "untrained", note_of_test(1, {}, {"clotho/train": ["captions"]}))
-    write_run(tmp_path / "pairs", note_of_test(1, {"exports/x": fit(1, 3, 3, {"clotho/train": ["captions", "sounds"]})}))
+    of_pairs = fit(1, 3, 3, {"clotho/train": ["captions", "sounds"]})
+    write_run(tmp_path / "pairs", note_of_test(1, {"exports/x": of_pairs}))
     write_run(tmp_path / "old", {"made_from": {}})
     write_run(tmp_path / "older", note_of_test(1, {"exports/x": {"digest": "0"}}))
     distilled = ",".join(str(tmp_path / f"distilled-{number}") for number in range(2))
