@@ -2,7 +2,7 @@
 # differences from one row, parameters and seconds, and what each system was shown. Those that learn from a corpus'
 # captions are tested on their own corpus and on the other one. Runs that other graphs have too are the same runs.
 CHAIN = "compare"
-AGAINST = "WSAC, PD"  # the best of the papers' own methods that see captions alone
+AGAINST = "WSAC, PD"  # projection, which methods after it set out to better
 
 
 wildcard_constraints:
