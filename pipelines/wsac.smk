@@ -10,8 +10,8 @@ BOTH = [(t, d) for t in TRAINED[1:4] for d in DECODED[:2]]
 
 
 wildcard_constraints:
-    trained="|".join(TRAINED),
-    decoded="|".join(DECODED),
+    trained="|".join(["baseline", *overlay_names("strategy")]),
+    decoded="|".join(overlay_names("strategy")),
     on_val="(_val)?",
 
 
