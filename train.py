@@ -94,7 +94,7 @@ def run(args: list[str], options: argparse.ArgumentParser | None, settings: dict
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},  # a resumed run has its folder already
+            save_config_kwargs={"save_to_log_dir": False},  # it writes config.yaml itself, whole or not at all
             parser_class=Parser,
             parser_kwargs=settings,
             args=args,

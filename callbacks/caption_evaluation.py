@@ -82,6 +82,7 @@ class CaptionEvaluation(L.Callback):
         self.shown = shown
         self.kept = KEPT[references]
         self.clips: dict[str, Clip] = {}  # by id; on rank 0
+        self.earlier: list[Clip] = []  # of an interrupted predict that this one goes on with
         self.file: TextIO | None = None
         self.headline = ""  # the score that matters, once there is one
 
@@ -175,6 +176,7 @@ class CaptionEvaluation(L.Callback):
         """Show where the captions are, and the first few of them."""
         if self.file is not None:
             self._close()
+            self.clips |= {clip.clip_id: clip for clip in self.earlier}
             self._sort()
             console = get_console()
             rows = rows_of(list(self.clips.values()))

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -19,7 +20,9 @@ from callbacks.run_folder import open_run
 from callbacks.run_summary import RunSummary
 from callbacks.same_settings import require_same_settings
 from callbacks.slurm import match_tasks
+from callbacks.steps_left import require_steps_left
 from callbacks.wandb_logger import WandbLogger
+from earshot.atomic import write_text
 from earshot.errors import InputError
 from earshot.paths import located
 
@@ -78,7 +81,9 @@ class SaveConfig(SaveConfigCallback):
     """Saves the configuration as config.yaml in the run folder, and in W&B, there with the exports that are read."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Called on rank 0."""
+        """Called on rank 0; a resumed run writes the file anew, and may be killed while it does."""
+        dumped = self.parser.dump(self.config, skip_unset=False)
+        write_text(Path(trainer.default_root_dir, self.config_filename), dumped)
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger) and logger.records]
         if loggers:
             config = yaml.safe_load(self.parser.dump(self.config))
@@ -154,6 +159,7 @@ class TrainCLI(LightningCLI):
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
         if self.subcommand == "fit" and checkpoint is not None:
             require_same_settings(checkpoint, yaml.safe_load(self._parser(self.subcommand).dump(config)))
+            require_steps_left(checkpoint, config.trainer)
         trainer = config.trainer
         config.ckpt_path = checkpoint and str(checkpoint)
         if self.subcommand == "predict":

@@ -26,7 +26,8 @@ class Noted(TypedDict, total=False):
         seconds: CPU seconds of all processes, or seconds of all GPUs: of a fit from its first step to its end, with its
             validations; of captioning in the steps alone.
         unit: "CPU" or "GPU".
-        captions: how many captions took these seconds; not of a fit.
+        captions: how many captions took these seconds, of a prediction that was killed those of its last run; not of a
+            fit.
         trained: parameters that the fit trained.
         handed_on: those of them that are not the criterion's, which captions nothing.
         parameters: all that were loaded, without the criterion's.

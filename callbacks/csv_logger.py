@@ -15,7 +15,12 @@ class MetricsFile(ExperimentWriter):
     """Unlike Lightning's writer, keeps the rows of the file it finds, up to the first step that is logged anew.
 
     A run resumed from step 100 after a kill at step 130 repeats 101 to 130: those rows are replaced.
+
+    Attributes:
+        in_validation: the run is resumed in the validation after a step, whose other rows stay.
     """
+
+    in_validation = False
 
     def _check_log_dir_exists(self) -> None:  # Lightning's deletes the file
         self.resumed = Path(self.metrics_file_path).is_file()
@@ -28,11 +33,17 @@ class MetricsFile(ExperimentWriter):
             self.metrics_keys = sorted({*fieldnames, *(reader.fieldnames or ())})
             # a row that a kill or a full disk cut short has too few cells, or too many with the next one behind it
             whole = [row for row in reader if None not in row and None not in row.values()]
-            rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) < before]
+            rows = [row for row in whole if row["step"].isdigit() and self._stays(row, before)]
         with atomic_path(path) as partial, open(partial, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)
+
+    def _stays(self, row: dict[str, str], before: float) -> bool:
+        """Whether a row is of an earlier step, or of the step before the validation that a resumed run begins with."""
+        if (step := int(row["step"])) != before or not self.in_validation:
+            return step < before
+        return not any(row.get(name) for name in self.metrics[0] if name not in ("step", "epoch"))
 
     def save(self) -> None:
         """Append the rows logged since the last call."""

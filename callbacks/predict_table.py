@@ -14,7 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks.caption_evaluation import are_captions
+from callbacks.caption_evaluation import CaptionEvaluation, are_captions
 from callbacks.costs import costs_of
 from callbacks.export import NOTES, Export, settings_of
 from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
@@ -23,7 +23,7 @@ from datamodules.contracts import CaptioningStage, ExportingStage, PredictSource
 from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
 from earshot.provenance import provenance
-from evaluation.captions_file import clips_of
+from evaluation.captions_file import Clip, clips_of
 
 Row = dict[str, Any]  # a cell for each column; clip_id is the first
 
@@ -59,8 +59,14 @@ class PredictTable(L.Callback):
         self.started_from = export.starts_from(trainer, pl_module)
         self.made_by = trainer.strategy.broadcast(made_by(trainer, pl_module, export, self.file_name))
         self.parts = self.folder / f"parts-{self.made_by}"
-        done = {clip_id for clip_id, _ in written(self.parts)}
+        done = dict(written(self.parts))
         datamodule_of(trainer, PredictSource).leave_out(done)
+        if trainer.is_global_zero:
+            rows = map(json.loads, done.values())
+            earlier = [Clip(**row) for row in rows if row.keys() == set(Clip._fields)]
+            for callback in vars(trainer)["callbacks"]:
+                if isinstance(callback, CaptionEvaluation):  # whose captions.csv in the run folder has all, too
+                    callback.earlier = earlier
         if done:
             rank_zero_info(f"{self.parts}/ has {len(done)} clips already")
 

@@ -11,13 +11,17 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.loops.evaluation_loop import RestartStage
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 
 from callbacks.checkpoint_file import read_checkpoint_file
+from callbacks.csv_logger import CSVLogger
 from callbacks.stop_signal import StopSignal
 from earshot.atomic import atomic_path
 from earshot.signals import SIGNALS, Stopped
+
+IN_VALIDATION = "in_validation"  # in a checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -48,7 +52,8 @@ class LastCheckpoint(Checkpoint):
     validation, whose loss would be missing from the curve and from the choice of the best weights.
 
     SIGINT, SIGTERM and SIGUSR1, to any rank, save it after the next optimizer step at which it may be saved, and end
-    all ranks there. A signal after the last step changes nothing: the weights are exported as usual.
+    all ranks there; during a validation, after its next batch, so that a resumed run begins with this validation. A
+    signal after the last of `max_steps` changes nothing: the weights are exported as usual.
 
     Args:
         every_n_train_steps: a kill loses at most about this many steps.
@@ -58,6 +63,7 @@ class LastCheckpoint(Checkpoint):
         self.every_n_train_steps = every_n_train_steps
         self.saved = self.stepped = 0
         self.stop: StopSignal | None = None
+        self.in_validation = self.resumes_in_validation = False
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Keep Lightning's handlers away: theirs wait for other ranks inside the handler, and for ever."""
@@ -68,6 +74,7 @@ class LastCheckpoint(Checkpoint):
 
         Not where the file with those weights is gone, or has others by now.
         """
+        self.resumes_in_validation = checkpoint.get(IN_VALIDATION, False)
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and Path(state["best_model_path"]).is_file():
@@ -78,6 +85,9 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
         begin_next_epoch(trainer.fit_loop)
+        if self.resumes_in_validation:
+            begin_with_validation(trainer)
+            self.resumes_in_validation = False
         self.saved = self.stepped = trainer.global_step
         self.stop = StopSignal()
         SIGNALS.awaited = True
@@ -130,6 +140,25 @@ class LastCheckpoint(Checkpoint):
         if whole and self.due(trainer) and not validates(trainer, batch_idx):
             self.save(trainer)
 
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        """Stop in the middle of a validation, which may take longer than SLURM leaves a job.
+
+        Raises:
+            Stopped: the state is saved.
+        """
+        if self.stop is None or trainer.sanity_checking or not begins_with_validation(trainer):
+            return
+        self.stop.step()
+        if self.stop.agreed:
+            self.in_validation, self.saved = True, -1  # also where the file of this step is in another run's folder
+            self.save(trainer)
+            raise Stopped(self.stop.agreed, saved=True)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Note that the validation after the last step has not ended."""
+        if self.in_validation:
+            checkpoint[IN_VALIDATION] = True
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save if due, after a validation in the middle of an epoch."""
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
@@ -151,6 +180,26 @@ def validates(trainer: L.Trainer, batch_idx: int) -> bool:
     due = batches % (trainer.val_check_batch or 1) == 0 and (trainer.current_epoch + 1) % (every or 1) == 0
     loaders = trainer.num_val_batches  # [] before the first validation
     return due and trainer.enable_validation and (not loaders or sum(loaders) > 0)
+
+
+def begins_with_validation(trainer: L.Trainer) -> bool:
+    """Whether a run that is resumed in this validation can begin with it: after whole steps, and before the last."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    whole = progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
+    return whole and not 0 <= trainer.max_steps <= trainer.global_step and not trainer.fast_dev_run  # type: ignore[attr-defined]
+
+
+def begin_with_validation(trainer: L.Trainer) -> None:
+    """Run the whole validation in which a run was stopped, before the next step.
+
+    Lightning would go on in the middle of it, without what its first batches gave, where it takes it for stopped there.
+    """
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+    loop.restarting = False
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger):
+            logger.experiment.in_validation = True
 
 
 def begin_next_epoch(loop: _FitLoop) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from callbacks import one_at_a_time
 from callbacks.checkpoint_file import read_checkpoint_file
+from earshot.atomic import remove_left_behind
 from earshot.errors import InputError
 
 ROOT = Path("runs")
@@ -77,6 +78,9 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     first = all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "SLURM_PROCID"))  # torchrun's, SLURM's
     if subcommand == "fit" and first and HANDED_ON not in os.environ:
         one_at_a_time.take(folder)
+        for checkpoints in folder.parent.glob("fit-*/checkpoints"):  # of runs that were killed in their first save
+            for name in ("last", "best"):
+                remove_left_behind(checkpoints / f"{name}.ckpt")
     os.environ[HANDED_ON] = str(folder)
     return folder, checkpoint
 

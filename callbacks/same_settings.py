@@ -23,9 +23,9 @@ def require_same_settings(checkpoint: Path, settings: dict[str, Any]) -> None:
         InputError: one is another, such as the learning rate, which the state of the optimizer would override.
     """
     path = checkpoint.parent.parent / "config.yaml"
-    if not path.is_file():
+    began = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not began:
         return
-    began = yaml.safe_load(path.read_text(encoding="utf-8"))
     for part in ("seed_everything", "model", "data", *(f"trainer.{name}" for name in STEP)):
         for name, before, now in differences(part, setting(began, part), setting(settings, part)):
             raise InputError(

@@ -26,7 +26,7 @@ def match_tasks(trainer: Namespace) -> None:
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise InputError(
             f"expected srun to start the {tasks} tasks of this job, found one process alone, which would wait for the "
-            "others for ever; write `srun` before `python`, as in slurm/train.sh"
+            "others for ever; write `srun` before `python`, as in slurm/train.sbatch"
         )
     if trainer.devices in ("auto", -1, "-1"):
         trainer.devices = max(1, tasks // nodes)

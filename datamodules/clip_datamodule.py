@@ -92,7 +92,8 @@ class ClipDataModule(PackedSplits):
         elif self.table is not None:
             groups = list(self.table.values())
         else:
-            groups = [record["captions"] for record in islice(records(self.shards["train"]), FIRST_CLIPS)]
+            first = islice(records(self.shards["train"], self.skip_broken), FIRST_CLIPS)
+            groups = [record["captions"] for record in first]
         return [group[0] for group in groups if group]
 
     def sources(self, part: str) -> tuple[str, str]:

@@ -7,132 +7,21 @@ These are not DataLoaders, which Lightning would rebuild.
 
 import signal
 import warnings
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, count, groupby, islice, repeat, takewhile
+from itertools import count, islice
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from datamodules.batch_order import ALONE, BatchOrder, KeepsNoState
-from datamodules.clip_reader import BrokenClip, Clip, ClipReader, collate, filler_batch, joined
+from datamodules.clip_reader import ClipReader, filler_batch, joined
+from datamodules.clip_streams import ClipStream, EvalStream, TrainStream
 from datamodules.clips import ClipBatch, ClipFormat
-from datamodules.lane_reader import read_lane
-from datamodules.shards import Sample, Shard, read_samples
-from datamodules.stream_plan import Piece, TrainPlan, eval_share, eval_steps, slots_of, train_steps
+from datamodules.missing_shards import LeftOut, require_few
+from datamodules.shards import Shard
+from datamodules.stream_plan import TrainPlan, eval_share, eval_steps, slots_of, train_steps
 from earshot.errors import InputError
-
-Item = tuple[ClipBatch | None, list[str]] | InputError  # a batch, or a part of one, and what was broken in it
-
-
-class ClipStream(IterableDataset[Item]):
-    """The items of each worker; yields an InputError, which raised in a worker would become a traceback."""
-
-    def __iter__(self) -> Iterator[Item]:
-        """Items of the worker that runs this."""
-        worker = get_worker_info()
-        try:
-            yield from self.items(worker.id if worker else 0)
-        except InputError as error:
-            yield error
-
-    def items(self, worker: int) -> Iterator[Item]:
-        """Items of a worker."""
-        raise NotImplementedError
-
-
-@dataclass(eq=False)
-class TrainStream(ClipStream):
-    """Parts of the rank's batches from a step, and a batch of that step, on: `slots` of each worker, by batch."""
-
-    shards: list[Shard]
-    plan: TrainPlan
-    slots: list[list[range]]
-    reader: ClipReader
-    first_step: int = 0
-    first_batch: int = 0
-    skip_broken: bool = False
-
-    def items(self, worker: int) -> Iterator[Item]:
-        """A part of each batch; None of a batch of which another worker fills all slots."""
-        parts, width = self.slots[worker], self.plan.width
-        slots = sorted(chain.from_iterable(parts))
-        by_lane = [(lane, list(some)) for lane, some in groupby(slots, lambda slot: slot // width)]
-        lanes = [
-            read_lane(
-                self.shards, self.plan, lane, [slot % width for slot in some], self.reader.wanted, self.first_step
-            )
-            for lane, some in by_lane
-        ]
-        first = self.first_batch
-        for samples in zip(*lanes) if lanes else repeat((), self.plan.steps - self.first_step):
-            of_slot = dict(zip(slots, chain.from_iterable(samples)))
-            for part in parts[first:]:
-                decoded = [self._decode(of_slot[slot]) for slot in part]
-                broken = [message for _, messages in decoded for message in messages]
-                yield (collate([clip for clip, _ in decoded]) if decoded else None), broken
-            first = 0
-
-    def _decode(self, sample: Sample) -> tuple[Clip, list[str]]:
-        """The clip, or the next one in its shard that can be decoded, and what was wrong with those before."""
-        broken: list[str] = []
-        for candidate in chain([sample], self._others(sample)):
-            try:
-                return self.reader.decode(candidate), broken
-            except BrokenClip as error:
-                if not self.skip_broken:
-                    raise
-                broken.append(str(error))
-        raise InputError(f"expected a readable clip in every shard, found none of {len(broken)}: {broken[0]}")
-
-    def _others(self, broken: Sample) -> Iterator[Sample]:
-        """The clips after it in its shard, then those before it."""
-        (shard,) = (shard for shard in self.shards if shard.path == broken.shard)
-        for number in range(2):
-            again = read_samples(shard, 0, shard.num_samples, self.reader.wanted)
-            before = takewhile(lambda sample: sample.key != broken.key, again)
-            if number:
-                yield from before
-            else:
-                deque(before, maxlen=0)
-                yield from again
-
-
-@dataclass(eq=False)
-class EvalStream(ClipStream):
-    """Batches of the pieces of each worker, without the clips to skip."""
-
-    shards: list[Shard]
-    pieces: list[list[Piece]]
-    reader: ClipReader
-    batch_size: int
-    skip_broken: bool = False
-    skip: frozenset[str] = frozenset()
-
-    def items(self, worker: int) -> Iterator[Item]:
-        """Batches of a worker."""
-        samples = self._samples(self.pieces[worker])
-        while batch := list(islice(samples, self.batch_size)):
-            yield self._decode(batch)
-
-    def _samples(self, pieces: list[Piece]) -> Iterator[Sample]:
-        for piece in pieces:
-            for sample in read_samples(self.shards[piece.shard], piece.start, piece.stop, self.reader.wanted):
-                if sample.record["id"] not in self.skip:
-                    yield sample
-
-    def _decode(self, batch: list[Sample]) -> Item:
-        clips: list[Clip] = []
-        broken: list[str] = []
-        for sample in batch:
-            try:
-                clips.append(self.reader.decode(sample))
-            except BrokenClip as error:
-                if not self.skip_broken:
-                    raise
-                broken.append(str(error))
-        return collate(clips) if clips else filler_batch(self.reader.clip_format), broken
 
 
 def worker_signals(worker: int) -> None:
@@ -156,10 +45,11 @@ class ClipLoader(KeepsNoState):
         order: of the batches; in evaluation only its rank counts.
         num_workers: processes that read; 0 reads in this one.
         skip_broken: go on at a clip that cannot be decoded, with a warning: in training the next one of its shard
-            takes its place, in evaluation it is left out.
+            takes its place, in evaluation it is left out. Likewise at shards that are missing, of a tenth of the clips
+            at most, with the next shard.
 
     Attributes:
-        broken: what was wrong with each such clip.
+        broken: each such clip or shard, by what was wrong with it.
     """
 
     shards: list[Shard]
@@ -170,8 +60,13 @@ class ClipLoader(KeepsNoState):
     skip_broken: bool = False
 
     def __post_init__(self) -> None:
-        self.broken: set[str] = set()
+        self.broken: dict[str, LeftOut] = {}
         self.counts = [shard.num_samples for shard in self.shards]
+
+    @property
+    def num_broken(self) -> int:
+        """How many clips were left out, or replaced."""
+        return sum(each.clips for each in self.broken.values())
 
     def _items(self, stream: ClipStream, num_workers: int, ahead: int = 2) -> Iterator[ClipBatch | None]:
         """What the workers make, in turn; each is at most so many items ahead."""
@@ -187,10 +82,12 @@ class ClipLoader(KeepsNoState):
             if isinstance(item, InputError):
                 raise item
             batch, broken = item
-            for message in broken:
-                if message not in self.broken:
-                    self.broken.add(message)
-                    warnings.warn(f"left out a broken clip ({len(self.broken)} so far): {message}", stacklevel=2)
+            for each in broken:
+                if each.said not in self.broken:
+                    self.broken[each.said] = each
+                    what = "missing shard" if each.shard else "broken clip"
+                    warnings.warn(f"left out a {what} ({self.num_broken} clips so far): {each.said}", stacklevel=2)
+            require_few([each for each in self.broken.values() if each.shard], sum(self.counts))
             yield batch
 
 

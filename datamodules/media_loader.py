@@ -60,6 +60,11 @@ class MediaLoader(KeepsNoState):
     num_workers: int = 0
     broken: set[str] = field(default_factory=set)
 
+    @property
+    def num_broken(self) -> int:
+        """How many files could not be read."""
+        return len(self.broken)
+
     def __len__(self) -> int:
         """Batches of each rank."""
         of_rank = -(-len(self.files) // self.order.world_size)

@@ -40,8 +40,8 @@ class PackedSplits(L.LightningDataModule):
         batch_size: clips, or captions, of a training batch on each device; beside global_batch_size the most.
         eval_batch_size: the same in validation, test and predict.
         num_workers: processes that read clips, on each device; 0 reads in the main process.
-        skip_broken: go on at a clip that cannot be decoded, and name it: in training another one takes its place,
-            elsewhere it is left out.
+        skip_broken: go on at a clip that cannot be decoded, or a shard that is missing, and name it: in training others
+            take its place, elsewhere it is left out. Shards of more than a tenth of the clips are not done without.
         seed: of the order in training and of what it draws; None takes that of seed_everything.
         global_batch_size: clips, or captions, of an optimizer step, over all devices, however many there are
             (`datamodules.settings.divide_global_batch`); None takes batch_size on each.
@@ -106,9 +106,11 @@ class PackedSplits(L.LightningDataModule):
                 if others:
                     rank_zero_info(other_kinds(others))
             else:
-                self.shards[part] = read_index(place(self.root) / split)
+                self.shards[part] = read_index(place(self.root) / split, self.skip_broken)
         captioned = stage == "test" and isinstance(trainer_of(self).lightning_module, CaptioningStage)
-        if captioned and not any(any(record["captions"]) for record in records(self.shards["test"])):  # ends at one
+        if not captioned:
+            return
+        if not any(any(record["captions"]) for record in records(self.shards["test"], self.skip_broken)):  # ends at one
             raise InputError(
                 f"expected reference captions in {self.names['test']}, found none for any clip; use `predict` for "
                 "clips without references, or pack them with --captions"
@@ -164,7 +166,7 @@ class PackedSplits(L.LightningDataModule):
 
     def num_broken_test_clips(self) -> int:
         """How many of them this rank could not read."""
-        return len(self.tested.broken)
+        return self.tested.num_broken
 
     def test_folder(self) -> Path:
         """The folder of the test split's shards."""
@@ -195,7 +197,7 @@ class PackedSplits(L.LightningDataModule):
 
     def num_broken_clips(self) -> int:
         """How many of them this rank could not read."""
-        return len(self.predicted.broken)
+        return self.predicted.num_broken
 
     def predict_digest(self) -> str:
         """A digest of the names and sizes of the predict split's shards, or of the files."""

@@ -13,14 +13,16 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from webdataset.tariterators import tar_file_iterator
 
-from datamodules.places import exists, opened, place, read, size_of
+from datamodules.missing_shards import LeftOut, MissingShard, require_few
+from datamodules.places import ToItsEnd, UrlPath, exists, opened, place, read, size_of
 from datamodules.sample_json import AGAIN, key_of, packed, unpacked
 from datamodules.shard_ids import ids_of, write_ids
 from earshot.atomic import atomic_path, write_text
@@ -62,8 +64,12 @@ class Sample:
     media: dict[str, bytes] = field(default_factory=dict)
 
 
-def read_index(folder: Path) -> list[Shard]:
+def read_index(folder: Path, skip_missing: bool = False) -> list[Shard]:
     """The shards of a split, in order.
+
+    Args:
+        folder: of the split.
+        skip_missing: shards that are not there are told when they are read, unless they have more than a tenth.
 
     Raises:
         InputError: there is no index, it cannot be read or is empty, or names a tar twice, with less than one
@@ -84,16 +90,22 @@ def read_index(folder: Path) -> list[Shard]:
     if not shards:
         raise InputError(f"expected clips in {folder}, found an empty index; pack the split again")
     names = Counter(shard.path.name for shard in shards)
+    missing: list[LeftOut] = []
     for shard in shards:
         if shard.num_samples < 1 or names[shard.path.name] > 1:
             found = f"{shard.num_samples} of them" if shard.num_samples < 1 else "it twice"
             raise InputError(f"expected {shard.path.name} once, with samples, in {path}, found {found}; {AGAIN}")
         if not exists(shard.path):
-            raise InputError(f"expected the shard {shard.path}, found no such file; copy or pack the split again")
+            said = f"expected the shard {shard.path}, found no such file; copy or pack the split again"
+            if not skip_missing or shard.path.exists():
+                raise InputError(said)
+            missing.append(LeftOut(said, shard.in_tar, shard=True))
+            continue
         if (size := size_of(shard.path)) is not None and size < SMALLEST * shard.in_tar:
             raise InputError(f"expected {shard.in_tar} samples in {shard.path}, found {size} bytes; {AGAIN}")
     if (total := sum(shard.in_tar for shard in shards)) != index.get("num_samples", total):
         raise InputError(f"expected {index['num_samples']} samples in {path}, found {total}; {AGAIN}")
+    require_few(missing, total)
     return shards
 
 
@@ -107,8 +119,11 @@ def _shard(folder: Path, url: object, nsamples: object, digest: object = None, *
 
 
 def index_digest(shards: list[Shard]) -> str:
-    """A short digest of the shards' names, contents and kept samples; it does not depend on the folder."""
-    text = "".join(f"{shard.path.name} {shard.in_tar}{shard.digest or ''}{shard.kept or ''}\n" for shard in shards)
+    """A short digest of the shards' names, contents and kept samples; it does not depend on the folder.
+
+    The size stands for the content of a tar without a digest.
+    """
+    text = "".join(f"{s.path.name} {s.in_tar}{s.digest or size_of(s.path) or ''}{s.kept or ''}\n" for s in shards)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -184,25 +199,12 @@ def write_index(folder: Path, shards: Iterable[Shard]) -> None:
     write_text(folder / INDEX, json.dumps(index, indent=1))
 
 
-class _ToItsEnd:
-    """Fails where more is read after a file's end: tarfile skips a member of 2^60 bytes block by block, for days."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.ended = file, False
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size)
-        if not data and self.ended:
-            raise EOFError("the file ends within a member")
-        self.ended = not data
-        return data
-
-
-def records(shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:
-    """The JSON records of all samples, in order; no medium is kept."""
+def records(shards: Iterable[Shard], skip_missing: bool = False) -> Iterator[dict[str, Any]]:
+    """The JSON records of all samples, in order, perhaps without those of missing shards; no medium is kept."""
     for shard in shards:
-        for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
-            yield sample.record
+        with suppress(*[MissingShard] * skip_missing):
+            for sample in read_samples(shard, 0, shard.num_samples, lambda record: ()):
+                yield sample.record
 
 
 def sample_ids(shard: Shard) -> list[str]:
@@ -228,6 +230,7 @@ def read_samples(
     Other media are skipped and not checked.
 
     Raises:
+        MissingShard: there is no such file or URL.
         InputError: the tar cannot be read, holds other than the promised number of samples, misses a wanted
             medium, or a medium fails its CRC-32; a JSON is not the one that was packed at its place, or, where the
             tar is read to its end, all of them are not those of the index.
@@ -251,9 +254,11 @@ def read_samples(
             raise InputError(f"expected {sample.key}.{min(missing)} in {shard.path}, found no such member; {AGAIN}")
         return sample
 
+    file: ToItsEnd | None = None
     try:
-        with opened(shard.path) as file:
-            for member in tar_file_iterator(_ToItsEnd(file), select_files=select):
+        with opened(shard.path) as stream:
+            file = ToItsEnd(stream)
+            for member in tar_file_iterator(file, select_files=select):
                 key, _, extension = member["fname"].partition(".")
                 data: bytes = member["data"]
                 if extension == "json":
@@ -284,7 +289,9 @@ def read_samples(
                     sample.media[extension] = data
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         reason = str(error).partition(" @ ")[0]  # where webdataset names the open file
-        raise InputError(f"expected a readable shard {shard.path}, found: {reason}; {AGAIN}") from error
+        nothing = isinstance(shard.path, UrlPath) and (file is None or not file.began)
+        kind = MissingShard if nothing or isinstance(error, FileNotFoundError) else InputError
+        raise kind(f"expected a readable shard {shard.path}, found: {reason}; {AGAIN}") from error
     if sample is not None:
         yield finished(sample)
     if number + 1 < shard.in_tar:

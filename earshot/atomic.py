@@ -6,7 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DAY = 24 * 3600.0
@@ -29,16 +29,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` to fill, which takes its place, as `atomic_path` does with a file."""
+    """An empty folder beside `path` to fill, which takes its place, as `atomic_path` does with a file.
+
+    Of several processes that write one, the last to end leaves its own.
+    """
     with _partial(path) as partial:
         partial.mkdir()
         yield partial
-        if path.exists():
-            with _partial(path.with_name(f"{path.name}.old")) as old:
-                path.rename(old)  # a folder can only be renamed over an empty one
-                partial.rename(path)
-        else:
-            partial.rename(path)
+        while not _moved(partial, path):  # a folder can only be renamed over an empty one
+            with _partial(path.with_name(f"{path.name}.old")) as old, suppress(FileNotFoundError):
+                path.rename(old)
+                if _moved(partial, path):
+                    break
 
 
 def write_text(path: Path, text: str) -> None:
@@ -47,15 +49,30 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def remove_left_behind(path: Path) -> None:
+    """Remove what processes that were killed have left of `path`."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        if _left_behind(partial, f".{path.name}.{socket.gethostname()}-"):
+            _remove(partial)
+
+
+def _moved(partial: Path, path: Path) -> bool:
+    """Rename a folder; False where another thing is there, such as what another process has written meanwhile."""
+    try:
+        partial.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    return True
+
+
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     """The name of what is not finished yet; removed at the end, as are those that killed processes left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    host = socket.gethostname()
-    for other in path.parent.glob(f".{path.name}.*.partial"):
-        if _left_behind(other, f".{path.name}.{host}-"):
-            _remove(other)
-    partial = path.with_name(f".{path.name}.{host}-{os.getpid()}.partial")
+    remove_left_behind(path)
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         yield partial
     except OSError as error:

@@ -9,7 +9,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import pytest
 import torch
 
-pytest_plugins = ["chromium", "made_captions"]
+pytest_plugins = ["chromium", "made_captions", "toy_command"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINIATURE = REPOSITORY / "assets" / "miniature"

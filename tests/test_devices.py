@@ -24,7 +24,10 @@ STAGES = {
     "clap_prefix + strategy/noise_injection": ("fit", "validate", "test", "predict"),
     "audibility": ("fit", "validate", "test"),
     "guided": ("test", "predict"),
+    "keywords": ("test", "predict"),
+    "audioset_filter": ("predict",),
 }
+WITHOUT_EXPORT = ("guided", "keywords", "audioset_filter")
 QUICK = ("dali_ot", "audibility")  # a stage of clips and one of sentences, on two processes
 
 
@@ -70,7 +73,7 @@ def arguments(stage: str, devices: int, command: str) -> list[str]:
         encoder = "--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path"
         given += [encoder, str(MINIATURE / "cav_mae"), "--model.captioner.prefix", "assets/miniature/prefix"]
         given += ["--data.train", "audiocaps/train", "--data.captions", "captions.csv"]
-    if stage == "guided":
+    if stage in ("guided", "keywords"):
         given += ["--model.guidance.init_args.max_new_tokens", "3"]
     if stage == "llava_prefix":
         given += ["--data.num_pairs", "12", "--trainer.limit_val_batches", "0"]
@@ -95,11 +98,25 @@ def numbers(folder: Path) -> dict[str, float]:
     return found
 
 
+def table(path: Path) -> list[dict[str, object]]:
+    """What predict wrote, the numbers as numbers."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    return [
+        {
+            name: pytest.approx(float(cell), abs=1e-6) if name == "distance" and cell else cell
+            for name, cell in row.items()
+        }
+        for row in rows
+    ]
+
+
 def compare(stage: str, world: list[str], some: tuple[int, ...]) -> None:
     for command in STAGES[stage]:
         for devices in (1, *some):
             name = f"on-{devices}"
-            source = [] if command == "fit" or stage == "guided" else ["--export.source", "exports/on-1"]
+            source = [] if command == "fit" or stage in WITHOUT_EXPORT else ["--export.source", "exports/on-1"]
             main([command, *arguments(stage, devices, command), *world, "--run_name", name, *source])
         for devices in some:
             one, several = (Path(f"runs/on-{number}/{command}-1") for number in (1, devices))
@@ -108,6 +125,10 @@ def compare(stage: str, world: list[str], some: tuple[int, ...]) -> None:
             assert numbers(one) or command in ("fit", "predict")
             if (one / "captions.csv").exists():
                 assert (several / "captions.csv").read_bytes() == (one / "captions.csv").read_bytes()
+            tables = list(Path("exports/on-1").glob("*.csv"))
+            assert tables or stage != "audioset_filter"
+            for path in tables:
+                assert table(Path(f"exports/on-{devices}") / path.name) == table(path)
             if command == "fit":
                 weights = [path for path in Path("exports/on-1").rglob("*.safetensors")]
                 assert weights

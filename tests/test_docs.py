@@ -86,8 +86,8 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             for word in rest:
                 variable = word.partition("=")[0] if "=" in word else None
                 assert variable in makefile if variable else re.search(rf"^{word}:", makefile, re.MULTILINE), word
-        case ["sbatch", "slurm/train.sh", *args]:
-            assert (REPOSITORY / "slurm" / "train.sh").is_file()
+        case ["sbatch", "slurm/train.sbatch", *args]:
+            assert (REPOSITORY / "slurm" / "train.sbatch").is_file()
             check(["python", "train.py", *args], monkeypatch)
         case _:
             assert " ".join(words) in EXCEPTIONS, "write a test for it, or an exception with its reason"

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 import torch
 from conftest import MINIATURE, REPOSITORY
+from made_blip2 import write_blip2
 from transformers import AutoModelForCausalLM
 
 from callbacks.checkpoint_file import read_checkpoint_file
 from datamodules.shards import write_shards
 from earshot.errors import InputError
+from evaluation.metric import NotComputed
+from evaluation.sentence_models import FLUENCY, FluencyErrors, SentenceSimilarity
+from lightning_modules.networks.blip2 import Blip2Captioner
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.clap.checkpoint import read_authors
 from lightning_modules.networks.clap.encoder import ClapEncoder
@@ -96,6 +100,54 @@ def test_a_bomb_in_the_place_of_safetensors(what: str, folder: Path) -> None:
     torch.save({"a": Bomb()}, "model/pytorch_model.bin")
     with pytest.raises(InputError):
         read(str(folder / "model"))
+    assert not Path("ran").exists()
+
+
+def test_a_bomb_in_the_place_of_blip2(folder: Path) -> None:
+    write_blip2(folder / "model")
+    Blip2Captioner(folder / "model").load()
+    Path("model/model.safetensors").unlink()
+    torch.save({"a": Bomb()}, "model/pytorch_model.bin")
+    with pytest.raises(InputError, match="expected a BLIP-2 checkpoint"):
+        Blip2Captioner(folder / "model").load()
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("named", [False, True], ids=["a folder", "the name of FENSE's"])
+def test_a_bomb_in_the_place_of_fenses_classifier(
+    named: bool, legacy: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aac-metrics reads the file of its own name."""
+    pytest.importorskip("aac_metrics.functional")
+    from made_sentence_models import fluency_classifier
+
+    file = fluency_classifier(folder / "fluency") / "echecker.ckpt"
+    if named:
+        file = file.rename(file.with_name(f"{FLUENCY[0]}.ckpt"))
+        monkeypatch.setenv("FENSE_DATA", str(file.parent))  # where it is downloaded to
+    metric = FluencyErrors(FLUENCY[0] if named else str(file.parent))
+    assert len(metric.per_clip(["a dog barks"], [["a dog"]])) == 1
+    states = torch.load(file, weights_only=True)
+    torch.save(states | {"state_dict": Bomb()}, file, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(NotComputed):
+        metric.per_clip(["a dog barks"], [["a dog"]])
+    assert not Path("ran").exists()
+
+
+def test_a_bomb_in_the_place_of_a_sentence_encoder(folder: Path) -> None:
+    pytest.importorskip("aac_metrics.functional")
+    pytest.importorskip("sentence_transformers")
+    from made_sentence_models import sentence_encoder
+
+    sentence_encoder(folder / "sentences")
+    metric = SentenceSimilarity(str(folder / "sentences"))
+    assert len(metric.per_clip(["a dog barks"], [["a dog"]])) == 1
+    (weights,) = (folder / "sentences").rglob("model.safetensors")
+    weights.unlink()
+    torch.save({"a": Bomb()}, weights.with_name("pytorch_model.bin"))
+    with pytest.raises(NotComputed):
+        metric.per_clip(["a dog barks"], [["a dog"]])
     assert not Path("ran").exists()
 
 

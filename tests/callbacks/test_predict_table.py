@@ -118,6 +118,31 @@ def test_the_same_command_again_adds_nothing_and_another_begins_anew(
     assert table(name).keys() == first.keys() and table(name) != first
 
 
+def test_the_run_folder_of_a_resumed_prediction_has_all_captions(world_root: Path, in_tmp_path: Path) -> None:
+    toy = {
+        "model": {"class_path": "tests.captioning_toy.CaptioningToy"},
+        "data": {
+            "class_path": "miniature.clips.Miniature",
+            "init_args": {
+                "root": str(world_root), "predict": "audiocaps/test", "max_clips": 40, "num_workers": 0,
+                "eval_batch_size": 16,
+            },
+        },
+        "trainer": {"accelerator": "cpu", "callbacks+": [{"class_path": "callbacks.predict_table.PredictTable"}]},
+        "export": {"load": False},
+    }  # fmt: skip
+    Path("toy.yaml").write_text(yaml.safe_dump(toy))
+    predict = ["predict", "--config", "toy.yaml", "--run_name"]
+    main([*predict, "whole"])
+    main([*predict, "resumed", "--trainer.limit_predict_batches", "1"])
+    main([*predict, "resumed"])
+    main([*predict, "resumed"])  # nothing is left
+    whole = Path("runs/whole/predict-1/captions.csv").read_bytes()
+    files = [Path(f"runs/resumed/predict-{number}/captions.csv") for number in (1, 2, 3)]
+    assert [len(file.read_bytes().splitlines()) for file in files] == [17, 41, 41]
+    assert files[1].read_bytes() == files[2].read_bytes() == whole
+
+
 class Says(ExportingStage):
     """A stage that says what its captions are made by."""
 

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,16 @@ def test_two_commands_do_not_resume_one_run(monkeypatch: pytest.MonkeyPatch) -> 
         with hand_over():
             assert open_run("toy", "fit", "resume") == (last.parents[1], last)
     assert sorted(path.name for path in last.parents[1].iterdir()) == ["checkpoints"]
+
+
+def test_what_a_run_left_that_was_killed_in_its_first_save_goes_when_the_next_begins() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folder = Path("runs/a/fit-1/checkpoints")
+    folder.mkdir(parents=True)
+    left = [folder / f".{name}.ckpt.{socket.gethostname()}-{ended.pid}.partial" for name in ("last", "best")]
+    saving = folder / f".last.ckpt.{socket.gethostname()}-{os.getppid()}.partial"
+    for path in (*left, saving):
+        path.touch()
+    assert open_run("a", "fit", "resume") == (Path("runs/a/fit-2"), None)
+    assert list(folder.iterdir()) == [saving]

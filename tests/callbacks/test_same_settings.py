@@ -79,3 +79,24 @@ def test_what_differs_is_found_at_any_depth() -> None:
 
 def test_a_checkpoint_without_a_run_folder_has_nothing_to_compare(tmp_path: Path) -> None:
     require_same_settings(tmp_path / "moved" / "last.ckpt", yaml.safe_load("model: {class_path: Stage}"))
+
+
+def test_a_kill_while_the_settings_are_written_leaves_the_older_ones(
+    resume: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path("runs/dali_ot/fit-1/config.yaml")
+    began = path.read_bytes()
+
+    class Killed(BaseException):
+        """Python ends here."""
+
+    def killed(source: object, target: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("earshot.atomic.os.replace", killed)
+        resume()
+    assert path.read_bytes() == began and yaml.safe_load(began)["model"]["class_path"]
+    path.write_text("")  # as versions before this one may have left it
+    resume()
+    assert yaml.safe_load(path.read_text())["model"] == yaml.safe_load(began)["model"]

@@ -1,10 +1,7 @@
 """Splits that a server has: the same clips as on disk, and no command by an index."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,23 +13,16 @@ from datamodules.kept_clips import shards_with
 from datamodules.places import place
 from datamodules.shards import INDEX, read_index
 from earshot.errors import InputError
+from tests.datamodules.served import served
 
 SOUND = ClipFormat(sampling_rate=1000)
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None: ...
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of a server of tmp_path."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
+    with served(tmp_path) as address:
+        yield address
 
 
 def test_a_server_gives_the_clips_of_the_disk(uneven: tuple, server: str) -> None:

@@ -13,6 +13,7 @@ import webdataset
 from datamodules.shard_ids import ids_beside
 from datamodules.shards import INDEX, Sample, index_digest, read_index, read_samples, sample_ids, write_shards
 from earshot.errors import InputError
+from tests.datamodules.made_clips import pack_counts
 
 CLIPS = [(f"clip.{number}", {"wav": bytes([number]) * 700, "0.jpg": b"picture"}, {}) for number in range(5)]
 
@@ -247,3 +248,13 @@ def test_a_split_of_an_older_version_is_read(tmp_path: Path) -> None:
     for path in tmp_path.glob("*.tar"):
         path.write_bytes(path.read_bytes().replace(b', "checksum"', b', "cheeksum"'))
     assert [sample.record["id"] for sample in read_all(tmp_path)] == [f"clip.{number}" for number in range(5)]
+
+
+def test_a_split_of_an_older_version_that_is_replaced_has_another_digest(tmp_path: Path) -> None:
+    """Its index has no digests; the sizes of the tars tell it, wherever they are."""
+    for name in ("old", "copy", "other"):
+        (tmp_path / name).mkdir()
+        pack_counts(tmp_path / name, [3, 2], frames=9 if name == "other" else 2)
+    assert all(shard.digest is None for shard in read_index(tmp_path / "old"))
+    old, copy, other = (index_digest(read_index(tmp_path / name)) for name in ("old", "copy", "other"))
+    assert old == copy != other

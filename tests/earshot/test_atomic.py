@@ -34,6 +34,35 @@ def test_a_folder_replaces_all_of_the_old(tmp_path: Path) -> None:
         assert names(tmp_path / "export") == {content} and names(tmp_path) == {"export"}
 
 
+def test_several_processes_write_one_folder(tmp_path: Path) -> None:
+    """None fails, and in the end the folder is one of theirs, whole."""
+    program = (
+        "import sys; from pathlib import Path; from earshot.atomic import atomic_folder\n"
+        "print(flush=True); input()\n"
+        "for number in range(300):\n"
+        "    with atomic_folder(Path(sys.argv[1])) as partial:\n"
+        "        (partial / sys.argv[2]).touch(); (partial / f'{sys.argv[2]} too').touch()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipe = subprocess.PIPE
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "thing"), name],
+            stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True,
+        )
+        for name in "abc"
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline()
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    assert [(writer.communicate(timeout=100)[1], writer.returncode) for writer in writers] == [("", 0)] * 3
+    assert names(tmp_path) == {"thing"}
+    assert names(tmp_path / "thing") in [{name, f"{name} too"} for name in "abc"]
+
+
 @pytest.mark.parametrize("kind", ["atomic_path", "atomic_folder"])
 def test_what_a_killed_process_left_goes_and_what_another_writes_stays(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "thing"

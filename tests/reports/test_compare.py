@@ -1,6 +1,5 @@
-"""The report's rows, differences and refusals."""
+"""The rows of `compare`, and their differences."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -12,49 +11,7 @@ from evaluation.captions_file import Clip, clips_of, read_captions, write_captio
 from evaluation.captions_file import rows_of as rows_of_clips
 from evaluation.scores_file import write_scores
 from reports.__main__ import main
-
-SOUNDS = {"bell": "a bell rings", "dog": "a dog barks", "rain": "rain falls", "cow": "a cow moos"}
-VOCABULARY = (
-    '{"events": {"bell": {"nouns": ["bell"], "verbs": ["rings"]},'
-    ' "dog": {"nouns": ["dog"], "verbs": ["barks"]},'
-    ' "rain": {"nouns": ["rain"], "verbs": ["falls"]}, "cow": {"nouns": ["cow"], "verbs": ["moos"]}},'
-    ' "visual_words": ["red"]}'
-)
-
-
-def rows_of(events: list[str], captions: list[str] | None = None, prefix: str = "test") -> CaptionRows:
-    return CaptionRows(
-        clip_ids=[f"{prefix}-{index:03d}" for index in range(len(events))],
-        captions=captions or [SOUNDS[event] for event in events],
-        references=[[SOUNDS[event], f"{SOUNDS[event]} loudly"] for event in events],
-        labels=[[event] for event in events],
-    )
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """Runs that say everything rightly, half of it, and nothing, of 40 clips; a train list of 30 others."""
-    events = [list(SOUNDS)[index % 4] for index in range(40)]
-    good = rows_of(events)
-    half = rows_of(events, [SOUNDS[event] if index < 20 else "a red thing" for index, event in enumerate(events)])
-    for name, rows in (("good", good), ("half", half), ("bad", rows_of(events, ["hm"] * 40))):
-        (tmp_path / name).mkdir()
-        write_captions(tmp_path / name / "captions.csv", rows)
-    train = ["dog"] * 20 + ["cow"] * 6 + ["rain"] * 4
-    write_captions(tmp_path / "train.csv", rows_of(train, prefix="train"))
-    (tmp_path / "vocabulary.json").write_text(VOCABULARY)
-    return tmp_path
-
-
-def read(path: Path) -> dict[str, dict[str, str]]:
-    with open(path, newline="") as file:
-        return {line["row"]: line for line in csv.DictReader(file)}
-
-
-def run_report(runs: Path, *options: str) -> dict[str, dict[str, str]]:
-    rows = [f"{name}={runs / name}" for name in ("good", "half", "bad")]
-    main(["compare", *rows, "--no-java", "--samples", "300", "--output", str(runs / "out" / "table.md"), *options])
-    return read(runs / "out" / "table.csv")
+from tests.reports.compared_runs import SOUNDS, read, rows_of, run_report
 
 
 def test_the_table(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,23 +61,6 @@ def test_what_never_varies_has_an_interval_of_no_width(runs: Path) -> None:
     assert float(table["bad"]["cider_d_low"]) == float(table["bad"]["cider_d_high"]) == 0
 
 
-def test_constant_caption_from_the_clips_under_test_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        run_report(runs, "--constant-from", str(runs / "good" / "captions.csv"))
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert "found 40 of them" in error
-    assert error.count("\n") == 1
-
-
-def test_other_clips_are_refused_with_their_number(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fewer = rows_of([list(SOUNDS)[index % 4] for index in range(37)])
-    write_captions(runs / "bad" / "captions.csv", fewer)
-    with pytest.raises(SystemExit):
-        run_report(runs)
-    assert "found 3 that only one of 'good' and 'bad' has" in capsys.readouterr().err
-
-
 def test_clips_without_references_count_in_no_row(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table is that of runs which never had them."""
     for name in ("good", "half", "bad"):
@@ -148,30 +88,6 @@ def test_other_order_of_clips_is_the_same_run(runs: Path) -> None:
     turned = CaptionRows(**{key: column[::-1] for key, column in half.items()})  # type: ignore[typeddict-item]
     write_captions(runs / "half" / "captions.csv", turned)
     assert run_report(runs)["half"] == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        (["--against", "nobody"], "found 'nobody'"),
-        (["--shuffle", "nobody"], "found 'nobody'"),
-        (["plain"], "found 'plain'"),
-        (["good=elsewhere"], "found 'good' twice"),
-        (["other=one,,two"], "found 'other=one,,two'"),
-        (["other=one,two,"], "found 'other=one,two,'"),
-        (["other=one,two,one"], "found a run twice in 'other=one,two,one'"),
-        (["--logged", "val/gap"], "expected KEY=TITLE"),
-        (["--logged", "val/gap=gap"], "expected val/gap"),
-        (["other=elsewhere"], "captions file at elsewhere, found none"),
-    ],
-)
-def test_wrong_arguments_are_named(
-    runs: Path, capsys: pytest.CaptureFixture[str], options: list[str], found: str
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["compare", f"good={runs / 'good'}", *options, "--no-java", "--output", str(runs / "table.md")])
-    assert stop.value.code == 2
-    assert found in capsys.readouterr().err
 
 
 def test_several_trainings_are_one_row(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,26 +122,6 @@ def test_several_trainings_are_one_row(runs: Path, capsys: pytest.CaptureFixture
     assert "gap after: the last val/gap that the newest fit or validate" in markdown
     assert "| 0.200 (0.100 to 0.300) |" in markdown
     assert "gap after" in capsys.readouterr().out
-
-
-def test_a_training_on_other_clips_is_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_captions(runs / "bad" / "captions.csv", rows_of(["dog"] * 37))
-    with pytest.raises(SystemExit) as stop:
-        main(["compare", f"good={runs / 'good'}", f"method={runs / 'half'},{runs / 'bad'}", "--no-java"])
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert f"found 3 that only one of 'good' and 'method: {runs / 'bad' / 'captions.csv'}' has" in error
-    assert error.count("\n") == 1
-
-
-def test_other_references_are_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    events = [list(SOUNDS)[index % 4] for index in range(40)]
-    rows = rows_of(events)
-    rows["references"][7] = ["something else"]
-    write_captions(runs / "bad" / "captions.csv", rows)
-    with pytest.raises(SystemExit):
-        run_report(runs)
-    assert "same references" in capsys.readouterr().err
 
 
 def test_constant_caption_from_a_split_folder(runs: Path) -> None:
@@ -285,28 +181,6 @@ def test_spider_as_a_share_of_a_row(runs: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_share_of_spider_that_was_not_computed(runs: Path) -> None:
     assert "spider_share" not in run_report(runs, "--of", "good")["half"]
     assert "SPIDEr not computed" in (runs / "out" / "table.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--samples", "-5"], "expected a whole number of at least 1, found -5"),
-        (["--seed", "-1"], "expected a whole number of at least 0, found -1"),
-        (["--shuffle", "good", "--shuffles", "-5"], "expected a whole number of at least 1, found -5"),
-        (["--output", "."], "expected a file as --output, found the folder ."),
-        (["--output", "good"], "expected a file as --output, found the folder good"),
-        (["--output", "taken.md"], "expected a file as --output, found the folder taken.csv"),
-        (["--output", "good/captions.csv/table.md"], "captions.csv"),
-    ],
-)
-def test_options_that_cannot_be(
-    runs: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(runs)
-    (runs / "taken.csv").mkdir()
-    with pytest.raises(SystemExit) as ended:
-        main(["compare", f"good={runs / 'good'}", "--no-java", *arguments])
-    assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_what_models_scored_is_read_with_intervals(runs: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from tests.slurm.cluster import ask, wait_for
 
-SCRIPT = Path(__file__).parents[2] / "slurm" / "train.sh"
+SCRIPT = Path(__file__).parents[2] / "slurm" / "train.sbatch"
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
 
 
