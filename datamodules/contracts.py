@@ -58,7 +58,8 @@ class CaptioningStage(Protocol):
     def captions_made_by(self) -> dict[str, Any]:
         """Everything that decides a row, as JSON: digests of weights, prompt, decoding.
 
-        `trained_on`, where it is there, lists the data that pretrained parts say they were trained on.
+        `trained_on`, where it is there, lists the data that pretrained parts say they were trained on; `chosen_by`
+        names the model that chose a caption among several (`earshot.digests.model_name`).
         """
 
 
@@ -75,7 +76,10 @@ class RankingStage(Protocol):
     """A stage that finds several captions of a clip and ranks them."""
 
     def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """`number` (2 or more) captions of each of B clips, the best first, each with its score: higher is better."""
+        """`number` (2 or more) captions of each of B clips, the best first, each with its score: higher is better.
+
+        Where a refine chooses among candidates, these by its score, and fewer where it has fewer.
+        """
 
 
 @runtime_checkable
@@ -182,14 +186,6 @@ class AudioTextModel(Protocol):
 
     def embed_text(self, texts: list[str]) -> Tensor:
         """B texts to embeddings (B, D) of norm 1."""
-
-
-@runtime_checkable
-class Fingerprinted(Protocol):
-    """A model that says what decides its embeddings."""
-
-    def fingerprint(self, part: str) -> str:
-        """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
 
 
 @runtime_checkable

@@ -10,7 +10,8 @@ wildcard_constraints:
 
 
 def wsac(trained, decoded=""):
-    """The run of a decoder that was trained on the captions of `corpus`, by an inference strategy, on `other`."""
+    """The run of a decoder that was trained on the captions of `corpus`, by an inference strategy, on `other`; both are
+    called as their overlays in configs/strategy/."""
     by = f"_{decoded}" if decoded else ""
 
     def run(corpus, other):
@@ -26,6 +27,11 @@ LEARN_FROM_CAPTIONS = {
     "WSAC, ES": wsac("embedding_shift"),
     "WSAC, NND": wsac("baseline", "nearest_neighbour"),
     AGAINST: wsac("baseline", "projection"),
+    f"{AGAINST}, refined": wsac("baseline", "projection_refined"),
+    "COMET": wsac("comet"),
+    "COMET, at inference": wsac("baseline", "comet_inference"),
+    "soft prompt": wsac("soft_prompt"),
+    "hard prompt": wsac("hard_prompt"),
 } | ({} if PAPER else {"supervised, on pairs": wsac("supervised")})
 LEARN_FROM_NONE = {  # of the two corpora, or from 16 captions of audiocaps. {tested} is the corpus that is captioned,
     # {on_tested} is empty for audiocaps and _on_clotho for clotho
@@ -36,7 +42,11 @@ LEARN_FROM_NONE = {  # of the two corpora, or from 16 captions of audiocaps. {te
     "DALI, distilled": f"{{tested}}_attentive_ot_distilled{SIZE}_seed{{seed}}",
     "audibility guidance": f"guided{BY}{SIZE}_seed{{seed}}_{'0.015' if PAPER else '0.06'}{{on_tested}}",
     "ZerAuCap": f"zeraucap_{{tested}}{SIZE}",
+    "MILS": f"mils_{{tested}}{SIZE}",
 }
+if not PAPER:  # configs/refine/ names the miniature's CLAP
+    LEARN_FROM_NONE["DALI, distilled, refined"] = "{tested}_attentive_ot_distilled" + f"{SIZE}_seed{{seed}}_refined"
+    LEARN_FROM_NONE["audibility guidance, refined"] = f"guided{BY}{SIZE}_seed{{seed}}_0.06{{on_tested}}_refined"
 SEE_PICTURES = {  # clotho has none
     "DALI, distilled, with picture": f"audiocaps_attentive_ot_image_distilled{SIZE}_seed{{seed}}",
 }
@@ -46,6 +56,34 @@ test("wsac_across", across, strategies, wsac_options("test", "{tested}"), [DECOD
 test("wsac_across_by_strategy", across, strategies, wsac_options("test", "{tested}"), [DECODER], f"{across}_{{decoded}}")
 guided_on = f"guided{BY}{SIZE}_seed{{seed}}_{{lambda_2}}_on_{{tested}}"
 test("guided_on", guided_on, guided_configs, f"{by_lambda} --data.test {{tested}}/test", [CLASSIFIER])
+test("mils", f"mils_{{tested}}{SIZE}", ["mils", full("mils")], "--data.test {tested}/test")
+
+# CLAP-Refine, an overlay of each method's test
+for name, run, options in (
+    ("refined", DECODER, wsac_options("test")),
+    ("refined_across", across, wsac_options("test", "{tested}")),
+):
+    suffix = "_{decoded}_refined"
+    refined = lambda wildcards: [*strategies(wildcards), "refine/own_clap"]
+    test(f"wsac_{name}", run, refined, f"{options} --run_suffix {suffix}", [DECODER], f"{run}{suffix}")
+guided_run = f"guided{BY}{SIZE}_seed{{seed}}_{{lambda_2}}"
+test("guided_refined", guided_run, [*guided_configs, "refine/one_search"], by_lambda, [CLASSIFIER], f"{guided_run}_refined")
+test(
+    "guided_on_refined",
+    guided_on,
+    [*guided_configs, "refine/one_search"],
+    f"{by_lambda} --data.test {{tested}}/test",
+    [CLASSIFIER],
+    f"{guided_on}_refined",
+)
+test(
+    "distilled_refined",
+    "{tested}_{criterion}_distilled{size}_seed{seed}",
+    [*DISTILLATION_CONFIGS, "refine/clap"],
+    f"--model.captioner.inputs audio --data.test {{tested}}/test {TEACHER} --export.source exports/{DISTILLED}",
+    [PREFIX, ALIGNED, DISTILLED],
+    "{tested}_{criterion}_distilled{size}_seed{seed}_refined",
+)
 
 
 def compared(corpus):
@@ -72,4 +110,5 @@ COMPARED = [
     )
     for corpus in CORPORA
 ]
-experiment("compare", *COMPARED, reads=[path for name in ("dali", "wsac", "audibility", "zeraucap") for path in READS[name]])
+of_others = [path for name in ("dali", "wsac", "audibility", "zeraucap") for path in READS[name]]
+experiment("compare", *COMPARED, reads=[*of_others, f"{DATA}/audio_descriptions_per_class_405_v2.txt"])  # MILS's bank
