@@ -26,9 +26,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from lightning_modules.contracts import TextFunction
 from lightning_modules.decoding.audibility import AudibilityGuidance
 from lightning_modules.decoding.causal_lm import CausalLm
+from lightning_modules.decoding.contracts import TextFunction
 from lightning_modules.decoding.text_memo import TextMemo
 from lightning_modules.networks.clap.encoder import ClapEncoder, cleaned
 from lightning_modules.networks.imagebind.towers import AudioTower, ImageBind, TextTower, pad

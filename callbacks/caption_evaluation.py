@@ -17,7 +17,8 @@ from callbacks.clip_table import log_clips, media_of_test
 from callbacks.explanations import write_explanations
 from callbacks.made_by import made_by
 from datamodules.clips import CaptionRows, ClipFormat
-from datamodules.contracts import AudioTextModel, CountedTest, Fingerprinted, TestClips
+from datamodules.contracts import AudioTextModel, CountedTest, TestClips
+from earshot.digests import model_name
 from earshot.errors import InputError
 from evaluation.caption_metrics import SentenceMetric
 from evaluation.captions_file import COLUMNS, FILE_NAME, Clip, clips_of, rows_of, write_captions, write_submission
@@ -32,6 +33,7 @@ from reports.clip_pages.sample import chosen
 
 References = Literal["all", "first", "last"]
 KEPT: dict[References, slice] = {"all": slice(None), "first": slice(1), "last": slice(-1, None)}
+PARTIAL = "CLAP similarity is by the very CLAP that chose the captions among candidates, and favours them"
 GROWING = "captions.unfinished.csv"  # of a run that was killed, a part that passes for no whole
 
 
@@ -136,10 +138,7 @@ class CaptionEvaluation(L.Callback):
         similarity = None if self.clap is None else partial(self._similarity, trainer)
         scores = score_rows(rows, folder, self.vocabulary, self.java, self.models, similarity)
         if self.clap is not None:
-            digests = []
-            if isinstance(self.clap, Fingerprinted):
-                digests = [self.clap.fingerprint(part)[:16] for part in ("text", "audio")]
-            scores.models["clap_sim"] = " ".join([type(self.clap).__name__, *digests])
+            scores.models["clap_sim"] = model_name(self.clap)
         numbers = {f"test/{name}": value for name, value in scores.values.items() if value is not None}
         for name, value in trainer.callback_metrics.items():  # over all clips of all ranks
             if name.startswith("test/"):
@@ -148,6 +147,9 @@ class CaptionEvaluation(L.Callback):
         write_captions(folder / FILE_NAME, rows, cider_d)
         self._submit(folder, rows)
         origin = made_by(trainer, pl_module, rows["clip_ids"])
+        chosen_by, judge = origin["captions"].get("chosen_by"), scores.models.get("clap_sim")
+        if chosen_by is not None and chosen_by == judge:
+            origin["warning"] = "; ".join([*filter(None, [origin.get("warning")]), PARTIAL])
         scores_file = scores.write(folder / FILE_NAME, origin)
         for logger in trainer.loggers:
             logger.log_metrics({**numbers, "test/num_clips": scores.num_clips}, step=trainer.global_step)

@@ -14,7 +14,7 @@ import soundfile
 import torch
 from PIL import Image, ImageOps
 
-from datamodules.clips import ClipBatch, ClipFormat
+from datamodules.clips import AudioFormat, ClipBatch, ClipFormat
 from datamodules.shards import Sample
 from datamodules.waveform import int16_at
 from earshot.errors import InputError
@@ -29,13 +29,17 @@ class BrokenClip(InputError):
 
 @dataclass
 class Clip:
-    """A decoded sample: waveform (T,) int16, one image (3, H, W) or all (K, 3, H, W) uint8; None where not wanted."""
+    """A decoded sample: waveform (T,) int16, one image (3, H, W) or all (K, 3, H, W) uint8; None where not wanted.
+
+    `also` is the waveform once more, as `ClipFormat.also` has it.
+    """
 
     clip_id: str
     waveform: np.ndarray | None
     image: np.ndarray | None
     captions: list[str]
     labels: list[str]
+    also: np.ndarray | None = None
 
 
 def decode_audio(data: bytes, sampling_rate: int, max_seconds: float | None = None) -> np.ndarray:
@@ -118,12 +122,12 @@ class ClipReader:
             BrokenClip: a medium that is missing, or cannot be decoded.
         """
         wants, record = self.clip_format, sample.record
-        waveform, images = None, []
+        waveform, also, images = None, None, []
         for name in self.wanted(record):
             if name.endswith(".jpg"):
                 images.append(_decoded(sample, name, decode_image, wants.image_size, wants.pad_images))
             else:
-                waveform = _decoded(sample, name, decode_audio, wants.sampling_rate, wants.max_seconds)
+                waveform, also = (each and _decoded(sample, name, decode_audio, *each) for each in wants.audio)
         if wants.sampling_rate is not None and waveform is None:
             raise lacks(record["id"], "audio", "image")
         if wants.image_size is not None and not (images or wants.all_images):
@@ -132,7 +136,7 @@ class ClipReader:
         if wants.all_images and wants.image_size is not None:
             size = wants.image_size
             image = np.stack(images) if images else np.zeros((0, 3, size, size), np.uint8)  # (K, 3, H, W)
-        return Clip(record["id"], waveform, image, self._captions(record), record.get("labels", []))
+        return Clip(record["id"], waveform, image, self._captions(record), record.get("labels", []), also)
 
     def _captions(self, record: dict[str, Any]) -> list[str]:
         if self.captions is None:
@@ -166,13 +170,8 @@ def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], 
 
 def collate(clips: list[Clip]) -> ClipBatch:
     """B clips as a batch; waveforms are padded with zeros to the longest."""
-    waveforms = num_samples = images = num_images = None
-    audio = [clip.waveform for clip in clips if clip.waveform is not None]
-    if audio:
-        num_samples = torch.tensor([len(waveform) for waveform in audio])  # (B,)
-        waveforms = torch.zeros(len(audio), int(num_samples.max()), dtype=torch.int16)  # (B, T)
-        for row, waveform in zip(waveforms, audio, strict=True):
-            row[: len(waveform)] = torch.from_numpy(waveform)
+    images = num_images = None
+    waveforms, num_samples = _stacked([clip.waveform for clip in clips]) or (None, None)
     pixels = [clip.image for clip in clips if clip.image is not None]
     if pixels and pixels[0].ndim == 4:  # all images of each clip
         num_images = torch.tensor([len(some) for some in pixels])  # (B,)
@@ -187,7 +186,20 @@ def collate(clips: list[Clip]) -> ClipBatch:
         captions=[clip.captions for clip in clips],
         labels=[clip.labels for clip in clips],
         num_images=num_images,
+        also=_stacked([clip.also for clip in clips]),
     )
+
+
+def _stacked(waveforms: list[np.ndarray | None]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """B waveforms as (B, T), padded with zeros to the longest, and their lengths (B,); None where there are none."""
+    audio = [waveform for waveform in waveforms if waveform is not None]
+    if not audio:
+        return None
+    num_samples = torch.tensor([len(waveform) for waveform in audio])  # (B,)
+    stacked = torch.zeros(len(audio), int(num_samples.max()), dtype=torch.int16)  # (B, T)
+    for row, waveform in zip(stacked, audio, strict=True):
+        row[: len(waveform)] = torch.from_numpy(waveform)
+    return stacked, num_samples
 
 
 def joined(parts: list[ClipBatch]) -> ClipBatch:
@@ -199,31 +211,41 @@ def joined(parts: list[ClipBatch]) -> ClipBatch:
         found = [tensor for tensor in tensors if tensor is not None]
         return torch.cat(found) if found else None
 
-    longest = max((part.waveforms.shape[1] for part in parts if part.waveforms is not None), default=0)
+    own = [(part.waveforms, part.num_samples) for part in parts]
+    waveforms, num_samples = _together(own) or (None, None)
     return ClipBatch(
         clip_ids=list(chain.from_iterable(part.clip_ids for part in parts)),
-        waveforms=together(
-            [part.waveforms if part.waveforms is None else _padded(part.waveforms, longest) for part in parts]
-        ),
-        num_samples=together([part.num_samples for part in parts]),
+        waveforms=waveforms,
+        num_samples=num_samples,
         images=together([part.images for part in parts]),
         captions=list(chain.from_iterable(part.captions for part in parts)),
         labels=list(chain.from_iterable(part.labels for part in parts)),
         num_images=together([part.num_images for part in parts]),
+        also=_together([part.also or (None, None) for part in parts]),
     )
 
 
-def _padded(waveforms: torch.Tensor, length: int) -> torch.Tensor:
-    return torch.nn.functional.pad(waveforms, (0, length - waveforms.shape[1]))
+def _together(
+    parts: list[tuple[torch.Tensor | None, torch.Tensor | None]],
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Waveforms (B, T) of parts of a batch, padded with zeros to the longest, and their lengths (B,); None without."""
+    audio = [(waveforms, lengths) for waveforms, lengths in parts if waveforms is not None and lengths is not None]
+    if not audio:
+        return None
+    longest = max(waveforms.shape[1] for waveforms, _ in audio)
+    padded = [torch.nn.functional.pad(waveforms, (0, longest - waveforms.shape[1])) for waveforms, _ in audio]
+    return torch.cat(padded), torch.cat([lengths for _, lengths in audio])
 
 
 def filler_batch(clip_format: ClipFormat) -> ClipBatch:
     """No clips, and tensors of one silent black clip, so that every rank can run a forward."""
-    waveform = image = None
-    if clip_format.sampling_rate is not None:
-        seconds = min(1.0, clip_format.max_seconds or 1.0)
-        waveform = np.zeros(math.ceil(seconds * clip_format.sampling_rate), np.int16)
+    image = None
+    waveform, also = (each and _silence(each) for each in clip_format.audio)
     if clip_format.image_size is not None:
         shape = (1, 3) if clip_format.all_images else (3,)
         image = np.zeros((*shape, clip_format.image_size, clip_format.image_size), np.uint8)
-    return replace(collate([Clip("", waveform, image, [], [])]), clip_ids=[], captions=[], labels=[])
+    return replace(collate([Clip("", waveform, image, [], [], also)]), clip_ids=[], captions=[], labels=[])
+
+
+def _silence(audio: AudioFormat) -> np.ndarray:
+    return np.zeros(math.ceil(min(1.0, audio.max_seconds or 1.0) * audio.sampling_rate), np.int16)

@@ -7,14 +7,34 @@ L text tokens, K candidates.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from itertools import repeat
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
 from earshot.errors import InputError
 
 if TYPE_CHECKING:  # commands that read captions alone start without torch
     from torch import Tensor
+
+
+class HasAudioFormat(Protocol):
+    """A model that reads audio, at a sampling rate in Hz and up to a length in seconds; None takes any length."""
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of its waveforms."""
+
+    @property
+    def max_seconds(self) -> float | None:
+        """Of its clips."""
+
+
+class AudioFormat(NamedTuple):
+    """Audio as a model takes it: sampling rate in Hz, and how many seconds at most; None takes any length."""
+
+    sampling_rate: int
+    max_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,7 @@ class ClipFormat:
         image_size: height and width of the image in pixels; others are resized and centre-cropped.
         pad_images: images that are not square are filled up instead of cropped.
         all_images: all images of the clip, ten at most, in place of one.
+        also: the audio once more, as another model takes it.
     """
 
     sampling_rate: int | None = None
@@ -34,6 +55,22 @@ class ClipFormat:
     image_size: int | None = None
     pad_images: bool = False
     all_images: bool = False
+    also: AudioFormat | None = None
+
+    @property
+    def audio(self) -> tuple[AudioFormat | None, AudioFormat | None]:
+        """The forms in which the audio is read: the stage's own and the other one."""
+        own = None if self.sampling_rate is None else AudioFormat(self.sampling_rate, self.max_seconds)
+        return own, self.also
+
+    def with_audio_for(self, model: HasAudioFormat | None) -> ClipFormat:
+        """This with the audio as another model takes it, too; once where the two take it alike, or one takes none."""
+        if model is None:
+            return self
+        wanted = AudioFormat(model.sampling_rate, model.max_seconds)
+        if self.sampling_rate is None:
+            return replace(self, sampling_rate=wanted.sampling_rate, max_seconds=wanted.max_seconds)
+        return self if self.audio[0] == wanted else replace(self, also=wanted)
 
 
 class CaptionRows(TypedDict):
@@ -98,6 +135,13 @@ class Explanation(TypedDict, total=False):
     transport: TransportPlan
 
 
+def explained(found: dict[str, list[list[tuple[str, float]]]]) -> list[Explanation]:
+    """What guided each of B captions: texts with their scores, by what they are; without those that no clip has."""
+    of_clips = zip(*(zip(repeat(what), of_clip) for what, of_clip in found.items() if of_clip))
+    reasons = ([Reason(what, texts) for what, texts in of_clip if texts] for of_clip in of_clips)
+    return [Explanation(reasons=some) if some else {} for some in reasons]
+
+
 class LabelDistance(NamedTuple):
     """What `predict_step` of AudioSet's filter returns of each clip.
 
@@ -127,6 +171,7 @@ class ClipBatch:
         captions: B lists of reference captions, empty where a corpus has none.
         labels: B lists of weak labels, empty where a corpus has none.
         num_images: (B,) int64, the number of images of each clip, which may be 0; None where each has one.
+        also: the audio once more, as `ClipFormat.also` has it: waveforms (B, T) and their lengths (B,).
     """
 
     clip_ids: list[str]
@@ -136,6 +181,7 @@ class ClipBatch:
     captions: list[list[str]]
     labels: list[list[str]]
     num_images: Tensor | None = None
+    also: tuple[Tensor, Tensor] | None = None
 
     @property
     def valid(self) -> bool:

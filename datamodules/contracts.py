@@ -58,7 +58,8 @@ class CaptioningStage(Protocol):
     def captions_made_by(self) -> dict[str, Any]:
         """Everything that decides a row, as JSON: digests of weights, prompt, decoding.
 
-        `trained_on`, where it is there, lists the data that pretrained parts say they were trained on.
+        `trained_on`, where it is there, lists the data that pretrained parts say they were trained on; `chosen_by`
+        names the model that chose a caption among several (`earshot.digests.model_name`).
         """
 
 
@@ -75,7 +76,10 @@ class RankingStage(Protocol):
     """A stage that finds several captions of a clip and ranks them."""
 
     def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
-        """`number` (2 or more) captions of each of B clips, the best first, each with its score: higher is better."""
+        """`number` (2 or more) captions of each of B clips, the best first, each with its score: higher is better.
+
+        Where a refine chooses among candidates, these by its score, and fewer where it has fewer.
+        """
 
 
 @runtime_checkable
@@ -185,19 +189,27 @@ class AudioTextModel(Protocol):
 
 
 @runtime_checkable
-class Fingerprinted(Protocol):
-    """A model that says what decides its embeddings."""
-
-    def fingerprint(self, part: str) -> str:
-        """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
-
-
-@runtime_checkable
 class TextSource(Protocol):
     """A datamodule that gives the texts that fit trains on."""
 
     def training_texts(self) -> list[str]:
         """All that are in memory or in a table; of packed clips, those of the first."""
+
+
+@runtime_checkable
+class ReadingNoted(Protocol):
+    """A datamodule that notes what it hands to the stage."""
+
+    def media_read(self) -> dict[str, list[str]]:
+        """By split or file, some of "sounds", "pictures", "captions" and "sentences"; nothing of the test split."""
+
+
+@runtime_checkable
+class HoldsFrozen(Protocol):
+    """A module that holds a network which is none of its submodules."""
+
+    @property
+    def network(self) -> Any: ...
 
 
 @runtime_checkable

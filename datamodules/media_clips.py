@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from datamodules.clip_reader import Clip, decode_image, square
-from datamodules.clips import ClipFormat
+from datamodules.clips import AudioFormat, ClipFormat
 from datamodules.endings import AUDIO, IMAGES, VIDEO
 from datamodules.media import NUM_FRAMES, Audio, MediaError, audio_windows, read_audio, read_frames
 from datamodules.waveform import int16_at
@@ -107,7 +107,7 @@ def read_beginning(name: str, path: Path, clip_format: ClipFormat) -> Part:
         name: the id of the clip.
         path: a media file; an image where only images are wanted. Beside an audio file, the image of the same name is
             its image.
-        clip_format: what is wanted.
+        clip_format: what is wanted; another model hears no more of the file than the stage.
 
     Raises:
         MediaError: the file lacks a wanted medium, or cannot be decoded.
@@ -142,14 +142,20 @@ def read_windows(name: str, path: Path, clip_format: ClipFormat, window: float) 
 
 def _part(name: str, path: Path, audio: Audio, clip_format: ClipFormat) -> Part:
     audio.require_usable()
-    assert clip_format.sampling_rate is not None
-    waveform = int16_at(clip_format.sampling_rate, audio.waveform, audio.sampling_rate)
-    if not len(waveform):
+    waveform, also = (each and as_taken(audio.waveform, audio.sampling_rate, each) for each in clip_format.audio)
+    if waveform is None or not len(waveform):
         raise MediaError("too short", f"{len(audio.waveform)} samples at {audio.sampling_rate} Hz")
     image = None
     if clip_format.image_size is not None:
         image = _image(path, audio.start, max(1, math.ceil(audio.seconds)), clip_format)
-    return Part(Clip(name, waveform, image, [], []), audio.start, audio.start + audio.seconds)
+    return Part(Clip(name, waveform, image, [], [], also), audio.start, audio.start + audio.seconds)
+
+
+def as_taken(waveform: np.ndarray, sampling_rate: int, audio: AudioFormat) -> np.ndarray:
+    """The beginning of a float waveform (T,) as a model takes it: int16 at its rate."""
+    if audio.max_seconds is not None:
+        waveform = waveform[: math.ceil(audio.max_seconds * sampling_rate)]
+    return int16_at(audio.sampling_rate, waveform, sampling_rate)
 
 
 def _image(path: Path, start: float, count: int, clip_format: ClipFormat) -> np.ndarray | None:

@@ -21,8 +21,7 @@ from datamodules.contracts import (
     expect,
 )
 from datamodules.media import Audio, MediaError
-from datamodules.media_clips import Part, Unusable, list_media, read_beginning, read_windows
-from datamodules.waveform import int16_at
+from datamodules.media_clips import Part, Unusable, as_taken, list_media, read_beginning, read_windows
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file, located
 from earshot.stage import find_stage, parse_stage
@@ -273,7 +272,8 @@ class Captioner:
             if wanted.max_seconds is not None:
                 waveform = waveform[: int(np.ceil(wanted.max_seconds * sampling_rate))]
             Audio(waveform, sampling_rate, 0.0).require_usable()
-            return Clip(name, int16_at(wanted.sampling_rate, waveform, sampling_rate), None, [], [])
+            own, also = (each and as_taken(waveform, sampling_rate, each) for each in wanted.audio)
+            return Clip(name, own, None, [], [], also)
         except (MediaError, OSError) as error:
             what = "a waveform" if isinstance(item, np.ndarray) else str(item)
             raise InputError(f"expected audio that can be read in {what}, found: {error}; give another") from error

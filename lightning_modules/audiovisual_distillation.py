@@ -1,6 +1,7 @@
 """DALI's audiovisual distillation: captions of audio and image teach captioning from audio alone (Eq. 2)."""
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
-from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
+from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, explained
 from datamodules.contracts import training_texts
 from earshot.errors import InputError
+from lightning_modules.decoding.contracts import Refine
 from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import weights_digest
 from lightning_modules.networks.frozen import Frozen, frozen_dtype
@@ -35,9 +37,11 @@ class AudiovisualDistillation(L.LightningModule):
         captioner: with an aligned audio encoder and without an audio projector.
         optimizer: of the paper's rate by default.
         warmup: share of the steps in which the rate rises; then it falls as a cosine to 0. The authors' value.
+        refine: chooses the caption among several candidates in test and predict, by a CLAP of its own; None captions
+            as the captioner decodes.
 
     Raises:
-        InputError: the captioner has an audio projector already, or no audio encoder.
+        InputError: the captioner has an audio projector already, or no audio encoder; or refine no CLAP.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class AudiovisualDistillation(L.LightningModule):
         captioner: LlavaCaptioner,
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=2e-4, weight_decay=0.0),
         warmup: float = 0.03,
+        refine: Refine | None = None,
     ) -> None:
         super().__init__()
         if captioner.audio_projector is not None or captioner.audio_encoder is None:
@@ -53,7 +58,11 @@ class AudiovisualDistillation(L.LightningModule):
                 f"{captioner.audio_projector or 'no audio encoder'}; correct model.captioner"
             )
         self.captioner = Frozen(captioner)
-        self.candidates, self.embed = captioner.candidates, captioner.audio_tokens  # see datamodules.contracts
+        self.refine = refine.require_clap() if refine else None
+        self.candidates = partial(captioner.candidates, refine)  # this and the next: see datamodules.contracts
+        self.embed = captioner.audio_tokens
+        if refine is not None:
+            self.explain = self._candidates_of
         self.optimizer = optimizer
         self.warmup = warmup
         self.audio_projector: nn.Module | None = None
@@ -61,7 +70,9 @@ class AudiovisualDistillation(L.LightningModule):
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Distillation reads audio, captioning what the captioner captions from."""
-        return ClipFormat(**self.captioner.network.wants("audio" if stage in ("fit", "validate") else None))
+        if stage in ("fit", "validate"):
+            return ClipFormat(**self.captioner.network.wants("audio"))
+        return ClipFormat(**self.captioner.network.wants()).with_audio_for(self.refine.clap if self.refine else None)
 
     def setup(self, stage: str) -> None:
         """Load the captioner and copy its projector; the vision tower only to caption images."""
@@ -101,14 +112,19 @@ class AudiovisualDistillation(L.LightningModule):
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them."""
-        return batch.rows(self.captioner.network.caption(batch))
+        return batch.rows(self.captioner.network.caption(batch, choose=self.refine))
 
     predict_step = test_step
+
+    def _candidates_of(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
+        assert self.refine is not None
+        return explained({self.refine.what: self.refine(self.captioner.network.ready(batch), batch)})
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
         tuned = self.audio_projector and weights_digest(self.audio_projector.state_dict())
-        return self.captioner.network.made_by() | {"audio_projector": tuned}
+        chosen = self.refine.made_by() if self.refine else {}
+        return self.captioner.network.made_by() | {"audio_projector": tuned} | chosen
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The audio projector alone; the rate is set anew at every step."""

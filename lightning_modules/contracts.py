@@ -6,13 +6,12 @@ D width.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-
-from lightning_modules.decoding.causal_lm import CausalLm
 
 Measures = dict[str, Tensor | float]
 """What a criterion or a solver logs, by name."""
@@ -134,6 +133,7 @@ class Media(Protocol):
         num_samples: (B,), the lengths before padding.
         images: (B, 3, H, W), uint8.
         captions: B lists of reference captions.
+        also: the audio once more, as another model takes it: waveforms and their lengths.
     """
 
     clip_ids: list[str]
@@ -141,6 +141,39 @@ class Media(Protocol):
     num_samples: Tensor | None
     images: Tensor | None
     captions: list[list[str]]
+    also: tuple[Tensor, Tensor] | None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How captions are sampled.
+
+    Attributes:
+        temperature: above 0; divides the logits.
+        top_p: samples among the likeliest tokens that together have this probability.
+        seed: beside a clip's id and the number of the sample it decides a sample, whatever the batch or the device.
+    """
+
+    temperature: float
+    top_p: float
+    seed: int
+
+
+class ReadyClips(Protocol):
+    """B clips whose media are embedded, ready to be captioned by each means that a captioner has."""
+
+    def beams(self, number: int) -> list[list[tuple[str, float]]]:
+        """The `number` captions of a beam search for each, the best first, with their scores: higher is better.
+
+        One is the caption that the captioner makes by default, and its score is 0.
+        """
+
+    def samples(self, number: int, sampling: Sampling) -> list[list[str]]:
+        """`number` sampled captions of each.
+
+        Raises:
+            InputError: the captioner does not sample.
+        """
 
 
 class ImageCaptioner(Module, Protocol):
@@ -188,68 +221,6 @@ class EmbeddingModel(Matcher, Protocol):
         """A digest of everything that decides the embeddings of `part`, "text" or "audio"."""
 
 
-TextFunction = Callable[[list[str]], Tensor]
-"""Called with N texts; returns a value of each, (N, ...), that does not depend on the others."""
-
-
-@runtime_checkable
-class NamesKeywords(Protocol):
-    """A guidance that finds keywords for the audio."""
-
-    def keywords_of(self, match: TextFunction, audio: Tensor) -> list[list[tuple[str, float]]]:
-        """The keywords of B audio embeddings (B, D), with their cosine similarities, the highest first."""
-
-
-Choices = list[list[tuple[str, list[float]]]]
-"""For each token of a caption its candidates with their scores, the chosen one first."""
-
-
-@runtime_checkable
-class TellsChoices(Protocol):
-    """A guidance that tells what it chose the tokens of its captions from; a candidate's scores have names."""
-
-    choice_scores: list[str]
-
-    def choices(
-        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
-    ) -> list[Choices]:
-        """Caption B clips as `forward` does, and tell each token's choice and `number` of its best candidates."""
-
-
-class Guidance(Module, Protocol):
-    """How a language model is made to caption audio.
-
-    Attributes:
-        needs_classifier: whether `audible` is called.
-        prompt: what all texts begin with; None where each clip has its own prompt.
-    """
-
-    @property
-    def needs_classifier(self) -> bool: ...
-
-    @property
-    def prompt(self) -> str | None: ...
-
-    def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
-        """Caption B clips, each as if it were alone.
-
-        Args:
-            lm: the language model.
-            match: texts to embeddings (N, D) of norm 1.
-            audible: texts to the probability (N,) that they are audible; None where there is no classifier.
-            audio: embeddings (B, D) of norm 1.
-
-        Returns:
-            B captions without the prompt.
-        """
-
-    if TYPE_CHECKING:
-
-        def __call__(
-            self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor
-        ) -> list[str]: ...
-
-
 class Embedded(NamedTuple):
     """Embeddings (N, D) and the clip that each belongs to."""
 
@@ -260,12 +231,13 @@ class Embedded(NamedTuple):
 class Embed(Protocol):
     """Returns the embeddings of a split's captions, or of its audio."""
 
-    def __call__(self, split: str, num_clips: int | None = None, /) -> Embedded:
-        """All of them, or those of `num_clips` clips, drawn by their ids."""
+    def __call__(self, split: str | None, num_clips: int | None = None, /) -> Embedded:
+        """All of them, or those of `num_clips` clips, drawn by their ids; None is the split that is trained on."""
 
 
-class TrainingStrategy(Module, Protocol):
-    """Changes the text embeddings that WSAC's decoder is trained on.
+@runtime_checkable
+class Prepared(Protocol):
+    """A strategy that learns something of whole splits first.
 
     Attributes:
         splits: those whose captions or audio `prepare` reads.
@@ -275,7 +247,11 @@ class TrainingStrategy(Module, Protocol):
     def splits(self) -> set[str]: ...
 
     def prepare(self, text: Embed, audio: Embed) -> None:
-        """Called once before training."""
+        """Called once before training; a strategy at inference that its export does not know, before a test."""
+
+
+class TrainingStrategy(Module, Prepared, Protocol):
+    """Changes the text embeddings that WSAC's decoder is trained on."""
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Text embeddings (B, D) to (B, D)."""
@@ -285,11 +261,19 @@ class TrainingStrategy(Module, Protocol):
         def __call__(self, embeddings: Tensor) -> Tensor: ...
 
 
-class InferenceStrategy(Module, Protocol):
-    """Moves audio embeddings among the text embeddings that WSAC's decoder knows."""
+@runtime_checkable
+class SearchesCaptions(Protocol):
+    """A strategy that searches in the training captions."""
 
     def remember(self, embeddings: Tensor) -> None:
         """Take the embeddings (N, D) of all training captions; called once."""
+
+
+class InferenceStrategy(Module, Protocol):
+    """Moves audio embeddings among the text embeddings that WSAC's decoder knows.
+
+    What it needs for that it gets by `SearchesCaptions` or, of whole splits, by `Prepared`.
+    """
 
     def forward(self, audio: Tensor) -> Tensor:
         """Audio embeddings (B, D) to (B, D)."""

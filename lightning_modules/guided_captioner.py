@@ -11,12 +11,22 @@ from torchmetrics import MeanMetric
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, Reason, TokenChoices
+from earshot.digests import trained_on
 from earshot.errors import InputError
-from lightning_modules.contracts import Guidance, Matcher, NamesKeywords, TellsChoices
+from lightning_modules.contracts import Matcher
 from lightning_modules.decoding.causal_lm import CausalLm
+from lightning_modules.decoding.contracts import (
+    Guidance,
+    NamesKeywords,
+    RanksCaptions,
+    Refine,
+    TellsChoices,
+    TellsRounds,
+)
+from lightning_modules.decoding.guided_clips import GuidedClips
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
-from lightning_modules.networks.digests import files_digest, module_digest, trained_on
+from lightning_modules.networks.digests import files_digest, module_digest
 from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
@@ -42,6 +52,11 @@ class GuidedCaptioner(L.LightningModule):
         positive: the classifier's label of audible sentences.
         keep_prompt: whether captions begin with the guidance's prompt, where it has one. The paper does not say; the
             captions of its authors' code do.
+        refine: chooses among several captions of a guidance that finds them, by a CLAP of its own or the matcher; None
+            takes the guidance's one.
+
+    Raises:
+        InputError: refine asks for what the guidance has not.
     """
 
     def __init__(
@@ -52,8 +67,17 @@ class GuidedCaptioner(L.LightningModule):
         classifier: str | None = None,
         positive: str = "audible",
         keep_prompt: bool = False,
+        refine: Refine | None = None,
     ) -> None:
         super().__init__()
+        if refine is not None and isinstance(guidance, RanksCaptions):
+            self.candidates = self._candidates  # datamodules.contracts.RankingStage
+        elif refine is not None:
+            raise InputError(
+                f"expected a guidance that finds several captions to choose among, found {type(guidance).__name__}; "
+                "set model.refine to null"
+            )
+        self.refine = refine
         self.guidance = guidance
         self.matcher = Frozen(matcher)
         self.language_model = language_model
@@ -70,7 +94,8 @@ class GuidedCaptioner(L.LightningModule):
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as the matcher takes it."""
         encoder = self.matcher.network
-        return ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
+        own = ClipFormat(sampling_rate=encoder.sampling_rate, max_seconds=encoder.max_seconds)
+        return own.with_audio_for(self.refine.clap if self.refine else None)
 
     def setup(self, stage: str) -> None:
         """Load the language model and the classifier.
@@ -102,11 +127,20 @@ class GuidedCaptioner(L.LightningModule):
         """Captions."""
         if not batch.valid:
             return batch.rows([])
-        assert self.lm is not None
-        captions = self.guidance(self.lm, self.match, self.audible, self.embed(batch))
+        captions = [best[0][0] for best in self._ranked(batch, self.embed(batch))]
         if self.kept_prompt is not None:
             captions = [prompted(caption, self.kept_prompt) for caption in captions]
         return batch.rows(captions)
+
+    def _ranked(self, batch: ClipBatch, audio: Tensor, number: int = 1) -> list[list[tuple[str, float]]]:
+        """Captions without the prompt, the best first: `number` of the guidance, or all candidates of `refine`."""
+        assert self.lm is not None
+        ready = GuidedClips(self.guidance, self.lm, self.match, self.audible, audio)
+        return self.refine(ready, batch, (self.match, audio)) if self.refine else ready.beams(number)
+
+    @normal_mode()
+    def _candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+        return [best[:number] for best in self._ranked(batch, self.embed(batch), number)]
 
     @normal_mode()
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
@@ -143,8 +177,15 @@ class GuidedCaptioner(L.LightningModule):
             scores["probability that it is audible"] = judged.tolist()
         for reasons, *values in zip(found, *scores.values()):
             reasons.append(Reason("The caption itself", list(zip(scores, values))))
+        if isinstance(self.guidance, TellsRounds):
+            for reasons, best in zip(found, self.guidance.rounds(self.lm, self.match, self.audible, audio)):
+                reasons.append(Reason("The best of each round (cosine similarity with the audio)", best))
+        if self.refine is not None:
+            for reasons, ranked in zip(found, self._ranked(batch, audio)):
+                reasons.append(Reason(self.refine.what, ranked))
         explanations = [Explanation(reasons=reasons) for reasons in found]
-        if isinstance(self.guidance, TellsChoices):  # captions once more; the matcher remembers most of the texts
+        if isinstance(self.guidance, TellsChoices) and self.refine is None:
+            # captions once more; the matcher remembers most of the texts
             told = self.guidance.choices(self.lm, self.match, self.audible, audio, CANDIDATES_TOLD)
             for explanation, tokens in zip(explanations, told):
                 explanation["tokens"] = TokenChoices(scores=self.guidance.choice_scores, tokens=tokens)
@@ -160,4 +201,5 @@ class GuidedCaptioner(L.LightningModule):
             "positive": self.positive,
             "kept_prompt": self.kept_prompt,
             "trained_on": trained_on(self.matcher.network),
+            **(self.refine.made_by(self.matcher.network) if self.refine else {}),
         }

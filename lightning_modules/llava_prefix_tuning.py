@@ -1,5 +1,6 @@
 """DALI's prefix tuning: soft tokens that make an image captioner describe sounds (section 3.1, Eq. 1)."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
-from datamodules.clips import CaptionRows, ClipBatch, ClipFormat
+from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, explained
 from datamodules.contracts import training_texts
 from earshot.errors import InputError
+from lightning_modules.decoding.contracts import Refine
 from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import weights_digest
 from lightning_modules.networks.frozen import Frozen, frozen_dtype
@@ -35,9 +37,11 @@ class LlavaPrefixTuning(L.LightningModule):
             words. The paper does not say; the authors' code: 1e-4.
         optimizer: of the paper's rate by default.
         warmup: share of the steps in which the rate rises; then it falls as a cosine to 0. The authors' value.
+        refine: chooses the caption among several candidates in test and predict, by a CLAP of its own; None captions
+            as the captioner decodes.
 
     Raises:
-        InputError: the captioner has a prefix already.
+        InputError: the captioner has a prefix already, or refine no CLAP.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class LlavaPrefixTuning(L.LightningModule):
         initial_deviation: float | None = None,
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=2e-4, weight_decay=0.0),
         warmup: float = 0.03,
+        refine: Refine | None = None,
     ) -> None:
         super().__init__()
         if captioner.prefix is not None:
@@ -54,7 +59,10 @@ class LlavaPrefixTuning(L.LightningModule):
                 f"expected a captioner without a prefix, found {captioner.prefix!r}; set model.captioner.prefix to null"
             )
         self.captioner = Frozen(captioner)
-        self.candidates = captioner.candidates  # datamodules.contracts.RankingStage
+        self.refine = refine.require_clap() if refine else None
+        self.candidates = partial(captioner.candidates, refine)  # datamodules.contracts.RankingStage
+        if refine is not None:
+            self.explain = self._candidates_of  # datamodules.contracts.ExplainingStage
         self.num_tokens = num_tokens
         self.initial_deviation = initial_deviation
         self.optimizer = optimizer
@@ -65,7 +73,9 @@ class LlavaPrefixTuning(L.LightningModule):
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Tuning reads images, captioning what the captioner captions from."""
-        return ClipFormat(**self.captioner.network.wants("image" if stage in ("fit", "validate") else None))
+        if stage in ("fit", "validate"):
+            return ClipFormat(**self.captioner.network.wants("image"))
+        return ClipFormat(**self.captioner.network.wants()).with_audio_for(self.refine.clap if self.refine else None)
 
     def setup(self, stage: str) -> None:
         """Load LLaVA and give it the soft tokens."""
@@ -113,14 +123,19 @@ class LlavaPrefixTuning(L.LightningModule):
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them."""
-        return batch.rows(self.captioner.network.caption(batch))
+        return batch.rows(self.captioner.network.caption(batch, choose=self.refine))
 
     predict_step = test_step
+
+    def _candidates_of(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
+        assert self.refine is not None
+        return explained({self.refine.what: self.refine(self.captioner.network.ready(batch), batch)})
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
         tuned = None if self.prefix is None else weights_digest({"prefix": self.prefix})
-        return self.captioner.network.made_by() | {"prefix": tuned, "num_tokens": self.num_tokens}
+        chosen = self.refine.made_by() if self.refine else {}
+        return self.captioner.network.made_by() | {"prefix": tuned, "num_tokens": self.num_tokens} | chosen
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The soft tokens alone; the rate is set anew at every step."""

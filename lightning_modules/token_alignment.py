@@ -1,6 +1,7 @@
 """DALI's alignment: an audio encoder learns tokens that are distributed like an image encoder's (section 3.2)."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from datamodules.clips import (
     Coupling,
     Explanation,
     TransportPlan,
+    explained,
 )
 from earshot.errors import InputError
 from lightning_modules.contracts import Criterion, HasTokenGrid, ScheduledCriterion, TransportCriterion
+from lightning_modules.decoding.contracts import Refine
 from lightning_modules.losses.earth_mover import EarthMover
 from lightning_modules.losses.transport import transport_cost, uniform_weights
 from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
@@ -44,9 +47,11 @@ class TokenAlignment(L.LightningModule):
         captioner: its audio encoder is aligned with its image encoder.
         optimizer: that of the authors' code by default; the paper gives none.
         lr_scheduler: stepped every epoch; likewise.
+        refine: chooses the caption among several candidates in test and predict, by a CLAP of its own; None captions
+            as the captioner decodes.
 
     Raises:
-        InputError: the captioner has no audio encoder.
+        InputError: the captioner has no audio encoder, or refine no CLAP.
     """
 
     def __init__(
@@ -55,12 +60,15 @@ class TokenAlignment(L.LightningModule):
         captioner: LlavaCaptioner,
         optimizer: OptimizerCallable = lambda p: Adam(p, lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7),
         lr_scheduler: LRSchedulerCallable = lambda o: MultiStepLR(o, milestones=[10, 15], gamma=0.5),
+        refine: Refine | None = None,
     ) -> None:
         super().__init__()
         if captioner.audio_encoder is None:
             raise InputError("expected a captioner with an audio encoder to align, found none; set its audio_encoder")
         self.captioner = Frozen(captioner)
-        self.candidates, self.embed = captioner.candidates, captioner.audio_tokens  # see datamodules.contracts
+        self.refine = refine.require_clap() if refine else None
+        self.candidates = partial(captioner.candidates, refine)  # this and the next: see datamodules.contracts
+        self.embed = captioner.audio_tokens
         self.audio_encoder = captioner.audio_encoder.requires_grad_().train()
         self.criterion = criterion
         self.optimizer = optimizer
@@ -72,7 +80,9 @@ class TokenAlignment(L.LightningModule):
     def clip_format(self, stage: str) -> ClipFormat:
         """Alignment reads both media, captioning what the captioner captions from."""
         aligns = stage in ("fit", "validate", "explain")
-        return ClipFormat(**self.captioner.network.wants("audio+image" if aligns else None))
+        found = ClipFormat(**self.captioner.network.wants("audio+image" if aligns else None))
+        chosen_by = self.refine.clap if self.refine and stage not in ("fit", "validate") else None
+        return found.with_audio_for(chosen_by)
 
     def setup(self, stage: str) -> None:
         """Load the networks that the stage uses, and no others; all but an encoder that trains are frozen."""
@@ -123,12 +133,20 @@ class TokenAlignment(L.LightningModule):
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> CaptionRows:
         """Captions, with references where the clips have them."""
-        return batch.rows(self.captioner.network.caption(batch))
+        return batch.rows(self.captioner.network.caption(batch, choose=self.refine))
 
     predict_step = test_step
 
     @torch.no_grad()
     def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
+        """The plan of `_plans`, and the candidates where there is a refine."""
+        plans = self._plans(batch)
+        if self.refine is None:
+            return plans
+        reasons = explained({self.refine.what: self.refine(self.captioner.network.ready(batch), batch)})
+        return [Explanation(**plan, **chosen) for plan, chosen in zip(plans, reasons)]
+
+    def _plans(self, batch: ClipBatch) -> list[Explanation]:
         """The optimal plan between each clip's audio tokens and those of its middle frame, all with the same weight.
 
         It does not depend on the criterion, whose own weights are not exported. Nothing is explained of an encoder
@@ -163,7 +181,7 @@ class TokenAlignment(L.LightningModule):
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
-        return self.captioner.network.made_by()
+        return self.captioner.network.made_by() | (self.refine.made_by() if self.refine else {})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer; the criterion's parameters, where it has any, are its second group.

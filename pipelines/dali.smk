@@ -26,7 +26,7 @@ def align_configs(wildcards):
 
 wildcard_constraints:
     corpus="audiocaps|clotho",
-    criterion="ot|mmd|attentive_ot|contrastive|cauchy_schwarz",
+    criterion="|".join(["ot", *overlay_names("criterion")]),
     pairs=r"\d+",
 
 

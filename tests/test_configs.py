@@ -1,6 +1,8 @@
 """Every YAML in configs/ through the real command."""
 
 import csv
+import importlib
+import inspect
 import json
 import math
 import re
@@ -12,6 +14,8 @@ import yaml
 from conftest import MINIATURE, REPOSITORY, arguments
 from made_clap import laion
 
+from lightning_modules.decoding.instructed import Instructed
+from lightning_modules.decoding.mils import Mils
 from train import main
 
 CONFIGS = REPOSITORY / "configs"
@@ -56,13 +60,38 @@ def test_strategy_parses_and_has_a_name_of_its_own(overlay: Path, capsys: pytest
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "metrics").glob("*.yaml")), ids=lambda path: path.stem)
 def test_metrics_go_with_any_stage(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/metrics/{overlay.name}" in overlay.read_text().splitlines()[0]
-    for stage in ("dali_ot", "clap_prefix", "guided"):
+    for stage in ("dali_ot", "clap_prefix", "drcap", "guided"):
         with pytest.raises(SystemExit) as ended:
             main(["test", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
         assert ended.value.code == 0
         shown = yaml.safe_load(capsys.readouterr().out)
         assert shown["run_name"] == stage  # what is scored is the same
         assert shown["evaluation"]["vocabulary"] and (shown["evaluation"]["models"] or shown["evaluation"]["clap"])
+
+
+@pytest.mark.parametrize("overlay", sorted((CONFIGS / "refine").glob("*.yaml")), ids=lambda path: path.stem)
+def test_refine_goes_with_any_stage_that_captions(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--config configs/refine/{overlay.name}" in overlay.read_text().splitlines()[0]
+    for stage in ("llava_prefix", "dali_ot", "distillation", "clap_prefix", "drcap", "guided", "keywords", "mils"):
+        with pytest.raises(SystemExit) as ended:
+            main(["test", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
+        assert ended.value.code == 0
+        shown = yaml.safe_load(capsys.readouterr().out)
+        assert shown["run_suffix"] == "_refined" and "ClapRefine" in shown["model"]["init_args"]["refine"]["class_path"]
+
+
+def test_mils_at_full_size_has_the_authors_values(capsys: pytest.CaptureFixture[str]) -> None:
+    """The paper's overlay gives back each class default that the miniature changes, and nothing of the miniature."""
+    paper = CONFIGS / "paper/mils.yaml"
+    first = f"# python train.py test --config configs/mils.yaml --config configs/paper/{paper.name}"
+    assert paper.read_text().splitlines()[0] == first
+    with pytest.raises(SystemExit):
+        main(["test", "--config", str(CONFIGS / "mils.yaml"), "--config", str(paper), "--print_config"])
+    text = capsys.readouterr().out
+    guidance = yaml.safe_load(text)["model"]["init_args"]["guidance"]["init_args"]
+    assert [guidance[name] for name in ("iterations", "num_kept", "num_requested")] == [19, 10, 50]
+    assert Mils(Instructed()).iterations == 19 and Mils(Instructed()).num_requested == 50
+    assert "assets/miniature/" not in text and "meta-llama/Llama-3.1-8B-Instruct" in text
 
 
 @pytest.mark.parametrize("config", STAGES, ids=lambda path: path.stem)
@@ -87,6 +116,7 @@ def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixtur
         ("pseudo_captions", "paper/pseudo_captions.yaml"),
         ("distillation", "paper/audiovisual_distillation.yaml"),
         ("clap_prefix", "paper/clap_prefix.yaml"),
+        ("drcap", "paper/drcap.yaml"),
         ("audioset_filter", "paper/audioset_filter.yaml"),
     ],
 )
@@ -103,9 +133,33 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     if overlay.startswith("paper/"):
-        others = {"clap_prefix": "checkpoints/WavCaps-CNN14.pt", "audioset_filter": "Salesforce/blip2-opt-2.7b"}
+        others = {
+            "clap_prefix": "checkpoints/WavCaps-CNN14.pt",
+            "audioset_filter": "Salesforce/blip2-opt-2.7b",
+            "drcap": "lmsys/vicuna-7b-v1.5",
+        }
         wanted = others.get(stage, "llava-hf/llava-1.5-7b-hf")
         assert wanted in shown and "assets/miniature/" not in shown
+
+
+@pytest.mark.parametrize("strategy", ["comet", "hard_prompt"])
+def test_full_size_of_a_strategy_has_its_defaults(strategy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first line is its command, with the strategy's overlay and the stage's full size before it."""
+    first, *_ = (CONFIGS / "paper" / f"{strategy}.yaml").read_text().splitlines()
+    named = ["clap_prefix", f"strategy/{strategy}", "paper/clap_prefix", f"paper/{strategy}"]
+    assert first == "# python train.py fit " + " ".join(f"--config configs/{name}.yaml" for name in named)
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *(word for name in named for word in ("--config", f"{CONFIGS}/{name}.yaml")), "--print_config"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "assets/miniature/" not in shown
+    model = yaml.safe_load(shown)["model"]["init_args"]
+    for given in (*(model["training_strategies"] or []), model["inference_strategy"], model["hard_prompt"]):
+        if given is not None:
+            module, name = given["class_path"].rsplit(".", 1)
+            known = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+            defaults = {name: known[name].default for name in given["init_args"] if name != "bank"}
+            assert defaults == {name: value for name, value in given["init_args"].items() if name != "bank"}
 
 
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "authors").glob("*.yaml")), ids=lambda path: path.stem)

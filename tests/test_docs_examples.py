@@ -15,7 +15,8 @@ from docs.examples.distinct import distinct
 from docs.examples.nearest_mean import NearestMean
 from docs.examples.sliced_wasserstein import SlicedWasserstein
 from evaluation.captions_file import read_captions
-from lightning_modules.contracts import Criterion, Guidance, InferenceStrategy
+from lightning_modules.contracts import Criterion, InferenceStrategy
+from lightning_modules.decoding.contracts import Guidance
 from lightning_modules.strategies.nearest_neighbour import NearestNeighbour
 from miniature import ensure_split
 from train import main

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("networks", "losses", "strategies", "decoding", "embeddings", "schedules", "metrics")
 OWN = ("earshot", "lightning_modules", "datamodules", "callbacks", "evaluation", "reports", "miniature", "train")
 ERRORS = ("earshot.errors", "earshot.digests")
+SHARED = ("lightning_modules.contracts", "lightning_modules.seeded_sampling")  # by all parts of lightning_modules
 COMPUTING = {
     "torch",
     "transformers",
@@ -65,10 +66,10 @@ def forbidden(module: str, imported: str) -> bool:
         return computing and third_party and imported.split(".")[0] not in COMPUTING
     if package == "lightning_modules" and rest and rest[0] in PARTS:
         data = ("datamodules.contracts", "earshot.atomic") if rest[0] == "embeddings" else ()
-        return not inside(imported, *ERRORS, "lightning_modules.contracts", f"lightning_modules.{rest[0]}", *data)
+        return not inside(imported, *ERRORS, *SHARED, f"lightning_modules.{rest[0]}", *data)
     if package == "lightning_modules":
-        parts = [f"lightning_modules.{part}" for part in (*PARTS, "contracts")]
-        return not inside(imported, *ERRORS, "datamodules.clips", "datamodules.contracts", *parts)
+        parts = [f"lightning_modules.{part}" for part in PARTS]
+        return not inside(imported, *ERRORS, *SHARED, "datamodules.clips", "datamodules.contracts", *parts)
     allowed = {
         "earshot": ("earshot",),
         "datamodules": ("earshot", "datamodules"),

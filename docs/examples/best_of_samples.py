@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.contracts import TextFunction
 from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
+from lightning_modules.decoding.contracts import TextFunction
 
 
 class BestOfSamples(nn.Module):

@@ -6,16 +6,16 @@ cross-entropy to it changes the language model's keys and values. Both terms act
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from earshot.errors import InputError
-from lightning_modules.contracts import Choices, TextFunction
 from lightning_modules.decoding.candidate_scores import CandidateScores
 from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
+from lightning_modules.decoding.contracts import Choices, TextFunction
 from lightning_modules.decoding.prompt import PROMPT
 
 FORBIDDEN = "0123456789,()!:\n"
@@ -40,6 +40,14 @@ class _Rows:
             self.tokens[index], self.kv_cache[:, :, index], self.clips[index], self.score[index], self.length[index],
             self.stopped[index], self.choices and [self.choices[row] for row in index.tolist()],
         )  # fmt: skip
+
+
+class _Beam(NamedTuple):
+    """A caption without the prompt, the mean log-probability of its tokens, and what they were chosen from."""
+
+    text: str
+    score: float
+    choices: Choices
 
 
 class _Next(NamedTuple):
@@ -131,10 +139,30 @@ class AudibilityGuidance(nn.Module):
         """See `contracts.TellsChoices`; a candidate's score is cos(text, audio) + lambda_2 h_a(text)."""
         return [choices for _, choices in self._captions(lm, match, audible, audio, number)]
 
+    def candidates(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, number: int
+    ) -> list[list[tuple[str, float]]]:
+        """See `contracts.RanksCaptions`: those of `number` beams, with the mean log-probability of their tokens."""
+        beams = replace(self, num_beams=number)._beams(lm, match, audible, audio)
+        return [[(beam.text, beam.score) for beam in sorted(of_clip, key=lambda b: -b.score)] for of_clip in beams]
+
     def _captions(
         self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, told: int = 0
     ) -> list[tuple[str, Choices]]:
-        """Captions, and of each token its choice and `told` candidates; nothing of these where `told` is 0."""
+        """For each clip the beam that matches its audio best, without the prompt, and of each token its choice."""
+        beams = self._beams(lm, match, audible, audio, told)
+        width = len(beams[0]) if beams else 0  # equally many for all clips
+        if width == 1:
+            return [(beam.text, beam.choices) for (beam,) in beams]
+        texts = [beam.text for of_clip in beams for beam in of_clip]
+        cosine = (match(texts).unflatten(0, (-1, width)) * audio[:, None]).sum(-1)  # (clips, beams)
+        best = [of_clip[place] for of_clip, place in zip(beams, cosine.argmax(1).tolist())]
+        return [(beam.text, beam.choices) for beam in best]
+
+    def _beams(
+        self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor, told: int = 0
+    ) -> list[list[_Beam]]:
+        """The beams of each clip, and of each token its choice and `told` candidates; none of these where it is 0."""
         beginning = lm.encode(self.prompt)
         lm.check_room(len(beginning) + self.max_new_tokens)
         signs = lm.ids_of(FORBIDDEN) if self.forbidden == "alone" else lm.ids_with(FORBIDDEN)
@@ -147,7 +175,7 @@ class AudibilityGuidance(nn.Module):
             torch.zeros(number, device=audio.device), torch.zeros_like(each, dtype=torch.bool),
             [[] for _ in audio] if told else None,
         )  # fmt: skip
-        done: dict[int, list[tuple[list[int], Choices]]] = {clip: [] for clip in range(number)}  # beams of each clip
+        done: list[list[_Beam]] = [[] for _ in audio]  # of each clip
         for position in range(self.max_new_tokens):
             found = self._next(lm, rows, match, audible, audio, forbidden, end, position)
             rows.kv_cache = found.kv_cache
@@ -162,13 +190,14 @@ class AudibilityGuidance(nn.Module):
             over = going[rows.clips] == 0  # all beams of the clip have stopped
             last = over | (position == self.max_new_tokens - 1)
             ended = rows.take(last.nonzero()[:, 0])
-            beams = zip(ended.tokens[:, len(beginning) :].tolist(), ended.choices or [[] for _ in ended.clips])
-            for clip, beam in zip(ended.clips.tolist(), beams):
-                done[clip].append(beam)
+            texts = self._texts(lm, ended.tokens[:, len(beginning) :].tolist(), end)
+            means = (ended.score / ended.length).tolist()
+            for clip, *beam in zip(ended.clips.tolist(), texts, means, ended.choices or [[] for _ in texts]):
+                done[clip].append(_Beam(*beam))
             if bool(over.all()):
                 break
             rows = rows.take((~over).nonzero()[:, 0])
-        return self._best(lm, match, audio, done, end)
+        return done
 
     def _next(
         self, lm: CausalLm, rows: _Rows, match: TextFunction, audible: TextFunction | None, audio: Tensor,
@@ -254,20 +283,10 @@ class AudibilityGuidance(nn.Module):
         chosen.stopped = chosen.stopped | (token == end)
         return chosen, source
 
-    def _best(
-        self, lm: CausalLm, match: TextFunction, audio: Tensor, done: dict[int, list[tuple[list[int], Choices]]],
-        end: int,
-    ) -> list[tuple[str, Choices]]:  # fmt: skip
-        """For each clip the beam that matches its audio best, without the prompt."""
-        beams, choices = zip(*(beam for beams_of_clip in done.values() for beam in beams_of_clip))
-        ended = [tokens[: tokens.index(end) + 1] if end in tokens else tokens for tokens in beams]
-        texts = [text.strip() for text in lm.decode(ended)]
-        width = len(texts) // len(done)  # beams of a clip, equally many for all
-        if width == 1:
-            return list(zip(texts, choices))
-        cosine = (match(texts).unflatten(0, (-1, width)) * audio[list(done), None]).sum(-1)  # (clips, beams)
-        best = [clip * width + beam for clip, beam in enumerate(cosine.argmax(1).tolist())]
-        return [(texts[place], choices[place]) for place in best]
+    def _texts(self, lm: CausalLm, rows: list[list[int]], end: int) -> list[str]:
+        """Rows of tokens without the prompt as captions, each up to its first full stop."""
+        ended = [tokens[: tokens.index(end) + 1] if end in tokens else tokens for tokens in rows]
+        return [text.strip() for text in lm.decode(ended)]
 
 
 def damped(logits: Tensor, factor: float) -> Tensor:

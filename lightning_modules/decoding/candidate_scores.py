@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_modules.contracts import TextFunction
 from lightning_modules.decoding.causal_lm import CausalLm
+from lightning_modules.decoding.contracts import TextFunction
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, LogitsProcessorList
 
 from earshot.errors import InputError
 
@@ -34,6 +34,10 @@ class CausalLm:
                 "expected a tokenizer with a BOS or an EOS token, found neither; choose another model.language_model"
             )
         return torch.tensor([first, *ids], device=self.model.device)
+
+    def encode_whole(self, text: str) -> Tensor:
+        """The tokens of a text that has its own special tokens in it, as chat templates write them, (L,)."""
+        return torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"], device=self.model.device)
 
     def check_room(self, length: int) -> None:
         """Refuse texts of more tokens than the model has positions.
@@ -76,6 +80,27 @@ class CausalLm:
         return stack_kv_cache(
             self.model(input_ids=tokens, past_key_values=DynamicCache(), use_cache=True).past_key_values
         )
+
+    @torch.no_grad()
+    def sample(self, prompts: list[Tensor], processors: LogitsProcessorList, max_new_tokens: int) -> list[str]:
+        """A text after each of R prompts of any lengths (L,), without them, up to the model's end token.
+
+        Args:
+            prompts: tokens.
+            processors: of `seeded_sampling.sampled`, with one id for each prompt; empty takes the likeliest tokens.
+            max_new_tokens: longest text.
+        """
+        longest = max(map(len, prompts))
+        padding = self.tokenizer.eos_token_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+        tokens = torch.full((len(prompts), longest), padding, device=self.model.device)  # (R, L)
+        mask = torch.zeros_like(tokens)
+        for row, prompt in enumerate(prompts):
+            tokens[row, longest - len(prompt) :], mask[row, longest - len(prompt) :] = prompt, 1
+        found = self.model.generate(
+            input_ids=tokens, attention_mask=mask, do_sample=False, max_new_tokens=max_new_tokens,
+            logits_processor=processors, pad_token_id=padding,
+        )  # fmt: skip
+        return self.decode(found[:, longest:].tolist())
 
     def step(self, last: Tensor, kv_cache: Tensor) -> tuple[Tensor, Any]:
         """Logits (R, vocabulary) after the last tokens (R,), given all before; the cache with the last tokens too."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
@@ -77,15 +77,3 @@ def _as_json(value: object) -> Any:
     if isinstance(value, type) or inspect.isroutine(value):
         return value.__qualname__
     return list(_description(value)) if hasattr(value, "__dict__") else repr(value)
-
-
-@runtime_checkable
-class KnowsTrainingData(Protocol):
-    """A network whose file says what it was trained on: tables or names of data."""
-
-    trained_on: tuple[str, ...]
-
-
-def trained_on(network: object) -> list[str]:
-    """What a network says that it was trained on; nothing where it does not say."""
-    return list(network.trained_on) if isinstance(network, KnowsTrainingData) else []

@@ -14,9 +14,12 @@ from lightning_modules.networks.frozen import cast_weights
 from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.image_encoder import ImageEncoder
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
+from lightning_modules.networks.llava.prompted_clips import PromptedClips
 from lightning_modules.networks.step_draws import Part, changed
 
 Inputs = Literal["audio", "image", "audio+image"]
+Choose = Callable[[PromptedClips, Media], list[list[tuple[str, float]]]]
+"""Finds captions of clips and ranks them, the best first, with their scores, as `decoding.contracts.Refine` does."""
 
 
 class LlavaCaptioner(nn.Module):
@@ -163,15 +166,27 @@ class LlavaCaptioner(nn.Module):
         assert self.image_encoder is not None and media.images is not None
         return self.image_encoder(media.images)
 
-    def caption(self, media: Media, inputs: Inputs | None = None) -> list[str]:
-        """Captions of B clips, from the captioner's `inputs` or from others; of no clip, no caption."""
+    def caption(self, media: Media, inputs: Inputs | None = None, choose: Choose | None = None) -> list[str]:
+        """Captions of B clips, from the captioner's `inputs` or from others; of no clip, no caption.
+
+        `choose` finds and ranks candidates from the captioner's own inputs; the best is the caption.
+        """
         if not media.clip_ids:
             return []
+        if choose is not None:
+            return [ranked[0][0] for ranked in choose(self.ready(media), media)]
         return self.loaded.generate(*self._tokens(media, inputs), self.question, self.generation, media.clip_ids)
 
-    def candidates(self, media: Media, number: int) -> list[list[tuple[str, float]]]:
-        """`number` captions of each of B clips with their scores (`LlavaLanguageModel.candidates`)."""
-        return self.loaded.candidates(self.loaded(*self._tokens(media), self.question), number, self.generation)
+    def candidates(self, choose: Choose | None, media: Media, number: int) -> list[list[tuple[str, float]]]:
+        """See `datamodules.contracts.RankingStage`."""
+        ready = self.ready(media)
+        return [best[:number] for best in (choose(ready, media) if choose else ready.beams(number))]
+
+    @torch.inference_mode()
+    def ready(self, media: Media) -> PromptedClips:
+        """B clips, none of them a filler, to be captioned in more than one way."""
+        prompt = self.loaded(*self._tokens(media), self.question)  # (B, L, width)
+        return PromptedClips(self.loaded, prompt, self.generation, media.clip_ids)
 
     def _tokens(self, media: Media, inputs: Inputs | None = None) -> tuple[Tensor | None, Tensor | None]:
         wanted = inputs or self.inputs

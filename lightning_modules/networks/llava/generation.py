@@ -1,15 +1,14 @@
-"""How captions are decoded: what of transformers' `generate` is a setting here, and sampling that each clip repeats."""
+"""How captions are decoded: what of transformers' `generate` is a setting here."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import LogitsProcessorList
 
 from earshot.errors import InputError
+from lightning_modules.contracts import Sampling
+from lightning_modules.seeded_sampling import sampled
 
 
 @dataclass(frozen=True)
@@ -44,33 +43,11 @@ class Generation:
 
     def arguments(self, clip_ids: Sequence[str]) -> dict[str, Any]:
         """The arguments of transformers' `generate` for a batch of these clips."""
-        processors = LogitsProcessorList()
-        if self.temperature:
-            processors.append(TemperatureLogitsWarper(self.temperature))
-            if self.top_p < 1:
-                processors.append(TopPLogitsWarper(self.top_p))
-            processors.append(SeededSampling(self.seed, clip_ids))
+        sampling = Sampling(self.temperature, self.top_p, self.seed)
         return {
             "max_new_tokens": self.max_new_tokens,
             "num_beams": self.num_beams,
             "do_sample": False,
             "use_cache": True,
-            "logits_processor": processors,
+            "logits_processor": sampled(sampling, clip_ids) if self.temperature else LogitsProcessorList(),
         }
-
-
-class SeededSampling(LogitsProcessor):
-    """Sampling as taking the largest of logits with Gumbel noise, which is exact; the noise is each clip's own.
-
-    Source: Gumbel (1954). transformers draws from one generator for the whole batch, so that a clip's caption would
-    change with its batch-mates, with the number of ranks and after a resume.
-    """
-
-    def __init__(self, seed: int, clip_ids: Sequence[str]) -> None:
-        digests = (hashlib.blake2b(f"{seed} {clip_id}".encode(), digest_size=7).digest() for clip_id in clip_ids)
-        self.generators = [torch.Generator().manual_seed(int.from_bytes(digest, "big")) for digest in digests]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Logits (B, V) to perturbed ones."""
-        noise = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in self.generators]
-        return scores - torch.stack(noise).log().to(scores)  # -log of an exponential variable is a Gumbel one

@@ -205,7 +205,13 @@ class LlavaLanguageModel(nn.Module):
             clip_ids: B ids, which sampling is seeded by; their place in the batch where None.
         """
         prompt = self(audio_tokens, image_tokens, question)
-        arguments = (generation or Generation()).arguments(clip_ids or [str(row) for row in range(len(prompt))])
+        ids = clip_ids or [str(row) for row in range(len(prompt))]
+        return self.captions(prompt, generation or Generation(), ids)
+
+    @torch.inference_mode()
+    def captions(self, prompt: Tensor, generation: Generation, clip_ids: Sequence[str]) -> list[str]:
+        """The captions of B embedded prompts (B, L, width), of `forward`, for clips of B ids."""
+        arguments = generation.arguments(clip_ids)
         return self._texts(self.llava.generate(inputs_embeds=prompt, attention_mask=attended(prompt), **arguments))
 
     @torch.inference_mode()

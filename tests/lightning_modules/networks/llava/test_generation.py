@@ -5,8 +5,9 @@ import torch
 from conftest import MINIATURE
 
 from earshot.errors import InputError
-from lightning_modules.networks.llava.generation import Generation, SeededSampling
+from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
+from lightning_modules.seeded_sampling import SeededSampling
 
 IDS = ["a", "b", "c", "d", "e", "f"]
 

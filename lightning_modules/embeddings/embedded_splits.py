@@ -1,0 +1,40 @@
+"""The embeddings that a decoder is trained on, row by row, and the digests of the model that made them."""
+
+from functools import cached_property
+
+from torch import Tensor
+
+from lightning_modules.contracts import EmbeddingModel
+from lightning_modules.embeddings.store import EmbeddingStore
+
+
+class EmbeddedSplits:
+    """Embeddings of the captions of splits by one model.
+
+    Args:
+        model: made them; it stays as it is.
+    """
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self.model = model
+        self.parts: dict[str, tuple[Tensor, Tensor]] = {}  # embeddings, and the row in them of each caption
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Of the model's towers: every checkpoint names them, and hashing them takes seconds."""
+        return {part: self.model.fingerprint(part) for part in ("text", "audio")}
+
+    @property
+    def noted(self) -> dict[str, str]:
+        """The beginnings of the digests, as exports and checkpoints have them."""
+        return {part: digest[:16] for part, digest in self.digests.items()}
+
+    def read(self, part: str, split: str | None, store: EmbeddingStore, audio: bool) -> None:
+        """Take those of a split as `part`: of its captions or, with `audio`, of their clips; nothing without one."""
+        if split is not None:
+            self.parts[part] = store.of_captions(split, audio)
+
+    def rows(self, part: str, rows: Tensor) -> Tensor:
+        """The embeddings (B, D) of the captions with the numbers `rows` (B,)."""
+        embeddings, row_of = self.parts[part]
+        return embeddings[row_of[rows.cpu()]]
