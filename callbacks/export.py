@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError
 
+from callbacks.costs import COSTS, costs_of
 from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
 from callbacks.wandb_logger import WandbLogger
 from datamodules.contracts import AudioEmbedder, CaptioningStage, ExportingStage
@@ -133,7 +134,8 @@ class Export(L.Callback):
     def _write(self, trainer: L.Trainer, pl_module: Any) -> None:
         settings = settings_of(Path(trainer.default_root_dir))
         read = {MADE_FROM: found} if (found := made_from(settings)) else {}
-        origin = {"run_folder": trainer.default_root_dir, **load_best(trainer, pl_module), **read, **provenance()}
+        best = load_best(trainer, pl_module)
+        origin = {"run_folder": trainer.default_root_dir, **best, **read, **costs_of(trainer), **provenance()}
         self._require_trained(trainer, pl_module)
         with atomic_folder(self.folder) as folder:
             pl_module.export(folder)
@@ -190,7 +192,7 @@ def model_card(name: str, stage: type, origin: dict[str, Any], settings: dict[st
     summary = " ".join((stage.__doc__ or "").split("\n\n")[0].split())
     files = sorted(folder.glob("*.safetensors"))
     weights = "".join(f"- `{path.name}` ({path.stat().st_size / 1e6:.3g} MB)\n" for path in files)
-    known = {key: value for key, value in origin.items() if value is not None and key != "command"}
+    known = {key: value for key, value in origin.items() if value is not None and key not in ("command", COSTS)}
     if MADE_FROM in known:
         known[MADE_FROM] = ", ".join(f"{path} ({export['digest']})" for path, export in known[MADE_FROM].items())
     facts = "".join(f"| {key} | {value} |\n" for key, value in known.items())

@@ -15,8 +15,8 @@ MADE_FROM = "made_from"  # the key in it
 def made_from(settings: object, *folders: Path) -> dict[str, Any]:
     """The exports that settings name, or files in them, and further folders of exports, by path.
 
-    Each has its `digest` and, where its own note says so, what it was `made_from`, in the same form: the whole chain.
-    An export is a folder with provenance.json; networks from elsewhere are none, and are left out.
+    Each has its `digest` and, where its own note says so, its `costs` and what it was `made_from`, in the same form:
+    the whole chain. An export is a folder with provenance.json; networks from elsewhere are none, and are left out.
     """
     named = (Path(text) for text in texts_of(settings))
     places = {place: None for path in (*folders, *named) for place in (path, path.parent) if is_export(place)}
@@ -24,12 +24,13 @@ def made_from(settings: object, *folders: Path) -> dict[str, Any]:
 
 
 def described(export: Path) -> dict[str, Any]:
-    """The digest of an export, and what it was made from."""
+    """The digest of an export, what it cost (`callbacks.costs`), and what it was made from."""
     try:
-        earlier = json.loads((export / PROVENANCE).read_text(encoding="utf-8")).get(MADE_FROM)
+        note = json.loads((export / PROVENANCE).read_text(encoding="utf-8"))
+        known = {key: note[key] for key in ("costs", MADE_FROM) if note.get(key)}
     except (ValueError, AttributeError):  # another file of that name
-        earlier = None
-    return {"digest": path_digest(export), **({MADE_FROM: earlier} if earlier else {})}
+        known = {}
+    return {"digest": path_digest(export), **known}
 
 
 def is_export(path: Path) -> bool:

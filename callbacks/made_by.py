@@ -11,8 +11,9 @@ from typing import Any
 import lightning as L
 import torch
 
-from callbacks.export import Export
-from callbacks.lineage import PROVENANCE
+from callbacks.costs import costs_of
+from callbacks.export import Export, settings_of
+from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
 from datamodules.contracts import CaptioningStage, TestFolder, TestSource
 from datamodules.known_corpora import NAMES, beside_its_list, corpus_of
 from earshot.provenance import provenance
@@ -26,7 +27,8 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, clip_ids: Sequence[str
 
     `clips` are the split, a digest of the ids, and what is missing of the corpus' own list; `captions` what the stage
     says (`CaptioningStage.captions_made_by`): digests of the weights, prompt, decoding; `weights` the export or
-    checkpoint and how it was trained. There is a `warning` where a pretrained part says that it was trained on the
+    checkpoint and how it was trained; `costs` those of the captions (`callbacks.costs`), `made_from` all exports that
+    were read, with theirs. There is a `warning` where a pretrained part says that it was trained on the
     corpus that is tested.
     """
     captions = stage.captions_made_by() if isinstance(stage, CaptioningStage) else {}
@@ -40,6 +42,8 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, clip_ids: Sequence[str
         "seed": os.environ.get("PL_GLOBAL_SEED"),
         "precision": str(trainer.precision),
         "hardware": hardware(trainer),
+        **costs_of(trainer),
+        MADE_FROM: exports_read(trainer, stage),
         "command": origin.pop("command"),
         "versions": origin,
     }
@@ -75,6 +79,13 @@ def weights_of_test(trainer: L.Trainer) -> dict[str, Any]:
     if export is None or not export.load or not (note := Path(export.source, PROVENANCE)).is_file():
         return {}
     return {"export": str(export.source), **json.loads(note.read_text(encoding="utf-8"))}
+
+
+def exports_read(trainer: L.Trainer, stage: L.LightningModule) -> dict[str, Any]:
+    """The exports that the test reads, with what each cost and was made from (`callbacks.lineage`)."""
+    export = next((callback for callback in trainer.callbacks if isinstance(callback, Export)), None)  # type: ignore[attr-defined]
+    started_from = [] if export is None else export.starts_from(trainer, stage)
+    return made_from(settings_of(Path(trainer.default_root_dir)), *started_from)
 
 
 def hardware(trainer: L.Trainer) -> str:

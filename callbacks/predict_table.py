@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.caption_evaluation import CaptionEvaluation, are_captions
+from callbacks.costs import costs_of
 from callbacks.export import NOTES, Export, settings_of
 from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
 from callbacks.wandb_logger import WandbLogger
@@ -108,6 +109,7 @@ class PredictTable(L.Callback):
             "precision": str(trainer.precision),
             "run_folder": trainer.default_root_dir,
             **({MADE_FROM: read} if read else {}),
+            **costs_of(trainer),
             **provenance(),
         }
         write_text(self.folder / PROVENANCE, json.dumps(origin, indent=2) + "\n")

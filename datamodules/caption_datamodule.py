@@ -48,6 +48,7 @@ class CaptionDataModule(PackedSplits):
         Raises:
             InputError: no such split or table, or no caption in it.
         """
+        self.note(split, "captions")
         if split not in self.read:
             if is_table(split):
                 path = Path(self.root) / split
@@ -65,6 +66,7 @@ class CaptionDataModule(PackedSplits):
     def clips_of(self, split: str, clip_ids: Collection[str] | None = None) -> EvalLoader:
         """All clips of a packed split, or those of these ids, each on one of the ranks, as the stage's
         `clip_format("predict")` wants them."""
+        self.note(split, "sounds")
         clip_format, shards = self.clip_format("predict"), self._shards(split)
         if clip_ids is not None:
             shards = shards_with(shards, clip_ids)
@@ -73,6 +75,7 @@ class CaptionDataModule(PackedSplits):
 
     def audio_digest(self, split: str) -> str:
         """A digest of the ids and the audio of a packed split, by the CRC-32 in its records: no audio is read."""
+        self.note(split, "sounds")  # whose embeddings may be in a cache
         digest = hashlib.sha256()
         for record in records(self._shards(split)):
             digest.update(f"{record['id']} {record['crc32']}\n".encode())

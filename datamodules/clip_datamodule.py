@@ -96,6 +96,14 @@ class ClipDataModule(PackedSplits):
             groups = [record["captions"] for record in first]
         return [group[0] for group in groups if group]
 
+    def sources(self, part: str) -> tuple[str, str]:
+        """Of training the number of its few clips, and the table of captions where these are not the clips' own."""
+        clips, captions = super().sources(part)
+        if part == "train":
+            clips += f" ({len(self.few_clips)} clips)" if self.few_clips is not None else ""
+            captions = self.captions or self.pairs or clips
+        return clips, captions
+
     def train_dataloader(self) -> TrainLoader | FewShotLoader:
         """From the batch that the trainer has come to."""
         trainer, shards = trainer_of(self), self.shards["train"]

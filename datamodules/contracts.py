@@ -197,6 +197,22 @@ class TextSource(Protocol):
 
 
 @runtime_checkable
+class ReadingNoted(Protocol):
+    """A datamodule that notes what it hands to the stage."""
+
+    def media_read(self) -> dict[str, list[str]]:
+        """By split or file, some of "sounds", "pictures", "captions" and "sentences"; nothing of the test split."""
+
+
+@runtime_checkable
+class HoldsFrozen(Protocol):
+    """A module that holds a network which is none of its submodules."""
+
+    @property
+    def network(self) -> Any: ...
+
+
+@runtime_checkable
 class SentenceSource(Protocol):
     """A datamodule of sentences in classes."""
 

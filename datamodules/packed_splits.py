@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader
-from datamodules.clips import ClipFormat
+from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.contracts import CaptioningStage, ClipStage, expect
 from datamodules.kept_clips import shards_with
 from datamodules.media_clips import list_media, media_digest, other_kinds
@@ -25,6 +25,7 @@ PARTS_OF = {  # the parts that each command reads; it cannot do without the firs
     "test": ("test",),
     "predict": ("predict",),
 }
+PART_OF_STAGE = {"train": "train", "sanity_check": "val", "validate": "val", "predict": "predict"}  # Lightning's stages
 
 
 class PackedSplits(L.LightningDataModule):
@@ -80,6 +81,7 @@ class PackedSplits(L.LightningDataModule):
         self.shards: dict[str, list[Shard]] = {}
         self.files: dict[str, Path] = {}  # of predict, where it reads media files
         self.done: frozenset[str] = frozenset()  # ids that predict leaves out
+        self.handed: dict[str, set[str]] = {}  # media by split (`media_read`)
 
     def wanted(self, command: str) -> dict[str, str]:
         """The splits that a command reads, by their part.
@@ -125,6 +127,33 @@ class PackedSplits(L.LightningDataModule):
             num_workers=self.num_workers, skip_broken=self.skip_broken,
             skip=self.done if part == "predict" else frozenset(),
         )  # fmt: skip
+
+    def media_read(self) -> dict[str, list[str]]:
+        """See `datamodules.contracts.ReadingNoted`."""
+        return {split: sorted(media) for split, media in self.handed.items()}
+
+    def note(self, split: str, medium: str) -> None:
+        """Note that a medium of a split is read."""
+        self.handed.setdefault(split, set()).add(medium)
+
+    def sources(self, part: str) -> tuple[str, str]:
+        """What the clips of a part, and their captions, are called in the note."""
+        return str(self.names[part]), str(self.names[part])
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Note what a batch has; that of test is what is measured, and no part of what was learnt from."""
+        stage = trainer_of(self).state.stage
+        part = None if stage is None else PART_OF_STAGE.get(stage.value)
+        if part is not None and isinstance(batch, ClipBatch) and batch.valid:
+            clips, captions = self.sources(part)
+            for split, medium, has in (
+                (clips, "sounds", batch.waveforms is not None),
+                (clips, "pictures", batch.images is not None),
+                (captions, "captions", any(batch.captions)),
+            ):
+                if has:
+                    self.note(split, medium)
+        return batch
 
     def test_dataloader(self) -> EvalLoader:
         """The test split."""

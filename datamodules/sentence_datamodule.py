@@ -96,6 +96,11 @@ class SentenceDataModule(L.LightningDataModule):
         """All training sentences."""
         return self.sentences("train")
 
+    def media_read(self) -> dict[str, list[str]]:
+        """See `datamodules.contracts.ReadingNoted`."""
+        names = [str(self.table_name)] if self.files is None else list(self.files.values())
+        return {name: ["sentences"] for name in names}
+
     def setup(self, stage: str) -> None:
         """Read, drop repeated sentences, and split."""
         if stage == "fit":

@@ -1,6 +1,5 @@
 """WSAC: a decoder that learns to invert CLAP's text embeddings, and then captions audio by its embeddings."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ from datamodules.contracts import CaptionSource, datamodule_of, training_texts
 from earshot.digests import trained_on
 from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy, TrainingStrategy
-from lightning_modules.decoding.contracts import Refine
+from lightning_modules.decoding.contracts import HardPrompt, Refine
 from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
 from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.searched import Searched
@@ -34,7 +33,7 @@ from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import module_digest
 from lightning_modules.networks.frozen import Frozen
 from lightning_modules.networks.known_words import require_known_words
-from lightning_modules.networks.prefix_captions import PrefixCaptions
+from lightning_modules.networks.prefix_captions import PrefixCaptions, Ranked
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.networks.step_draws import Part, changed, part_of_step
 from lightning_modules.schedules.warmup_step import WarmupStep
@@ -50,8 +49,8 @@ class ClapPrefixDecoder(L.LightningModule):
     Args:
         clap: the frozen encoder of audio and text.
         training_strategies: applied in turn to text embeddings (B, D).
-        inference_strategy: applied to audio embeddings (B, D), with the training captions as its memory; None decodes
-            the audio embedding itself.
+        inference_strategy: applied to audio embeddings (B, D); it may search in the training captions, or learn
+            something of whole splits first. None decodes the audio embedding itself.
         supervised: train on the audio embeddings of the captions' clips: the upper bound, which needs pairs.
         caption_from: "reference" captions each clip from the text embedding of its first reference, which shows how
             well the decoder works where there is no modality gap.
@@ -67,6 +66,7 @@ class ClapPrefixDecoder(L.LightningModule):
         cache: folder of all embeddings, each computed once, under a hash of what was embedded and of the model.
         optimizer: the paper's by default.
         lr_scheduler: stepped every epoch; the paper's by default.
+        hard_prompt: finds words for an embedding that the decoder reads before the caption; None reads none.
         refine: chooses among several candidates in test and predict, by `clap` or a CLAP of its own; None is greedy.
 
     Raises:
@@ -92,22 +92,22 @@ class ClapPrefixDecoder(L.LightningModule):
         cache: str = "data/embeddings",
         optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, lr=2e-5),
         lr_scheduler: LRSchedulerCallable = WarmupStep,
+        hard_prompt: HardPrompt | None = None,
         refine: Refine | None = None,
     ) -> None:
         super().__init__()
         if supervised and (training_strategies or inference_strategy is not None or caption_from == "reference"):
-            raise InputError(
-                "expected supervised, which trains on audio embeddings and captions them, or strategies or "
-                "references, found both; leave one out"
-            )
+            raise InputError("expected supervised, or strategies or references, found both; leave one out")
         self.clap, self.training_strategies = Frozen(clap), StrategyChain(training_strategies or [])
-        self.inference_strategy, self.supervised, self.caption_from = inference_strategy, supervised, caption_from
+        self._inference = None if inference_strategy is None else Frozen(inference_strategy)  # in no checkpoint
+        self.supervised, self.caption_from, self.hard_prompt = supervised, caption_from, hard_prompt
         self.max_caption_tokens, self.max_new_tokens = max_caption_tokens, max_new_tokens
         self.cache, self.decoder_checkpoint = Path(cache), decoder_checkpoint
         self.optimizer, self.lr_scheduler, self.tokenizer = optimizer, lr_scheduler, clap.tokenizer
         self.decoder = PrefixDecoder.for_tokenizer(
             self.tokenizer, clap.embedding_dim, max_caption_tokens, max_new_tokens, width=width, depth=depth,
             num_heads=num_heads, prefix_length=prefix_length, dropout=dropout, mapping_layers=mapping_layers,
+            prompt_tokens=hard_prompt.max_tokens if hard_prompt else 0,
         )  # fmt: skip
         self.embedded, self.searched, self.refine = EmbeddedSplits(clap), Searched(inference_strategy), refine
         self.val_loss = MeanMetric()
@@ -120,9 +120,8 @@ class ClapPrefixDecoder(L.LightningModule):
     def more_splits(self, stage: str) -> set[str]:
         """Splits that are read beside the command's own: the strategies' in fit, the memory's in test and predict."""
         if stage == "fit":
-            return self.training_strategies.splits
-        split = self.searched.split(self._data) if stage in ("test", "predict") else None
-        return set() if split is None else {split}
+            return self.training_strategies.splits | self.searched.learns_from
+        return self.searched.splits(self._data) if stage in ("test", "predict") else set()
 
     def setup(self, stage: str) -> None:
         """Embed the captions that the stage trains on, or find their embeddings in the cache.
@@ -140,11 +139,12 @@ class ClapPrefixDecoder(L.LightningModule):
             self.embedded.read(name, split, self._store, audio=self.supervised)
         if stage == "fit":
             self.training_strategies.prepare(self._store.captions, self._store.audio)
+            self.searched.learn(lambda: self._store)
         elif self.decoder_checkpoint is not None:
             self.decoder.load_authors(self.decoder_checkpoint)
 
     def on_test_start(self) -> None:
-        """Give the inference strategy the captions to search in: those of `data.train`, or else of the export."""
+        """Give the inference strategy what it needs and the export does not have."""
         self.searched.read(self._data, lambda: self._store)
 
     on_predict_start = on_test_start
@@ -163,25 +163,24 @@ class ClapPrefixDecoder(L.LightningModule):
     def text_embeddings(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """B texts to their embeddings (B, D), and to these as the decoder gets them in training."""
         plain = self.clap.network.embed_text(texts)
-        trained = self.training_strategies.train()(plain)
-        self.training_strategies.train(self.training)
-        return plain, trained
+        return plain, self.training_strategies.as_in_training(plain)
 
     def tokens(self, captions: list[str]) -> Tensor:
         """Captions as tokens (B, L), padded; a caption that is cut keeps its end token."""
         cut = {"truncation": True, "max_length": self.max_caption_tokens}
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
-    def _wanted(self, name: str, rows: Tensor, part: Part | None = None) -> Tensor:
-        return changed(self.training_strategies, self.embedded.rows(name, rows).to(self.device), part)  # (B, D)
+    def _learnt(self, name: str, rows: Tensor, part: Part | None = None) -> PrefixCaptions:
+        plain = self.embedded.rows(name, rows).to(self.device)  # (B, D)
+        return self._decoding(changed(self.training_strategies, plain, part), plain)
 
     def _loss(self, name: str, batch: CaptionBatch, part: Part | None = None) -> tuple[Tensor, Tensor]:
-        wanted, tokens = self._wanted(name, batch.rows, part), self.tokens(batch.captions)
-        return self.decoder(wanted, tokens), (tokens != self.tokenizer.pad_token_id).sum()
+        given, tokens = self._learnt(name, batch.rows, part), self.tokens(batch.captions)
+        return self.decoder(given.embeddings, tokens, given.prompts), (tokens != self.tokenizer.pad_token_id).sum()
 
     def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
         """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
-        return list(zip(self._decoding(self._wanted("val", batch.rows[:number])).captions(), batch.captions))
+        return list(zip(self._learnt("val", batch.rows[:number]).captions(), batch.captions))
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings (Eq. 1)."""
@@ -200,9 +199,9 @@ class ClapPrefixDecoder(L.LightningModule):
         if not batch.valid:
             return batch.rows([])
         audio = self.embed(batch)
-        decoded = self._decoded(batch, audio)
-        captions = [best[0][0] for best in self._ranked(batch, audio, decoded)]
-        return EmbeddedCaptionRows(**batch.rows(captions), audio=audio.cpu(), decoded=decoded.cpu())
+        ready = self._ready(batch, audio)
+        captions = [best[0][0] for best in self._ranked(batch, audio, ready)]
+        return EmbeddedCaptionRows(**batch.rows(captions), audio=audio.cpu(), decoded=ready.embeddings.cpu())
 
     predict_step = test_step
 
@@ -212,37 +211,41 @@ class ClapPrefixDecoder(L.LightningModule):
         assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
         return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
 
-    def _decoded(self, batch: ClipBatch, audio: Tensor) -> Tensor:
-        """What is decoded (B, D): audio embeddings (B, D), moved among the captions', or the first references'."""
+    def _ready(self, batch: ClipBatch, audio: Tensor) -> PrefixCaptions:
+        """What is decoded: audio embeddings (B, D), moved among the captions', or the first references'."""
         if self.caption_from == "reference":
-            return self.training_strategies(self.clap.network.embed_text(batch.first_references()))
-        return self.training_strategies(self.inference_strategy(audio)) if self.inference_strategy else audio
+            plain = self.clap.network.embed_text(batch.first_references())
+            return self._decoding(self.training_strategies(plain), plain, batch.clip_ids)
+        found = self.searched.strategy
+        return self._decoding(self.training_strategies(found(audio)) if found else audio, audio, batch.clip_ids)
 
-    def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
+    def candidates(self, batch: ClipBatch, number: int) -> Ranked:
         """See `datamodules.contracts.RankingStage`."""
         audio = self.embed(batch)
-        return [best[:number] for best in self._ranked(batch, audio, self._decoded(batch, audio), number)]
+        return [best[:number] for best in self._ranked(batch, audio, self._ready(batch, audio), number)]
 
-    def _ranked(
-        self, batch: ClipBatch, audio: Tensor, decoded: Tensor, number: int = 1
-    ) -> list[list[tuple[str, float]]]:
-        """Captions of `decoded` (B, D), the best first: `number` of a beam search, or all candidates of `refine`."""
-        ready = self._decoding(decoded, batch.clip_ids)
+    def _ranked(self, batch: ClipBatch, audio: Tensor, ready: PrefixCaptions, number: int = 1) -> Ranked:
+        """Captions, the best first: `number` of a beam search, or all candidates of `refine`."""
         return self.refine(ready, batch, (self.clap.network.embed_text, audio)) if self.refine else ready.beams(number)
 
     def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
-        """The training captions nearest to the audio, where a strategy searches in them, and `refine`'s candidates."""
-        audio, what = self.embed(batch), "Nearest training captions (cosine similarity with the audio)"
-        ranked = self._ranked(batch, audio, self._decoded(batch, audio)) if self.refine else []
-        return explained({what: self.searched.nearest(audio), self.refine.what if self.refine else "": ranked})
+        """The training captions nearest to the audio, the prompt's words and `refine`'s candidates, where any are."""
+        audio = self.embed(batch)
+        found = {"Nearest training captions (cosine similarity with the audio)": self.searched.nearest(audio)}
+        if self.hard_prompt:
+            found[self.hard_prompt.what] = self.hard_prompt.keywords_of(self.clap.network.embed_text, audio)
+        if self.refine:
+            found[self.refine.what] = self._ranked(batch, audio, self._ready(batch, audio))
+        return explained(found)
 
-    def _decoding(self, embeddings: Tensor, clip_ids: Sequence[str] = ()) -> PrefixCaptions:
-        """Embeddings (B, D), as the decoder takes them, ready to be decoded."""
-        return PrefixCaptions(self.decoder, self.tokenizer, embeddings, self.max_new_tokens, clip_ids)
+    def _decoding(self, embeddings: Tensor, plain: Tensor, clip_ids: list[str] | None = None) -> PrefixCaptions:
+        """Embeddings (B, D), as the decoder takes them and as CLAP has them, ready to be decoded."""
+        prompts = self.hard_prompt.tokens(self.clap.network, plain) if self.hard_prompt else None
+        return PrefixCaptions(self.decoder, self.tokenizer, embeddings, self.max_new_tokens, clip_ids or (), prompts)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
-        found, split = self.inference_strategy, self.searched.split(self._data)
+        found, split = self.searched.strategy, self.searched.split(self._data)
         return {
             "clap": self.embedded.digests,
             "decoder": module_digest(self.decoder),
@@ -252,13 +255,13 @@ class ClapPrefixDecoder(L.LightningModule):
             "caption_from": self.caption_from,
             "max_new_tokens": self.max_new_tokens,
             "trained_on": trained_on(self.clap.network),
+            **({"hard_prompt": module_digest(self.hard_prompt)} if self.hard_prompt else {}),
             **(self.refine.made_by(self.clap.network) if self.refine else {}),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer, for the decoder alone."""
-        optimizer = self.optimizer(self.decoder.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+        return {"optimizer": (one := self.optimizer(self.decoder.parameters())), "lr_scheduler": self.lr_scheduler(one)}
 
     def export(self, folder: Path) -> None:
         """Write the decoder as a Hugging Face folder, what it was trained with, what strategies know or search in."""
@@ -267,6 +270,7 @@ class ClapPrefixDecoder(L.LightningModule):
             Memory(self.embedded.parts["train"][0], training_texts(self.trainer)).save(folder)
         self._trained_with.write(folder)
         self.training_strategies.save(folder)
+        self.searched.save(folder)
 
     def load_export(self, folder: Path) -> None:
         """Take the decoder of a folder that `export` wrote, if it was trained as this run is set.
@@ -291,5 +295,6 @@ class ClapPrefixDecoder(L.LightningModule):
 
     @property
     def _trained_with(self) -> TrainedWith:
-        names = self.training_strategies.names
-        return TrainedWith({"strategies": names, "supervised": self.supervised, "clap": self.embedded.noted})
+        prompt = module_digest(self.hard_prompt) if self.hard_prompt else None
+        of_clap = {"clap": self.embedded.noted, "hard_prompt": prompt}
+        return TrainedWith({"strategies": self.training_strategies.names, "supervised": self.supervised, **of_clap})

@@ -231,12 +231,13 @@ class Embedded(NamedTuple):
 class Embed(Protocol):
     """Returns the embeddings of a split's captions, or of its audio."""
 
-    def __call__(self, split: str, num_clips: int | None = None, /) -> Embedded:
-        """All of them, or those of `num_clips` clips, drawn by their ids."""
+    def __call__(self, split: str | None, num_clips: int | None = None, /) -> Embedded:
+        """All of them, or those of `num_clips` clips, drawn by their ids; None is the split that is trained on."""
 
 
-class TrainingStrategy(Module, Protocol):
-    """Changes the text embeddings that WSAC's decoder is trained on.
+@runtime_checkable
+class Prepared(Protocol):
+    """A strategy that learns something of whole splits first.
 
     Attributes:
         splits: those whose captions or audio `prepare` reads.
@@ -246,7 +247,11 @@ class TrainingStrategy(Module, Protocol):
     def splits(self) -> set[str]: ...
 
     def prepare(self, text: Embed, audio: Embed) -> None:
-        """Called once before training."""
+        """Called once before training; a strategy at inference that its export does not know, before a test."""
+
+
+class TrainingStrategy(Module, Prepared, Protocol):
+    """Changes the text embeddings that WSAC's decoder is trained on."""
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Text embeddings (B, D) to (B, D)."""
@@ -256,11 +261,19 @@ class TrainingStrategy(Module, Protocol):
         def __call__(self, embeddings: Tensor) -> Tensor: ...
 
 
-class InferenceStrategy(Module, Protocol):
-    """Moves audio embeddings among the text embeddings that WSAC's decoder knows."""
+@runtime_checkable
+class SearchesCaptions(Protocol):
+    """A strategy that searches in the training captions."""
 
     def remember(self, embeddings: Tensor) -> None:
         """Take the embeddings (N, D) of all training captions; called once."""
+
+
+class InferenceStrategy(Module, Protocol):
+    """Moves audio embeddings among the text embeddings that WSAC's decoder knows.
+
+    What it needs for that it gets by `SearchesCaptions` or, of whole splits, by `Prepared`.
+    """
 
     def forward(self, audio: Tensor) -> Tensor:
         """Audio embeddings (B, D) to (B, D)."""

@@ -18,8 +18,8 @@ wildcard_constraints:
     lambda_2=r"[\d.]+",
 
 
-fit("audibility_fit", CLASSIFIER, CLASSIFIER_CONFIGS, "--seed_everything {seed}")
-test("audibility_test", CLASSIFIER, CLASSIFIER_CONFIGS, "--seed_everything {seed}", [CLASSIFIER])
+fit("audibility_fit", CLASSIFIER, CLASSIFIER_CONFIGS, "--seed_everything {seed}", clips=False)
+test("audibility_test", CLASSIFIER, CLASSIFIER_CONFIGS, "--seed_everything {seed}", [CLASSIFIER], clips=False)
 by_lambda = f"{GUIDED} --model.guidance.init_args.lambda_2 {{lambda_2}}"
 scored = "authors/guided_scores" if AUTHORS else ""
 guided_configs = ["guided", full("guided_captioner"), "authors/guided" if AUTHORS and PAPER else "", scored]

@@ -10,28 +10,30 @@ BOTH = [(t, d) for t in TRAINED[1:4] for d in DECODED[:2]]
 
 
 wildcard_constraints:
-    trained="|".join(TRAINED),
-    decoded="|".join(DECODED),
+    trained="|".join(["baseline", *overlay_names("strategy")]),
+    decoded="|".join(overlay_names("strategy")),
     on_val="(_val)?",
 
 
 def strategies(wildcards):
     """An overlay for each strategy: one in training, one at inference."""
-    names = [wildcards.trained, wildcards.get("decoded", "baseline")]
-    return ["clap_prefix", *(f"strategy/{name}" for name in names if name != "baseline"), full("clap_prefix")]
+    names = [name for name in (wildcards.trained, wildcards.get("decoded", "baseline")) if name != "baseline"]
+    own = [full(name) for name in names if name in overlay_names("paper")]  # at full size, after that of the stage
+    return ["clap_prefix", *(f"strategy/{name}" for name in names), full("clap_prefix"), *own]
 
 
-def wsac_options(split):
+def wsac_options(split, tested="{corpus}"):
     return (
         f"--seed_everything {{seed}} --data.train {{corpus}}/train{TABLE} --data.val {{corpus}}/val{TABLE}"
-        f" --data.test {{corpus}}/{split} --export.source exports/{DECODER}"
+        f" --data.test {tested}/{split} --export.source exports/{DECODER}"
     )
 
 
 def shifted_first(wildcards):
-    """The first of the fits with the shift embeds its corpus; the others wait, and find the embeddings in the cache."""
+    """The first of the fits with the shift embeds its corpus; those that read it too wait, and find it in the cache."""
     first = DECODER.format(corpus=CORPORA[0], trained="embedding_shift", seed=SEEDS[0])
-    waits = wildcards.trained == "embedding_shift" and (wildcards.corpus, wildcards.seed) != (CORPORA[0], str(SEEDS[0]))
+    is_first = first == DECODER.format(**dict(wildcards.items()))
+    waits = wildcards.trained in ("embedding_shift", "comet") and not is_first
     return [export(first)] if waits else []
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from earshot.errors import InputError
+from reports.costs import COSTS, SHOWN, TITLES, add_costs
 from reports.guesses import Guess, constant_captions, shuffled_captions
 from reports.logged_values import logged_values, read_titles
 from reports.page import add_page, write_page
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=TITLE",
         help="add the last value of KEY in metrics.csv of the newest fit or validate beside each test, in "
         "runs/<run_name>; repeatable",
+    )
+    add(
+        "--costs",
+        action="store_true",
+        help="add what the runs noted: parameters trained and frozen, seconds of training and of a caption, and which "
+        "captions, sounds and pictures were read",
     )
     add(
         "--published",
@@ -82,12 +89,14 @@ def run(options: argparse.Namespace) -> None:
         for line in found.lines:
             values = logged.get(str(line["row"]), {}).get(key)
             line[key] = Spread(tuple(values)) if values else "-"
-    headings = titles(against, options.of) | logged_titles
+    headings = titles(against, options.of) | logged_titles | TITLES
+    notes += add_costs(found.lines, paths) if options.costs else []
     theirs = published(*options.published) if options.published else {}
     if options.published and not theirs:
         raise InputError(f"expected a paper and a corpus of {NUMBERS.name}, found {options.published}; correct them")
     lines = beside(found.lines, theirs)
-    write_page(options, lines, headings | paper_titles(theirs), notes, found.measured)
+    apart = [COSTS, SHOWN] if options.costs else []
+    write_page(options, lines, headings | paper_titles(theirs), notes, found.measured, apart=apart)
     if options.html:
         from reports.clip_pages.of_comparison import write_comparison
 

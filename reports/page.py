@@ -2,7 +2,7 @@
 
 import argparse
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ def write_page(
     notes: Sequence[str],
     measured: Sequence[str],
     figure: Path | None = None,
+    apart: Sequence[Collection[str]] = (),
 ) -> None:
     """Write and print a page.
 
@@ -56,6 +57,7 @@ def write_page(
         notes: on the rows and columns, below the table.
         measured: how the numbers were measured, beside the command, the versions and the date.
         figure: a picture beside the page, to be shown on it.
+        apart: columns that the terminal shows in tables of their own.
     """
     markdown, values = (options.output.with_suffix(suffix) for suffix in (".md", ".csv"))
     grid = [[headings.get(key, key) for key in lines[0]], *([str(cell) for cell in line.values()] for line in lines)]
@@ -74,7 +76,11 @@ def write_page(
         for line in lines:
             writer.writerow({name: text for key, cell in line.items() for name, text in csv_cells(key, cell).items()})
     console = Console()
-    left_out = print_table(console, lines, headings)
+    name, *others = lines[0]
+    first = [key for key in others if not any(key in keys for keys in apart)]
+    left_out = []
+    for keys in (first, *apart):
+        left_out += print_table(console, [{key: line[key] for key in (name, *keys)} for line in lines], headings)
     for note in (*notes, *measured):
         console.print(note, soft_wrap=True, markup=False)
     if left_out:

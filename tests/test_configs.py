@@ -1,6 +1,8 @@
 """Every YAML in configs/ through the real command."""
 
 import csv
+import importlib
+import inspect
 import json
 import math
 import re
@@ -138,6 +140,26 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
         }
         wanted = others.get(stage, "llava-hf/llava-1.5-7b-hf")
         assert wanted in shown and "assets/miniature/" not in shown
+
+
+@pytest.mark.parametrize("strategy", ["comet", "hard_prompt"])
+def test_full_size_of_a_strategy_has_its_defaults(strategy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first line is its command, with the strategy's overlay and the stage's full size before it."""
+    first, *_ = (CONFIGS / "paper" / f"{strategy}.yaml").read_text().splitlines()
+    named = ["clap_prefix", f"strategy/{strategy}", "paper/clap_prefix", f"paper/{strategy}"]
+    assert first == "# python train.py fit " + " ".join(f"--config configs/{name}.yaml" for name in named)
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *(word for name in named for word in ("--config", f"{CONFIGS}/{name}.yaml")), "--print_config"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "assets/miniature/" not in shown
+    model = yaml.safe_load(shown)["model"]["init_args"]
+    for given in (*(model["training_strategies"] or []), model["inference_strategy"], model["hard_prompt"]):
+        if given is not None:
+            module, name = given["class_path"].rsplit(".", 1)
+            known = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+            defaults = {name: known[name].default for name in given["init_args"] if name != "bank"}
+            assert defaults == {name: value for name, value in given["init_args"].items() if name != "bank"}
 
 
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "authors").glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,6 +1,7 @@
 """A fit that is killed and goes on with other numbers of processes: the very next batch, and the weights of no kill."""
 
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+from datamodules.clips import ClipBatch
+from tests.captioning_toy import CaptioningToy
 from tests.datamodules.made_clips import pack_counts
 
 ROOT = Path(__file__).parents[1].absolute()
@@ -96,3 +99,47 @@ def test_one_two_and_three_processes_make_one_run(tmp_path: Path, monkeypatch: p
     assert refused.stderr.count("error: ") == 1, refused.stderr
     assert "error: expected data.global_batch_size in equal shares for 5 devices, found 12; change" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+class StopsInValidation(CaptioningToy):
+    """Its first process gets SIGTERM in the validation after step 4, if STOPS is set."""
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        if os.environ.get("STOPS") and self.global_step == 4 and self.global_rank == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_in_a_validation_goes_on_with_other_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation comes first; the steps of two batches on one device are those of one on each of two."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NOTES", "none")
+    Path("data/corpus/uneven").mkdir(parents=True)
+    pack_counts(Path("data/corpus/uneven"), [13, 5, 21, 8, 17, 3, 11])
+    data = CONFIG["data"]["init_args"] | {"val": "corpus/uneven", "batch_size": 6, "eval_batch_size": 5}
+    toy = CONFIG | {
+        "model": {"class_path": "tests.test_elastic.StopsInValidation"},
+        "data": CONFIG["data"] | {"init_args": data | {"global_batch_size": 12}},
+    }
+    Path("toy.yaml").write_text(yaml.safe_dump(toy))
+    more = ["--trainer.val_check_interval", "4", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"]
+    assert fit("whole", 1, 0, None, *more).returncode == 0
+    monkeypatch.setenv("STOPS", "yes")
+    stopped = fit("broken", 2, 0, None, *more)
+    assert stopped.returncode == 143, stopped.stderr
+    monkeypatch.delenv("STOPS")
+    assert torch.load("runs/broken/fit-1/checkpoints/last.ckpt", weights_only=True)["in_validation"]
+    ended = fit("broken", 1, 0, None, *more)
+    assert ended.returncode == 0, ended.stderr
+    logged = []
+    for run in ("whole", "broken"):
+        with open(f"runs/{run}/fit-1/metrics.csv", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["val/loss"]]
+        logged.append([(row["step"], pytest.approx(float(row["val/loss"]), rel=1e-4)) for row in rows])
+    assert logged[0] == logged[1] and [step for step, _ in logged[0]] == ["3", "9"]
+    last = [torch.load(f"runs/{run}/fit-1/checkpoints/last.ckpt", weights_only=True) for run in ("whole", "broken")]
+    assert last[0]["global_step"] == last[1]["global_step"] == 12
+    torch.testing.assert_close(last[1]["state_dict"], last[0]["state_dict"], rtol=1e-5, atol=1e-7)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lightning_modules.contracts import Media, Module, ReadsAudio, ReadyClips
+from lightning_modules.contracts import EmbeddingModel, Media, Module, ReadsAudio, ReadyClips
 from lightning_modules.decoding.causal_lm import CausalLm
 
 TextFunction = Callable[[list[str]], Tensor]
@@ -105,6 +105,27 @@ class Guidance(Module, Protocol):
         def __call__(
             self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor
         ) -> list[str]: ...
+
+
+class HardPrompt(Module, Protocol):
+    """Finds what a decoder of embeddings reads, as text, between its prefix and the caption.
+
+    Attributes:
+        what: what it finds, for a report.
+        max_tokens: P, how many tokens a prompt has.
+    """
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def tokens(self, clap: EmbeddingModel, embeddings: Tensor) -> Tensor:
+        """The prompts of B embeddings (B, D) of texts, in training, or of audio: tokens of `clap` (B, P), padded."""
+
+    def keywords_of(self, match: TextFunction, audio: Tensor) -> list[list[tuple[str, float]]]:
+        """See `NamesKeywords`."""
 
 
 OwnClap = tuple[TextFunction, Tensor]

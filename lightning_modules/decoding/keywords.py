@@ -4,26 +4,23 @@ The degeneration penalty has weight 0 in all of their results and is left out. T
 but aligns the penalty with the wrong tokens; this is not reproduced.
 """
 
-import csv
 from collections import defaultdict
-from dataclasses import InitVar, dataclass
-from pathlib import Path
-from textwrap import shorten
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig
+from torch import Tensor
 
 from earshot.errors import InputError
 from lightning_modules.decoding.causal_lm import CausalLm, stack_kv_cache
 from lightning_modules.decoding.contracts import Choices, TextFunction
+from lightning_modules.decoding.keyword_prompt import KeywordPrompt
 
 STOPS = (".", "!", "?")
 
 
 @dataclass(eq=False)  # torch hashes modules by identity
-class KeywordDecoding(nn.Module):
+class KeywordDecoding(KeywordPrompt):
     """Captions clips by a language model whose prompt names the keywords that match the audio best.
 
     Args:
@@ -47,40 +44,19 @@ class KeywordDecoding(nn.Module):
     prompt = None  # each clip has its own
     choice_scores: ClassVar[list[str]] = ["probability", "cosine with audio", "combined"]
 
-    bank: InitVar[str]
-    num_keywords: int = 2
-    beginning: str = "Objects: "
-    between: str = ", and a "
-    ending: str = ". This is a sound of "
     num_candidates: int = 45
     beta: float = 0.5
     scale: float = 10.0
     max_new_tokens: int = 30
 
     def __post_init__(self, bank: str) -> None:
-        super().__init__()
         if min(self.num_keywords, self.num_candidates, self.max_new_tokens) < 1 or min(self.beta, self.scale) < 0:
             raise InputError(
                 "expected num_keywords, num_candidates and max_new_tokens of at least 1, beta and scale of at least 0, "
                 f"found {self.num_keywords}, {self.num_candidates}, {self.max_new_tokens}, {self.beta} and "
                 f"{self.scale}; correct them"
             )
-        self.keywords = read_bank(bank)
-
-    def keywords_of(self, match: TextFunction, audio: Tensor) -> list[list[tuple[str, float]]]:
-        """See `contracts.NamesKeywords`."""
-        return self._nearest(match, audio, self.num_keywords)
-
-    def _nearest(self, match: TextFunction, audio: Tensor, number: int) -> list[list[tuple[str, float]]]:
-        similarity = audio @ match(self.keywords).T  # (B, keywords)
-        best = similarity.topk(min(number, len(self.keywords)))
-        rows = zip(best.indices.tolist(), best.values.tolist())
-        return [[(self.keywords[place], value) for place, value in zip(*row)] for row in rows]
-
-    def prompts(self, match: TextFunction, audio: Tensor, number: int | None = None) -> list[str]:
-        """A prompt of `num_keywords` keywords, or of another `number`, for each of B audio embeddings (B, D)."""
-        found = self._nearest(match, audio, number or self.num_keywords)
-        return [self.beginning + self.between.join(word for word, _ in row) + self.ending for row in found]
+        super().__post_init__(bank)
 
     @torch.no_grad()
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
@@ -158,27 +134,3 @@ class KeywordDecoding(nn.Module):
                 break
             kv_cache, last = stack_kv_cache(cache)[:, :, rows], candidates.gather(1, chosen[:, None])[rows, 0]
         return list(zip(captions, choices))
-
-
-def read_bank(bank: str) -> list[str]:
-    """The keywords of a file, or of a classifier's classes, each once.
-
-    Raises:
-        InputError: no such file or classifier, or no keyword in it.
-    """
-    try:
-        if bank.startswith("hf://"):
-            lines = list(AutoConfig.from_pretrained(bank.removeprefix("hf://")).id2label.values())
-        else:
-            lines = Path(bank).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"expected keywords in {bank}, found: {shorten(str(error), 200)}; correct guidance.bank, or get AudioSet's "
-            "class_labels_indices.csv from research.google.com/audioset"
-        ) from None
-    if "display_name" in (lines or [""])[0]:
-        lines = [row["display_name"] for row in csv.DictReader(lines)]
-    keywords = list(dict.fromkeys(word.strip() for line in lines for word in line.split(",") if word.strip()))
-    if not keywords:
-        raise InputError(f"expected keywords in {bank}, found none; write one a line")
-    return keywords

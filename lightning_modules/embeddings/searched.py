@@ -1,21 +1,25 @@
-"""The captions that an inference strategy searches in, wherever they come from."""
+"""What WSAC's inference strategy knows: the captions that it searches in, and what it learns of whole splits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from datamodules.contracts import CaptionSource
 from earshot.errors import InputError
-from lightning_modules.contracts import InferenceStrategy
+from lightning_modules.contracts import InferenceStrategy, Prepared, SearchesCaptions
 from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.store import EmbeddingStore
+
+LEARNT = "inference_strategy.safetensors"  # in an export
 
 
 @dataclass
 class Searched:
-    """An inference strategy and its captions: those of `data.train`, or else those that an export keeps.
+    """An inference strategy with its captions, those of `data.train` or else those that an export keeps.
 
     Attributes:
         strategy: None where audio embeddings are decoded as they are, and nothing is searched in.
@@ -26,27 +30,52 @@ class Searched:
     memory: Memory | None = None
 
     def split(self, data: CaptionSource) -> str | None:
-        """The split that is searched in; None without a strategy, or where the captions are an export's."""
-        return None if self.strategy is None else data.train
+        """The split that is searched in; None where the strategy searches in none, or the captions are an export's."""
+        return data.train if isinstance(self.strategy, SearchesCaptions) else None
+
+    @property
+    def learns_from(self) -> set[str]:
+        """The splits whose captions or audio the strategy learns from."""
+        return self.strategy.splits if isinstance(self.strategy, Prepared) else set()
+
+    def splits(self, data: CaptionSource) -> set[str]:
+        """All that it may read at inference."""
+        return self.learns_from | ({split} if (split := self.split(data)) is not None else set())
+
+    def learn(self, store: Callable[[], EmbeddingStore]) -> None:
+        """Let the strategy learn from its splits."""
+        if isinstance(self.strategy, Prepared) and self.learns_from:
+            self.strategy.prepare(store().captions, store().audio)
 
     def read(self, data: CaptionSource, store: Callable[[], EmbeddingStore]) -> None:
-        """Search in that split, where there is one.
+        """Learn what no export had, and search in the split that is searched in, where there is one.
 
         Raises:
             InputError: a strategy has no captions to search in.
         """
+        self.learn(store)
         if (split := self.split(data)) is not None:
             self._take(store().memory(split))
-        elif self.strategy is not None and self.memory is None:
+        elif isinstance(self.strategy, SearchesCaptions) and self.memory is None:
             raise InputError("expected training captions to search in, found none; set data.init_args.train")
 
+    def save(self, folder: Path) -> None:
+        """Write what the strategy learnt into an export."""
+        if self.strategy is not None and self.learns_from:
+            state = {name: value.contiguous() for name, value in self.strategy.state_dict().items()}
+            save_file(state, folder / LEARNT, {"class": type(self.strategy).__name__})
+
     def load(self, folder: Path) -> None:
-        """Search in the captions of an export, where it has any and a strategy searches."""
-        if self.strategy is not None and (memory := Memory.load(folder)) is not None:
+        """Take from an export what it has for this strategy: what one of its class learnt, captions to search in."""
+        if self.strategy is not None and self.learns_from and (folder / LEARNT).is_file():
+            with safe_open(folder / LEARNT, "pt") as file:
+                if (file.metadata() or {}).get("class") == type(self.strategy).__name__:
+                    self.strategy.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        if isinstance(self.strategy, SearchesCaptions) and (memory := Memory.load(folder)) is not None:
             self._take(memory)
 
     def _take(self, memory: Memory) -> None:
-        assert self.strategy is not None
+        assert isinstance(self.strategy, SearchesCaptions)
         self.strategy.remember(memory.embeddings)
         self.memory = memory
 

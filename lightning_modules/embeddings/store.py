@@ -49,8 +49,9 @@ class EmbeddingStore:
     rank: int = 0
     world_size: int = 1
 
-    def captions(self, split: str, num_clips: int | None = None) -> Embedded:
+    def captions(self, split: str | None, num_clips: int | None = None) -> Embedded:
         """The text embeddings (N, D) of all captions of a split or table, or of those of `num_clips` clips."""
+        split = self._named(split)
         captions = self.data.captions_of(split).drawn(num_clips)
         texts = captions.texts
         order = torch.tensor(sorted(range(len(texts)), key=lambda row: len(texts[row])))  # less padding
@@ -62,8 +63,9 @@ class EmbeddingStore:
 
         return Embedded(self._cached("text", captions.digest, len(texts), pieces), captions.clip_ids)
 
-    def audio(self, split: str, num_clips: int | None = None) -> Embedded:
+    def audio(self, split: str | None, num_clips: int | None = None) -> Embedded:
         """The audio embeddings (N, D) of all captioned clips of a packed split, or of `num_clips` of them."""
+        split = self._named(split)
         captions = self.data.captions_of(split).drawn(num_clips)
         clip_ids = list(dict.fromkeys(captions.clip_ids))
         row_of = {clip_id: row for row, clip_id in enumerate(clip_ids)}
@@ -95,6 +97,12 @@ class EmbeddingStore:
         embeddings, clip_ids = self.audio(split)
         rows = {clip_id: row for row, clip_id in enumerate(clip_ids)}
         return embeddings, torch.tensor([rows[clip_id] for clip_id in self.data.captions_of(split).clip_ids])
+
+    def _named(self, split: str | None) -> str:
+        """The split's name; None is the one that is trained on."""
+        found = split or self.data.train
+        assert found is not None  # only fit prepares strategies that ask so
+        return found
 
     @torch.no_grad()
     def _cached(self, part: str, digest: str, count: int, pieces: Callable[[], Pieces]) -> Tensor:

@@ -37,6 +37,7 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         max_tokens: longest caption, `bos` and `eos` included.
         dropout: in the Transformer.
         mapping_layers: of the mapping network, 1 or 2; the paper 2, the authors' code 1.
+        prompt_tokens: P, how many tokens of a prompt it reads between the prefix and the caption; WSAC has none.
 
     Raises:
         InputError: sizes that do not go together.
@@ -56,6 +57,7 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         max_tokens: int = 30,
         dropout: float = 0.1,
         mapping_layers: int = 2,
+        prompt_tokens: int = 0,
     ) -> None:
         super().__init__()
         if min(width, depth, num_heads, prefix_length) < 1 or width % num_heads or not 0 <= dropout < 1:
@@ -70,7 +72,7 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         self.max_tokens = max_tokens
         self.mapping = mapping_network(embedding_dim, width * prefix_length, mapping_layers)
         config = GPT2Config(
-            vocab_size=vocab_size, n_positions=prefix_length + max_tokens, n_embd=width, n_layer=depth,
+            vocab_size=vocab_size, n_positions=prefix_length + prompt_tokens + max_tokens, n_embd=width, n_layer=depth,
             n_head=num_heads, resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
             bos_token_id=bos_token_id, eos_token_id=eos_token_id, pad_token_id=pad_token_id,
         )  # fmt: skip
@@ -101,22 +103,25 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         longest = max(max_new_tokens, max_caption_tokens)
         return cls(embedding_dim, len(tokenizer), *special, max_tokens=longest, **sizes)
 
-    def prefix(self, embeddings: Tensor) -> Tensor:
-        """(B, D) to (B, prefix_length, width)."""
-        return self.mapping(embeddings).unflatten(1, (self.prefix_length, -1))
+    def prefix(self, embeddings: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """(B, D), and tokens (B, P) of prompts, to (B, prefix_length + P, width)."""
+        made = self.mapping(embeddings).unflatten(1, (self.prefix_length, -1))
+        return made if prompts is None else torch.cat((made, self.language_model.transformer.wte(prompts)), 1)
 
-    def forward(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, tokens: Tensor, prompts: Tensor | None = None) -> Tensor:
         """Negative log-likelihood of a token, the mean over all tokens of the batch that are not padding (Eq. 1).
 
         Args:
             embeddings: (B, D).
             tokens: (B, L), from `bos` to `eos`, then padding.
+            prompts: (B, P); None where the decoder reads none.
         """
         embedded = self.language_model.transformer.wte(tokens[:, :-1])  # (B, L - 1, width)
-        inputs = torch.cat((self.prefix(embeddings), embedded), 1)
+        prefix = self.prefix(embeddings, prompts)
+        inputs = torch.cat((prefix, embedded), 1)
         # causal attention never reaches the padding, which is at the end: no mask is needed
         states = self.language_model.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state
-        logits = self.language_model.lm_head(states[:, self.prefix_length - 1 :])  # (B, L, vocabulary)
+        logits = self.language_model.lm_head(states[:, prefix.shape[1] - 1 :])  # (B, L, vocabulary)
         padding = self.language_model.config.pad_token_id
         return F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten(), ignore_index=padding)
 
@@ -141,13 +146,15 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         self.load_state_dict(read_decoder(path, self.state_dict()))
 
     @torch.inference_mode()
-    def candidates(self, embeddings: Tensor, number: int, max_new_tokens: int) -> tuple[Tensor, Tensor]:
+    def candidates(
+        self, embeddings: Tensor, number: int, max_new_tokens: int, prompts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The `number` (2 or more) captions of a beam search for each of B embeddings (B, D), the best first.
 
         Returns:
             Tokens (B * number, L), and the mean log-likelihood of each caption's tokens (B * number).
         """
-        prefix = self.prefix(embeddings)
+        prefix = self.prefix(embeddings, prompts)
         found = self.language_model.generate(
             inputs_embeds=prefix, attention_mask=prefix.new_ones(prefix.shape[:2]).long(), num_beams=number,
             num_return_sequences=number, max_new_tokens=min(max_new_tokens, self.max_tokens), do_sample=False,
@@ -156,9 +163,11 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         return found.sequences, found.sequences_scores
 
     @torch.inference_mode()
-    def sample(self, embeddings: Tensor, processors: LogitsProcessorList, max_new_tokens: int) -> Tensor:
+    def sample(
+        self, embeddings: Tensor, processors: LogitsProcessorList, max_new_tokens: int, prompts: Tensor | None = None
+    ) -> Tensor:
         """One caption of each of B embeddings (B, D), sampled by `seeded_sampling.sampled`: tokens (B, L)."""
-        prefix = self.prefix(embeddings)
+        prefix = self.prefix(embeddings, prompts)
         found: Tensor = self.language_model.generate(
             inputs_embeds=prefix, attention_mask=prefix.new_ones(prefix.shape[:2]).long(),
             max_new_tokens=min(max_new_tokens, self.max_tokens), do_sample=False, logits_processor=processors,
@@ -166,16 +175,17 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
         return found
 
     @torch.inference_mode()
-    def generate(self, embeddings: Tensor, max_new_tokens: int | None = None) -> Tensor:
+    def generate(self, embeddings: Tensor, max_new_tokens: int | None = None, prompts: Tensor | None = None) -> Tensor:
         """Greedy captions of embeddings (B, D): tokens (B, L) from `bos` on, padded after `eos`.
 
         Args:
             embeddings: (B, D).
             max_new_tokens: longest caption, at most `max_tokens`, which None takes.
+            prompts: (B, P); None where the decoder reads none.
         """
         longest = min(max_new_tokens or self.max_tokens, self.max_tokens)
         model, config = self.language_model, self.language_model.config
-        inputs, cache = self.prefix(embeddings), None
+        inputs, cache = self.prefix(embeddings, prompts), None
         tokens = torch.empty(len(inputs), 0, dtype=torch.long, device=inputs.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
         while tokens.shape[1] < longest and not ended.all():

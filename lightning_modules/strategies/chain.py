@@ -42,6 +42,13 @@ class StrategyChain(nn.ModuleList):
             embeddings = strategy(embeddings)
         return embeddings
 
+    def as_in_training(self, embeddings: Tensor) -> Tensor:
+        """Text embeddings (B, D) to (B, D), with what is done in training alone, such as noise."""
+        mode = self.training
+        changed: Tensor = self.train()(embeddings)
+        self.train(mode)
+        return changed
+
     def save(self, folder: Path) -> None:
         """Write what each of them knows."""
         for strategy, name in zip(self.strategies, self.names):

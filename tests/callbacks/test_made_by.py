@@ -26,7 +26,13 @@ def trainer(split: str | None) -> Any:
     data = SimpleNamespace(test=split)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     return SimpleNamespace(
-        datamodule=data, strategy=strategy, ckpt_path=None, callbacks=[], precision="32-true", world_size=1
+        datamodule=data,
+        strategy=strategy,
+        ckpt_path=None,
+        callbacks=[],
+        precision="32-true",
+        world_size=1,
+        default_root_dir="none",
     )
 
 

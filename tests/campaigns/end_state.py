@@ -15,7 +15,7 @@ RESUMED_FROM = (  # of a checkpoint
     "MiniatureCaptions", "MiniatureSentences",
 )  # fmt: skip
 TIMES = ("train/solver_seconds",)  # in metrics.csv
-STARTS = ("run_folder", "command", "commit", "checkpoint")  # of an export's provenance: how the run was started
+STARTS = ("run_folder", "command", "commit", "checkpoint", "costs")  # of an export's provenance: how the run went
 
 
 def differences(found: Any, wanted: Any, tolerance: float = 0.0, place: str = "") -> list[str]:

@@ -57,7 +57,7 @@ def test_what_guided_a_caption(exports: Path, tmp_path: Path, monkeypatch: pytes
         (nearest,) = each.values()
         texts = captioner.stage.clap.network.embed_text(list(nearest))
         assert len(nearest) == 5 and list(nearest.values()) == pytest.approx((texts @ row).tolist(), abs=1e-4)
-        decoded = captioner.stage.inference_strategy(row[None])[0]  # Eq. 3: the nearest caption's embedding
+        decoded = captioner.stage.searched.strategy(row[None])[0]  # Eq. 3: the nearest caption's embedding
         torch.testing.assert_close(decoded, texts[0], atol=1e-4, rtol=0)
     _, found = guided("clap_prefix")
     assert found == [{}, {}]

@@ -9,39 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-
-
-def dry_run(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
-    """The jobs of a dry run in a folder without results: by log, what is read, what is made and the command."""
-    for name in ("configs", "assets"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(REPOSITORY / name)
-    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "pipelines" / "Snakefile")]
-    done = subprocess.run(
-        [*snakemake, *arguments, "--dry-run", "--cores", "2"], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    jobs, fields = {}, {}
-    for line in (done.stdout + done.stderr).splitlines():
-        key, _, value = line.strip().partition(": ")
-        if line.startswith(("rule ", "checkpoint ")):
-            fields = {}
-        elif line.startswith("    ") or key == "Shell command":
-            fields[key] = value
-        if key == "Shell command" and "log" in fields:
-            jobs[fields["log"].removeprefix("runs/logs/").removesuffix(".log")] = dict(fields)
-    return jobs
-
-
-def command_of(job: dict[str, str]) -> str:
-    return job["Shell command"].partition("train.py ")[2]
-
-
-def before(jobs: dict[str, dict[str, str]], name: str) -> set[str]:
-    """All jobs that must be finished before this one begins."""
-    maker = {path: log for log, job in jobs.items() for path in job["output"].split(", ")}
-    direct = {maker[path] for path in jobs[name].get("input", "").split(", ") if path in maker}
-    return direct | {earlier for log in direct for earlier in before(jobs, log)}
+from dry_runs import before, command_of, dry_run
 
 
 def test_dali_names_every_stage_in_order(tmp_path: Path) -> None:
@@ -94,6 +62,11 @@ FULL_SIZE = {  # the overlays of each graph's commands
     "wsac": {"clap_prefix"},
     "audibility": {"audibility_classifier", "guided_captioner", "keywords"},
     "zeraucap": {"keywords"},
+    "compare": {
+        "audioset_filter", "llava_prefix_tuning", "token_alignment", "attentive_ot", "pseudo_captions",
+        "audiovisual_distillation", "clap_prefix", "audibility_classifier", "guided_captioner", "keywords",
+        "comet", "hard_prompt", "mils",
+    },
 }  # fmt: skip
 
 
@@ -189,7 +162,7 @@ def test_one_fit_embeds_the_corpus_of_the_shift_for_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "setting", "error"),
     [
-        ("dali", "size=Paper", "expected SIZE=miniature or paper, found Paper; correct it"),
+        ("dali", "size=Paper", "expected SIZE=miniature or paper or quick, found Paper; correct it"),
         ("dali", "seeds=20", "expected SEEDS=1 or 2 .* or 8, found 20; correct it"),
         ("dali", "keep=most", "expected KEEP as a number of clips, found most; correct it"),
         ("audibility", "protocol=author", "expected PROTOCOL=paper or authors, found author; correct it"),
@@ -198,6 +171,8 @@ def test_one_fit_embeds_the_corpus_of_the_shift_for_all(tmp_path: Path) -> None:
             "size=paper",
             "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion",
         ),
+        ("compare", "size=small", "expected SIZE=miniature or paper or quick, found small; correct it"),
+        ("variants", "split=train", "expected SPLIT=val or test, found train; correct it"),
         ("demo", "size=paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
     ],
 )
@@ -230,10 +205,12 @@ def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) ->
     [
         ("demo", 1 + 4),
         ("criteria", 5 * 3 + 2),
+        ("variants", 8 * 2),
         ("dali_pairs", 1 + 4 * 2),  # and the alignment that Figure 5 hears by
         ("dali_bias", 4 * 2),
         ("dali_examples", 1 + 4 * 2),
         ("zeraucap", 2),
+        ("compare", 22 + 2 * 10 + 1 + 4 * 11),  # fits; both corpora; with pictures; decoders of both on both
     ],
 )
 def test_the_other_graphs(target: str, count: int, tmp_path: Path) -> None:
@@ -283,3 +260,14 @@ def test_make_passes_its_variables_on() -> None:
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, env=outside).stdout
     wanted = "--cores 4 --dry-run dali_pairs --config seeds=3 quick=1 size=paper results=r protocol=authors"
     assert " ".join(shown.split()).endswith(f"{wanted} extra='--a 1 --b 2'")
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [([], "seeds=3"), (["QUICK=1"], "seeds=1 size=quick"), (["QUICK=1", "SEEDS=2"], "seeds=2 size=quick")],
+)
+def test_make_compare_trains_three_times_and_quickly_once(given: list[str], settings: str) -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    command = ["make", "-n", "compare", "BIN=bin", *given]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, env=outside).stdout
+    assert shown.split("Snakefile ")[1].split() == f"--cores 2 compare --config {settings}".split()

@@ -9,7 +9,8 @@ from transformers import DistilBertConfig, DynamicCache
 
 from earshot.errors import InputError
 from lightning_modules.decoding.causal_lm import CausalLm
-from lightning_modules.decoding.keywords import KeywordDecoding, read_bank
+from lightning_modules.decoding.keyword_prompt import read_bank
+from lightning_modules.decoding.keywords import KeywordDecoding
 
 WORDS = ["<s>", "dog", "bell", "barks", "."]
 AXES = {"dog": [1.0, 0, 0], "bell": [0, 1.0, 0], "rain": [0, 0, 1.0]}

@@ -34,6 +34,39 @@ def test_loss_is_the_mean_over_tokens_each_from_those_before(prefix_length: int)
     torch.testing.assert_close(found, torch.stack(nats).mean())
 
 
+def test_a_prompt_is_read_before_the_caption_and_not_learnt() -> None:
+    """Each token follows the prefix, the prompt with its padding, and the caption so far; no loss is on the prompt."""
+    network = decoder(prefix_length=2, prompt_tokens=3).double()
+    embeddings = torch.randn(2, 8, dtype=torch.float64)
+    prompts = torch.tensor([[12, 13, 14], [15, PAD, PAD]])
+    captions = [[BOS, 7, 8, 9, EOS], [BOS, 11, EOS]]
+    words = network.language_model.transformer.wte
+    nats = []
+    with torch.no_grad():
+        for embedding, prompt, caption in zip(embeddings, prompts, captions):
+            prefix = network.mapping(embedding).view(1, 2, 16)
+            for i, token in enumerate(caption):
+                inputs = torch.cat((prefix, words(prompt[None]), words(torch.tensor([caption[:i]]).long())), 1)
+                nats.append(-network.language_model(inputs_embeds=inputs).logits[0, -1].log_softmax(-1)[token])
+        found = network(embeddings, torch.tensor([captions[0], [*captions[1], PAD, PAD]]), prompts)
+    torch.testing.assert_close(found.double(), torch.stack(nats).mean(), atol=1e-6, rtol=0)
+
+
+def test_captions_after_a_prompt_do_not_depend_on_the_batch() -> None:
+    network = decoder(prompt_tokens=3)
+    with torch.no_grad():
+        network.language_model.transformer.wte.weight.mul_(20)
+    embeddings, prompts = torch.randn(6, 8), torch.randint(4, 20, (6, 3))
+    together = network.generate(embeddings, 5, prompts)
+    assert not torch.equal(together, network.generate(embeddings, 5, prompts.flip(0)))
+    best, _ = network.candidates(embeddings, 2, 5, prompts)
+    for row in range(6):
+        one = slice(row, row + 1)
+        assert network.generate(embeddings[one], 5, prompts[one])[0].tolist() == together[row].tolist()
+        alone, _ = network.candidates(embeddings[one], 2, 5, prompts[one])
+        assert alone.tolist() == best[2 * row : 2 * row + 2, : alone.shape[1]].tolist()
+
+
 def test_greedy_with_a_kv_cache_is_greedy_by_hand() -> None:
     network = decoder()
     with torch.no_grad():
