@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN ?= .venv/bin
 
 .DEFAULT_GOAL := help
-EXPERIMENTS := compare demo criteria dali dali-pairs dali-bias dali-examples wsac audibility zeraucap
+EXPERIMENTS := compare demo criteria variants dali dali-pairs dali-bias dali-examples wsac audibility zeraucap
 .PHONY: help install $(EXPERIMENTS) app graph test lint docs metrics clean
 .DELETE_ON_ERROR:
 
@@ -14,8 +14,8 @@ help:  ## this list
 	@echo "The experiments take SEEDS=3 (training runs of each), JOBS=2 (jobs at a time), RESULTS=docs/results (where reports"
 	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); compare, dali, wsac, audibility and zeraucap SIZE=paper"
 	@echo "(full size); compare QUICK=1 (one training run, few clips: CLIPS=600); dali QUICK=1 (one criterion), IDS=list.csv"
-	@echo "(train on these clips); audibility PROTOCOL=authors (their way to score); ARGS='...' (more arguments of every"
-	@echo "train.py). See pipelines/README.md."
+	@echo "(train on these clips); audibility PROTOCOL=authors (their way to score); variants SPLIT=test (val by default);"
+	@echo "ARGS='...' (more arguments of every train.py). See pipelines/README.md."
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
@@ -45,12 +45,14 @@ CONFIG = $(if $(SEEDS),seeds=$(SEEDS),$(if $(COMPARES),seeds=$(if $(QUICK),1,3))
 	$(if $(QUICK),$(if $(COMPARES),size=quick,quick=1)) $(if $(SIZE),size=$(SIZE)) \
 	$(if $(RESULTS),results=$(RESULTS)) $(if $(LAMBDAS),lambdas='$(LAMBDAS)') $(if $(PAIRS),pairs='$(PAIRS)') \
 	$(if $(VOCABULARY),vocabulary=$(VOCABULARY)) $(if $(PROTOCOL),protocol=$(PROTOCOL)) \
-	$(if $(IDS),ids=$(IDS)) $(if $(KEEP),keep=$(KEEP)) $(if $(CLIPS),clips=$(CLIPS)) $(if $(ARGS),extra='$(ARGS)')
+	$(if $(IDS),ids=$(IDS)) $(if $(KEEP),keep=$(KEEP)) $(if $(CLIPS),clips=$(CLIPS)) $(if $(SPLIT),split=$(SPLIT)) \
+	$(if $(ARGS),extra='$(ARGS)')
 SNAKEMAKE = $(BIN)/python -m snakemake --snakefile pipelines/Snakefile \
 	$(if $(SLURM),--workflow-profile pipelines/profiles/slurm,--cores $(JOBS)) $(if $(DRY),--dry-run)
 compare: $(ENVIRONMENT)  ## every system on the same clips: scores, costs, what each was shown, and on the other corpus
 demo: $(ENVIRONMENT)  ## the main job: train the alignment on the miniature, caption audio, print a table
 criteria: $(ENVIRONMENT)  ## train with every criterion and print one table
+variants: $(ENVIRONMENT)  ## train with variations of optimal transport and print one table
 dali: $(ENVIRONMENT)  ## DALI's chain: prefix, alignment, pseudo-captions, distillation, tests, one table
 dali-pairs: $(ENVIRONMENT)  ## DALI's Figure 5: captions of audio by number of pairs, with a plot
 dali-bias: $(ENVIRONMENT)  ## DALI's Table 2: the visual-bias probe of each criterion

@@ -6,7 +6,7 @@ clips, with a 95% bootstrap interval. A figure of some images with their weights
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -58,11 +58,6 @@ def load(run: Path) -> TokenAlignment:
     parser.add_subclass_arguments(TokenAlignment, "model")
     given = parser.parse_object({"model": yaml.safe_load(config.read_text())["model"]})
     stage: TokenAlignment = parser.instantiate_classes(given).model
-    if not isinstance(stage.criterion, AttentiveOptimalTransport):
-        raise InputError(
-            f"expected a run of attentive optimal transport, found {type(stage.criterion).__name__} in {config}; name "
-            "another run"
-        )
     stage.load_state_dict(torch.load(found[-1], map_location="cpu", weights_only=True)["state_dict"])
     stage.captioner.network.load("audio+image", language_model=False)
     return stage.eval()
@@ -72,14 +67,22 @@ def load(run: Path) -> TokenAlignment:
 def weigh(run: Path, waveforms: np.ndarray, images: np.ndarray) -> Tensor:
     """Weights of the image tokens, (clips, 64)."""
     stage = load(run)
+    if not isinstance(stage.criterion, AttentiveOptimalTransport):
+        raise InputError(
+            f"expected a run of attentive optimal transport, found {type(stage.criterion).__name__} in {run}; name "
+            "another run"
+        )
+    return torch.cat([stage.criterion.weights(*tokens)[1] for tokens in tokens_of(stage, waveforms, images)])
+
+
+def tokens_of(stage: TokenAlignment, waveforms: np.ndarray, images: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+    """Audio tokens (B, N, D) and image tokens (B, 64, D) of 50 clips at a time."""
     audio, pixels = torch.from_numpy(waveforms), torch.from_numpy(images).permute(0, 3, 1, 2)
-    parts = []
+    captioner = stage.captioner.network
     for sound, picture in zip(audio.split(50), pixels.split(50), strict=True):
         lengths, nothing = torch.full((len(sound),), sound.shape[1]), [[] for _ in sound]
         clips = ClipBatch([""] * len(sound), sound, lengths, picture, nothing, nothing)
-        captioner = stage.captioner.network
-        parts.append(stage.criterion.weights(captioner.audio_tokens(clips), captioner.image_tokens(clips))[1])
-    return torch.cat(parts)
+        yield captioner.audio_tokens(clips), captioner.image_tokens(clips)
 
 
 def draw(path: Path, images: np.ndarray, weights: Tensor) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import ot
+import scipy.special
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,47 @@ def optimal_transport(audio: Tensor, image: Tensor) -> Tensor:
         ot.emd2(ot.unif(len(x), type_as=x), ot.unif(len(y), type_as=y), pairwise(x, y)) for x, y in zip(audio, image)
     ]
     return torch.stack(losses).mean()
+
+
+def partial_transport(audio: Tensor, image: Tensor, mass: float = 0.8) -> Tensor:
+    """Loss of B clips; POT's plan of `mass`, held fixed."""
+    losses = []
+    for x, y in zip(audio, image):
+        cost = pairwise(x, y)
+        plan = ot.partial.partial_wasserstein(ot.unif(len(x)), ot.unif(len(y)), cost.detach().numpy(), m=mass)
+        losses.append((torch.from_numpy(plan) * cost).sum())
+    return torch.stack(losses).mean()
+
+
+def unbalanced_transport(audio: Tensor, image: Tensor, marginal_weight: float = 1.0) -> Tensor:
+    """Loss of B clips; POT's plan by majorisation and minimisation, held fixed, and its divergences."""
+    losses = []
+    for x, y in zip(audio, image):
+        a, b, cost = ot.unif(len(x)), ot.unif(len(y)), pairwise(x, y)
+        rho = marginal_weight * cost.mean().item()
+        plan = ot.unbalanced.mm_unbalanced(a, b, cost.detach().numpy(), rho, numItermax=20_000, stopThr=0)
+        divergences = sum(
+            (scipy.special.xlogy(found, found / wanted) - found + wanted).sum()
+            for found, wanted in ((plan.sum(1), a), (plan.sum(0), b))
+        )
+        losses.append((torch.from_numpy(plan) * cost).sum() + rho * divergences)
+    return torch.stack(losses).mean()
+
+
+def without_background(plain: Loss, background: Callable[[Tensor], Tensor], weight: float) -> Loss:
+    """A loss of B clips less their backgrounds, and the backgrounds' squared distance.
+
+    Args:
+        plain: the loss of what is left.
+        background: (B, N, D) to (B, D).
+        weight: of the distance.
+    """
+
+    def loss(audio: Tensor, image: Tensor) -> Tensor:
+        (u, v) = background(audio), background(image)
+        return plain(audio - u[:, None], image - v[:, None]) + weight * (u - v).pow(2).sum(1).mean()
+
+    return loss
 
 
 def pooled_distances(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -255,14 +255,13 @@ class ClapPrefixDecoder(L.LightningModule):
             "caption_from": self.caption_from,
             "max_new_tokens": self.max_new_tokens,
             "trained_on": trained_on(self.clap.network),
-            **({"hard_prompt": self._trained_with.hard_prompt} if self.hard_prompt else {}),
+            **({"hard_prompt": module_digest(self.hard_prompt)} if self.hard_prompt else {}),
             **(self.refine.made_by(self.clap.network) if self.refine else {}),
         }
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer, for the decoder alone."""
-        optimizer = self.optimizer(self.decoder.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+        return {"optimizer": (one := self.optimizer(self.decoder.parameters())), "lr_scheduler": self.lr_scheduler(one)}
 
     def export(self, folder: Path) -> None:
         """Write the decoder as a Hugging Face folder, what it was trained with, what strategies know or search in."""
@@ -297,4 +296,5 @@ class ClapPrefixDecoder(L.LightningModule):
     @property
     def _trained_with(self) -> TrainedWith:
         prompt = module_digest(self.hard_prompt) if self.hard_prompt else None
-        return TrainedWith(self.training_strategies.names, self.supervised, self.embedded.short_digests, prompt)
+        of_clap = {"clap": self.embedded.noted, "hard_prompt": prompt}
+        return TrainedWith({"strategies": self.training_strategies.names, "supervised": self.supervised, **of_clap})

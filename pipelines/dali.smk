@@ -18,15 +18,20 @@ TEACHER = f"{USE_PREFIX} {ENCODER} exports/{ALIGNED}"
 
 
 def align_configs(wildcards):
-    """At full size attentive OT has an overlay of its own, after the one that names it."""
-    overlay = "" if wildcards.criterion == "ot" else f"criterion/{wildcards.criterion}"
+    """A run is called as its overlay in configs/criterion/, or ot_ and its overlay in configs/solver/. At full size
+    attentive OT has an overlay of its own, after the one that names it."""
+    name = wildcards.criterion
+    overlay = SOLVERS.get(name, "" if name == "ot" else f"criterion/{name}")
     own = full("attentive_ot") if wildcards.criterion == "attentive_ot" else ""
     return ["dali_ot", overlay, full("token_alignment"), own]
 
 
+SOLVERS = {f"ot_{name}": f"solver/{name}" for name in overlay_names("solver")}
+
+
 wildcard_constraints:
     corpus="audiocaps|clotho",
-    criterion="|".join(["ot", *overlay_names("criterion")]),
+    criterion="|".join(["ot", *overlay_names("criterion"), *SOLVERS]),
     pairs=r"\d+",
 
 

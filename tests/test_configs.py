@@ -60,7 +60,7 @@ def test_strategy_parses_and_has_a_name_of_its_own(overlay: Path, capsys: pytest
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "metrics").glob("*.yaml")), ids=lambda path: path.stem)
 def test_metrics_go_with_any_stage(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/metrics/{overlay.name}" in overlay.read_text().splitlines()[0]
-    for stage in ("dali_ot", "clap_prefix", "guided"):
+    for stage in ("dali_ot", "clap_prefix", "drcap", "guided"):
         with pytest.raises(SystemExit) as ended:
             main(["test", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
         assert ended.value.code == 0
@@ -72,7 +72,7 @@ def test_metrics_go_with_any_stage(overlay: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("overlay", sorted((CONFIGS / "refine").glob("*.yaml")), ids=lambda path: path.stem)
 def test_refine_goes_with_any_stage_that_captions(overlay: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--config configs/refine/{overlay.name}" in overlay.read_text().splitlines()[0]
-    for stage in ("llava_prefix", "dali_ot", "distillation", "clap_prefix", "guided", "keywords", "mils"):
+    for stage in ("llava_prefix", "dali_ot", "distillation", "clap_prefix", "drcap", "guided", "keywords", "mils"):
         with pytest.raises(SystemExit) as ended:
             main(["test", "--config", str(CONFIGS / f"{stage}.yaml"), "--config", str(overlay), "--print_config"])
         assert ended.value.code == 0
@@ -116,6 +116,7 @@ def test_stage_opens_with_its_command(config: Path, capsys: pytest.CaptureFixtur
         ("pseudo_captions", "paper/pseudo_captions.yaml"),
         ("distillation", "paper/audiovisual_distillation.yaml"),
         ("clap_prefix", "paper/clap_prefix.yaml"),
+        ("drcap", "paper/drcap.yaml"),
         ("audioset_filter", "paper/audioset_filter.yaml"),
     ],
 )
@@ -132,7 +133,11 @@ def test_overlay_parses(stage: str, overlay: str, capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     if overlay.startswith("paper/"):
-        others = {"clap_prefix": "checkpoints/WavCaps-CNN14.pt", "audioset_filter": "Salesforce/blip2-opt-2.7b"}
+        others = {
+            "clap_prefix": "checkpoints/WavCaps-CNN14.pt",
+            "audioset_filter": "Salesforce/blip2-opt-2.7b",
+            "drcap": "lmsys/vicuna-7b-v1.5",
+        }
         wanted = others.get(stage, "llava-hf/llava-1.5-7b-hf")
         assert wanted in shown and "assets/miniature/" not in shown
 

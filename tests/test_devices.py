@@ -22,6 +22,7 @@ STAGES = {
     "distillation": ("fit", "test", "predict"),
     "llava_prefix": ("fit", "test", "predict"),
     "clap_prefix + strategy/noise_injection": ("fit", "validate", "test", "predict"),
+    "drcap": ("fit", "validate", "test", "predict"),
     "audibility": ("fit", "validate", "test"),
     "guided": ("test", "predict"),
     "keywords": ("test", "predict"),
@@ -61,7 +62,7 @@ def arguments(stage: str, devices: int, command: str) -> list[str]:
         given += ["--model.classifier.init_args.width", "32", "--model.classifier.init_args.depth", "1"]
         given += ["--model.classifier.init_args.dropout", "0"]
     if (
-        "dali" in stage or "clap" in stage
+        "dali" in stage or "clap" in stage or stage == "drcap"
     ):  # Adam makes steps of rounding errors where a gradient is 0, as of the biases of keys
         given += [
             "--model.optimizer",
@@ -75,6 +76,8 @@ def arguments(stage: str, devices: int, command: str) -> list[str]:
         given += ["--data.train", "audiocaps/train", "--data.captions", "captions.csv"]
     if stage in ("guided", "keywords"):
         given += ["--model.guidance.init_args.max_new_tokens", "3"]
+    if stage == "drcap":
+        given += ["--model.num_beams", "1", "--model.max_new_tokens", "6"]
     if stage == "llava_prefix":
         given += ["--data.num_pairs", "12", "--trainer.limit_val_batches", "0"]
     if command == "fit":

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+import torch
 from conftest import MINIATURE
 from peft import PeftModel
-from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoProcessor, AutoTokenizer, LlamaForCausalLM, LlavaForConditionalGeneration
 
 from lightning_modules.networks.cav_mae import CavMaeEncoder
 from lightning_modules.networks.clap.encoder import ClapEncoder
@@ -13,6 +14,7 @@ from miniature.make.cav_mae import audio_scores
 from miniature.make.clap import clap_scores
 from miniature.make.language import language_scores
 from miniature.make.prefix import prefix_scores
+from miniature.make.vicuna import vicuna_scores
 from miniature.make.vision import vision_scores
 from miniature.vocabulary import word_list
 
@@ -52,6 +54,15 @@ def test_prefix(processor: AutoProcessor) -> None:
     prefixed = PeftModel.from_pretrained(plain, MINIATURE / "prefix")
     measured |= prefix_scores(prefixed, processor, prefixed.peft_config["default"].token_indices)
     assert measured == pytest.approx({name: SCORES["prefix"][name] for name in measured}, abs=TOLERANCE)
+
+
+def test_vicuna_is_llavas_language_model(llava: LlavaForConditionalGeneration) -> None:
+    vicuna = LlamaForCausalLM.from_pretrained(MINIATURE / "vicuna").eval()
+    words = AutoTokenizer.from_pretrained(MINIATURE / "vicuna")
+    assert vicuna_scores(vicuna, words)["perplexity"] == pytest.approx(SCORES["vicuna"]["perplexity"], rel=1e-3)
+    tokens = words(["a bell rings while rain falls"], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        torch.testing.assert_close(vicuna(tokens).logits, llava(tokens).logits, rtol=0, atol=1e-5)
 
 
 def test_clap() -> None:

@@ -25,8 +25,8 @@ class EmbeddedSplits:
         return {part: self.model.fingerprint(part) for part in ("text", "audio")}
 
     @property
-    def short_digests(self) -> dict[str, str]:
-        """Their beginnings."""
+    def noted(self) -> dict[str, str]:
+        """The beginnings of the digests, as exports and checkpoints have them."""
         return {part: digest[:16] for part, digest in self.digests.items()}
 
     def read(self, part: str, split: str | None, store: EmbeddingStore, audio: bool) -> None:

@@ -55,7 +55,7 @@ class Searched:
         """
         self.learn(store)
         if (split := self.split(data)) is not None:
-            self._take(Memory(store().captions(split).embeddings, data.captions_of(split).texts))
+            self._take(store().memory(split))
         elif isinstance(self.strategy, SearchesCaptions) and self.memory is None:
             raise InputError("expected training captions to search in, found none; set data.init_args.train")
 

@@ -15,6 +15,7 @@ from datamodules.contracts import CaptionSource
 from earshot.errors import InputError
 from lightning_modules.contracts import Embedded, EmbeddingModel
 from lightning_modules.embeddings.cache import cached, new_cache
+from lightning_modules.embeddings.memory import Memory
 
 TEXTS_AT_ONCE = 256
 T = TypeVar("T")
@@ -83,6 +84,10 @@ class EmbeddingStore:
 
         digest = captions.digest + self.data.audio_digest(split)
         return Embedded(self._cached("audio", digest, len(clip_ids), pieces), clip_ids)
+
+    def memory(self, split: str) -> Memory:
+        """All captions of a split or table with their embeddings."""
+        return Memory(self.captions(split).embeddings, self.data.captions_of(split).texts)
 
     def of_captions(self, split: str, audio: bool) -> tuple[Tensor, Tensor]:
         """Embeddings, and the row in them of each caption of a split: its own, or with `audio` that of its clip."""

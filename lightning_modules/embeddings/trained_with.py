@@ -1,7 +1,7 @@
 """What a decoder of embeddings was trained with: a file in its export, which another run must agree with."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,18 @@ class TrainedWith:
     """The settings of a training that its weights cannot be used without.
 
     Attributes:
-        strategies: names of the training strategies, in order.
-        supervised: whether it was trained on audio embeddings.
-        clap: the beginnings of the digests of CLAP's text and audio tower.
-        hard_prompt: what makes the prompts, by its settings; None without prompts, as in exports of earlier versions.
+        settings: by name, as JSON.
     """
 
-    strategies: list[str]
-    supervised: bool
-    clap: dict[str, str]
-    hard_prompt: str | None = None
+    settings: dict[str, Any]
 
     def write(self, folder: Path) -> None:
         """Write the settings into an export."""
-        (folder / NAME).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (folder / NAME).write_text(json.dumps(self.settings, indent=2) + "\n")
 
     def note(self, checkpoint: dict[str, Any]) -> None:
         """Keep the settings in a checkpoint."""
-        checkpoint[KEY] = asdict(self)
+        checkpoint[KEY] = self.settings
 
     def require_export(self, folder: Path) -> None:
         """Refuse the export of a training that was set otherwise.
@@ -64,7 +58,7 @@ class TrainedWith:
         self._require(checkpoint[KEY], "a checkpoint")
 
     def _require(self, found: dict[str, Any], of: str) -> None:
-        wanted = asdict(self)
+        wanted = self.settings
         if differing := [name for name in wanted if found.get(name) != wanted[name]]:
             raise InputError(
                 f"expected {of} trained with {'; '.join(f'{name} {wanted[name]}' for name in differing)}, found "

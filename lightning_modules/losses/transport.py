@@ -16,10 +16,13 @@ class Transport:
 
     Attributes:
         cost: (B,), of the plan.
-        plan: (B, N, M), mass from token to token, dense or sparse (COO); rows and columns sum to the weights.
-        audio_potentials: (B, N), dual variables: what the cost grows by with a token's weight; their mean is 0.
-        image_potentials: (B, M); u + v is at most the cost, up to the solver's precision.
+        plan: (B, N, M), mass from token to token, dense or sparse (COO); rows and columns sum to the masses.
+        audio_potentials: (B, N), dual variables: what the cost grows by with a token's weight; their mean is 0 where
+            all mass is moved.
+        image_potentials: (B, M); u + v is at most the cost, up to the solver's precision, where all mass is moved.
         measures: what is to be logged.
+        audio_mass: (B, N), what the plan moves from each token; None: the token's weight.
+        image_mass: (B, M), what it moves to each token; likewise.
     """
 
     cost: Tensor
@@ -27,6 +30,8 @@ class Transport:
     audio_potentials: Tensor
     image_potentials: Tensor
     measures: Measures
+    audio_mass: Tensor | None = None
+    image_mass: Tensor | None = None
 
 
 Solver = Callable[[Tensor, Tensor, Tensor], Transport]
@@ -94,10 +99,12 @@ def transport_cost(
             independent = torch.einsum("bn,bnm,bm->b", masses[0], distances, masses[1]).mean()
             transport.measures["relative_cost"] = transport.cost.mean() / independent.clamp(min=1e-30)
         plan, u, v = transport.plan, transport.audio_potentials, transport.image_potentials
+        moved = (transport.audio_mass, transport.image_mass)
+        rows, columns = (weight if mass is None else mass for weight, mass in zip(masses, moved))
         cost = with_gradients(
             transport.cost,
-            (audio_tokens, lambda: distance_gradient(audio, image, plan, masses[0])),
-            (image_tokens, lambda: distance_gradient(image, audio, plan.transpose(1, 2), masses[1])),
+            (audio_tokens, lambda: distance_gradient(audio, image, plan, rows)),
+            (image_tokens, lambda: distance_gradient(image, audio, plan.transpose(1, 2), columns)),
             (audio_weights, lambda: u - u.mean(dim=1, keepdim=True)),
             (image_weights, lambda: v - v.mean(dim=1, keepdim=True)),
         )

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from earshot.errors import InputError
 from lightning_modules.contracts import Embed, Embedded
 
+CHUNK = 8192  # pairs in float64 at once: a corpus has hundreds of thousands
+
 
 class PairedAxes(nn.Module):
     """The mean of each modality, and pairs of axes, one in each, along which paired embeddings vary together most.
@@ -67,16 +69,16 @@ class PairedAxes(nn.Module):
             )
         text_axes, values, audio_axes = pls_svd(texts, sounds)
         found = {
-            "text_mean": texts.mean(0),
-            "audio_mean": sounds.mean(0),
+            "text_mean": mean(texts),
+            "audio_mean": mean(sounds),
             "text_axes": text_axes[:, : self.rank],
             "audio_axes": audio_axes[:, : self.rank],
         }
-        lengths = [
-            ((side - found[f"{name}_mean"]) @ found[f"{name}_axes"]).norm()
+        squares = [
+            sum(((part - found[f"{name}_mean"]) @ found[f"{name}_axes"]).square().sum() for part in side.split(CHUNK))
             for name, side in (("text", texts), ("audio", sounds))
         ]
-        found["scale"] = lengths[0] / lengths[1]
+        found["scale"] = torch.as_tensor(squares[0] / squares[1]).sqrt()
         for name, value in found.items():
             setattr(self, name, value.to(getattr(self, name)).contiguous())
         print(
@@ -105,18 +107,26 @@ class PairedAxes(nn.Module):
 
 
 def paired(text: Embedded, audio: Embedded) -> tuple[Tensor, Tensor]:
-    """Each caption's embedding and that of its clip's audio, (N, D) each in float64."""
+    """Each caption's embedding and that of its clip's audio, (N, D) each."""
     row_of = {clip_id: row for row, clip_id in enumerate(audio.clip_ids)}
     rows = torch.tensor([row_of[clip_id] for clip_id in text.clip_ids])
-    return text.embeddings.double(), audio.embeddings[rows].double()
+    return text.embeddings, audio.embeddings[rows]
+
+
+def mean(embeddings: Tensor) -> Tensor:
+    """Embeddings (N, D) to (D,), in float64."""
+    return embeddings.mean(0, dtype=torch.float64)
 
 
 def pls_svd(texts: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Axes of paired embeddings (N, D), in the order of their covariance.
+    """Axes of paired embeddings (N, D), in the order of their covariance, in float64.
 
     Returns:
         Axes of the texts (D, D) in columns, the covariances along them (D,), axes of the audio (D, D).
     """
-    covariance = (texts - texts.mean(0)).T @ (audio - audio.mean(0)) / len(texts)  # (D, D)
-    u, values, v = torch.linalg.svd(covariance)
+    of_text, of_audio = mean(texts), mean(audio)
+    covariance = torch.zeros(texts.shape[1], audio.shape[1], dtype=torch.float64)
+    for some_texts, some_audio in zip(texts.split(CHUNK), audio.split(CHUNK)):
+        covariance += (some_texts - of_text).T @ (some_audio - of_audio)
+    u, values, v = torch.linalg.svd(covariance / len(texts))
     return u, values, v.T

@@ -15,7 +15,7 @@ from earshot.atomic import write_text
 from earshot.errors import InputError
 from miniature.vocabulary import word_list
 
-MODELS = ("llava", "cav_mae", "prefix", "clap", "gpt2", "matcher")  # each after those that it is made from
+MODELS = ("llava", "cav_mae", "prefix", "vicuna", "clap", "gpt2", "matcher")  # each after those that it is made from
 
 
 def make_models(names: Sequence[str], root: Path) -> None:

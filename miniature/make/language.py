@@ -36,12 +36,17 @@ def dialogue(clip: world.Clip, rng: np.random.Generator) -> list[tuple[str, str]
     if kind < 0.65:
         return [(str(rng.choice(SOUND_QUESTIONS)), world.seen_caption(clip, rng, sounding=True))]
     if kind < 0.8:
-        names = [str(name) for name in rng.choice(SOUNDING, int(rng.integers(1, 4)), replace=False)]
-        things = " and ".join(a(str(THINGS[name].seen)) for name in names)
-        return [(f"What {'does' if len(names) == 1 else 'do'} {things} sound like ?", sounds_of(names, rng))]
+        return [asked(rng)]
     seen = [clip.placed[i][0] for i in rng.permutation(len(clip.placed))]
     things = " and ".join(a(str(THINGS[name].seen)) for name in seen)
     return [("Name the things .", things), ("What sounds do they make ?", sounds_of(seen, rng))]
+
+
+def asked(rng: np.random.Generator) -> tuple[str, str]:
+    """A question about one to three things, in text alone, and what they sound like."""
+    names = [str(name) for name in rng.choice(SOUNDING, int(rng.integers(1, 4)), replace=False)]
+    things = " and ".join(a(str(THINGS[name].seen)) for name in names)
+    return f"What {'does' if len(names) == 1 else 'do'} {things} sound like ?", sounds_of(names, rng)
 
 
 def sounds_of(names: list[str], rng: np.random.Generator) -> str:

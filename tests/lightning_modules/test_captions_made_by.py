@@ -23,6 +23,8 @@ from lightning_modules.llava_prefix_tuning import LlavaPrefixTuning
 from lightning_modules.networks.clap.encoder import ClapEncoder
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.generation import Generation
+from lightning_modules.networks.prompted_lm import PromptedLm
+from lightning_modules.retrieval_captioner import RetrievalCaptioner
 from lightning_modules.strategies.embedding_shift import EmbeddingShift
 from lightning_modules.strategies.nearest_neighbour import NearestNeighbour
 from lightning_modules.strategies.noise_injection import NoiseInjection
@@ -197,3 +199,29 @@ def test_clap_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
         {"inference_strategy": Projection(temperature=0.1)}, {"inference_strategy": Projection(renormalise=True)},
     )  # fmt: skip
     assert nearest("a bell rings") == nearest("a bell rings") != nearest("a dog barks")
+
+
+def test_retrieval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = {"x": ["a bell rings"], "y": ["a dog barks"]}
+    data = SimpleNamespace(train="x", captions_of=lambda split: Captions(texts[split], ["1"]))
+    monkeypatch.setattr(RetrievalCaptioner, "_data", data)
+
+    def make(seed: int = 0, lm: dict[str, Any] | None = None, **given: Any) -> RetrievalCaptioner:
+        language_model = PromptedLm(**{"language_model": str(MINIATURE / "vicuna"), "hidden_dim": 8, **(lm or {})})
+        torch.manual_seed(seed)
+        language_model.load(128)
+        clap = given.pop("clap", None) or ClapEncoder.from_pretrained(MINIATURE / "clap")
+        return RetrievalCaptioner(clap, language_model, **given)
+
+    all_differ(
+        make, {}, {"seed": 1}, {"clap": moved(ClapEncoder.from_pretrained(MINIATURE / "clap"))},
+        {"lm": {"language_model": other_copy(MINIATURE / "vicuna", "config.json")}}, {"lm": {"prompt": "USER:"}},
+        {"lm": {"between": ", "}}, {"lm": {"hidden_dim": 9}}, {"lm": {"rank": 4}}, {"lm": {"alpha": 16}},
+        {"lm": {"target_modules": ["k_proj", "v_proj"]}}, {"inference_strategy": NearestNeighbour()},
+        {"inference_strategy": Projection()}, {"inference_strategy": Projection(temperature=0.1)}, {"num_similar": 2},
+        {"datastore": "y"}, {"num_beams": 1}, {"max_new_tokens": 5},
+    )  # fmt: skip
+    before = json.dumps(make().captions_made_by())
+    texts["x"] = ["a cow moos"]
+    assert json.dumps(make().captions_made_by()) != before

@@ -144,7 +144,7 @@ def test_each_caption_is_learnt_from_its_own_embedding_moved_by_the_strategy(
     gap = load_file("exports/clap_prefix_embedding_shift/embedding_shift.safetensors")["gap"]
     words = stage().clap.network.tokenizer
     assert gap.norm() > 0.5 and len(given) >= 3
-    for embeddings, tokens in given:
+    for embeddings, tokens, _ in given:
         expected = texts_of(words.batch_decode(tokens, skip_special_tokens=True)) + gap
         torch.testing.assert_close(embeddings, expected, rtol=0, atol=1e-5)
 

@@ -184,7 +184,7 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
     memory = torch.nn.functional.normalize(torch.randn(5, 128), dim=1)
     module.searched.strategy.remember(memory)
     decoded: list[torch.Tensor] = []
-    module.decoder.generate = lambda x, longest: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
+    module.decoder.generate = lambda x, longest, prompts: decoded.append(x) or torch.zeros(len(x), 1, dtype=torch.long)  # type: ignore
     module.clap.network.embed_audio = lambda waveforms, num_samples: memory[[3, 0]]
     audio = torch.zeros(2, 10, dtype=torch.int16), torch.full((2,), 10)
     module.test_step(ClipBatch(["a", "b"], *audio, None, [["x"], ["y"]], [[], []]), 0)

@@ -172,6 +172,7 @@ def test_one_fit_embeds_the_corpus_of_the_shift_for_all(tmp_path: Path) -> None:
             "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion",
         ),
         ("compare", "size=small", "expected SIZE=miniature or paper or quick, found small; correct it"),
+        ("variants", "split=train", "expected SPLIT=val or test, found train; correct it"),
         ("demo", "size=paper", "expected the miniature, found SIZE=paper; make dali SIZE=paper has every criterion"),
     ],
 )
@@ -204,6 +205,7 @@ def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) ->
     [
         ("demo", 1 + 4),
         ("criteria", 5 * 3 + 2),
+        ("variants", 8 * 2),
         ("dali_pairs", 1 + 4 * 2),  # and the alignment that Figure 5 hears by
         ("dali_bias", 4 * 2),
         ("dali_examples", 1 + 4 * 2),

@@ -1,6 +1,7 @@
 """What holds for every criterion: it equals a plain version, one clip at a time by autograd, and survives odd clips."""
 
 from dataclasses import dataclass
+from functools import partial as partial_function
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,33 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks import plain_criteria
 from lightning_modules.losses.attentive_optimal_transport import AttentiveOptimalTransport
+from lightning_modules.losses.backgrounds import ClipMedian, ModalityMean
 from lightning_modules.losses.cauchy_schwarz import CauchySchwarz
 from lightning_modules.losses.contrastive import Contrastive
 from lightning_modules.losses.mmd import MMD
 from lightning_modules.losses.optimal_transport import OptimalTransport
+from lightning_modules.losses.partial_transport import PartialTransport
+from lightning_modules.losses.unbalanced_transport import UnbalancedTransport
+from lightning_modules.losses.weighted_sum import WeightedSum
+from lightning_modules.losses.without_background import WithoutBackground
 
 WIDTH = 16
 
 
 @dataclass(frozen=True)
 class Case:
-    """A criterion and its plain version."""
+    """A criterion and its plain version.
+
+    Attributes:
+        tolerance: of value and gradients, relative; both solvers of unbalanced transport are approximate, and its
+            values are compared more closely in a file of their own.
+        sees_origin: whether a shift of both modalities changes the value.
+    """
 
     criterion: nn.Module
     plain: plain_criteria.Loss
+    tolerance: float = 1e-5
+    sees_origin: bool = False
 
 
 def attentive() -> Case:
@@ -33,16 +47,58 @@ def attentive() -> Case:
     criterion = AttentiveOptimalTransport(WIDTH, num_heads=4, temperature=0.05, entropy_weights=(3.0,)).double()
     criterion.set_epoch(1)
     attentions = nn.ModuleDict({"audio": criterion.audio_attention, "image": criterion.image_attention})
-    return Case(criterion, plain_criteria.attentive_optimal_transport(attentions, temperature=0.05, epsilon=3.0))
+    plain = plain_criteria.attentive_optimal_transport(attentions, temperature=0.05, epsilon=3.0)
+    return Case(criterion, plain, sees_origin=True)
+
+
+def partial() -> Case:
+    return Case(OptimalTransport(PartialTransport(0.7)), lambda *both: plain_criteria.partial_transport(*both, 0.7))
+
+
+def unbalanced() -> Case:
+    solver = UnbalancedTransport(marginal_weight=0.5, levels=14, sweeps=60)
+    plain = partial_function(plain_criteria.unbalanced_transport, marginal_weight=0.5)
+    return Case(OptimalTransport(solver), plain, tolerance=4e-2)
+
+
+def without_modality_mean() -> Case:
+    def mean(tokens: Tensor) -> Tensor:
+        return tokens.flatten(0, 1).mean(0).expand(len(tokens), -1)
+
+    plain = plain_criteria.without_background(plain_criteria.partial_transport, mean, 0.5)
+    return Case(WithoutBackground(OptimalTransport(PartialTransport()), ModalityMean(), 0.5), plain)
+
+
+def without_clip_median() -> Case:
+    def middle(tokens: Tensor) -> Tensor:
+        return tokens.sort(1).values[:, (tokens.shape[1] - 1) // 2]
+
+    plain = plain_criteria.without_background(plain_criteria.optimal_transport, middle, 0.5)
+    return Case(WithoutBackground(OptimalTransport(), ClipMedian(), 0.5), plain)
+
+
+def fused() -> Case:
+    criterion = WeightedSum({"ot": OptimalTransport(), "means": Contrastive()}, {"ot": 0.5, "means": 3.0})
+
+    def plain(audio: Tensor, image: Tensor) -> Tensor:
+        return plain_criteria.optimal_transport(audio, image) / 2 + 3 * plain_criteria.contrastive(audio, image)
+
+    return Case(criterion, plain, sees_origin=True)
 
 
 CASES = {
     "mmd": lambda: Case(MMD(), plain_criteria.mmd),
     "optimal_transport": lambda: Case(OptimalTransport(), plain_criteria.optimal_transport),
     "attentive_optimal_transport": attentive,
-    "contrastive": lambda: Case(Contrastive(), plain_criteria.contrastive),
+    "contrastive": lambda: Case(Contrastive(), plain_criteria.contrastive, sees_origin=True),
     "cauchy_schwarz": lambda: Case(CauchySchwarz(), plain_criteria.cauchy_schwarz),
+    "partial": partial,
+    "unbalanced": unbalanced,
+    "without_modality_mean": without_modality_mean,
+    "without_clip_median": without_clip_median,
+    "fused": fused,
 }
+COMPARING_CLIPS = {"contrastive", "fused", "without_modality_mean"}
 
 
 @pytest.fixture(params=CASES)
@@ -58,15 +114,15 @@ def test_value_and_gradients_equal_the_plain_version(case: Case, num_audio: int,
     leaves = (audio, image, *case.criterion.parameters())
     found, _ = case.criterion(audio, image)
     truth = case.plain(audio, image)
-    torch.testing.assert_close(found, truth, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found, truth, rtol=case.tolerance, atol=0)
     for ours, theirs in zip(torch.autograd.grad(found, leaves), torch.autograd.grad(truth, leaves), strict=True):
         # softmax knows no common offset: the gradients of some biases are rounding errors
-        assert (ours - theirs).norm() < 1e-5 * theirs.norm() + 1e-12
+        assert (ours - theirs).norm() < case.tolerance * theirs.norm() + 1e-12
 
 
-@pytest.mark.parametrize("case", sorted(CASES.keys() - {"mmd", "cauchy_schwarz"}), indirect=True)
+@pytest.mark.parametrize("case", sorted(CASES.keys() - {"mmd", "cauchy_schwarz", "unbalanced"}), indirect=True)
 def test_gradcheck(case: Case) -> None:
-    """Of those whose bandwidth counts as a constant, the kernels alone: in files of their own.
+    """Of those whose bandwidth, or price of mass, counts as a constant, the parts alone: in files of their own.
 
     Two of the parameters are enough: the test above compares all of them, and finite differences take their time.
     """
@@ -108,7 +164,7 @@ def test_low_precision(case: Case, dtype: torch.dtype, offset: float, autocast: 
     """Values are those of the same tokens in float64, even far from the origin where squares would cancel."""
     audio = tokens(2, 32, WIDTH, dtype=dtype) + offset
     image = 0.7 * tokens(2, 24, WIDTH, seed=1, dtype=dtype) + offset
-    if isinstance(case.criterion, Contrastive | AttentiveOptimalTransport):  # those do see where the origin is
+    if case.sees_origin:
         audio, image = audio - offset, image - offset
     if isinstance(case.criterion, AttentiveOptimalTransport):  # at .05 it would show the precision of autocast alone
         case.criterion.temperature = 1.0
@@ -128,15 +184,26 @@ def test_low_precision(case: Case, dtype: torch.dtype, offset: float, autocast: 
     assert (audio.grad.double() - exact_audio.grad).norm() < tolerance * exact_audio.grad.norm()
 
 
+@pytest.mark.parametrize("case", sorted(CASES.keys() - COMPARING_CLIPS), indirect=True)
 def test_a_clip_does_not_depend_on_its_mates(case: Case) -> None:
-    """The loss is the mean over the clips; but for the contrastive one, whose negatives are the mates."""
-    audio, image = tokens(4, 8, WIDTH), tokens(4, 6, WIDTH, seed=1)
-    together, _ = case.criterion(audio, image)
-    apart = torch.stack([case.criterion(audio[i : i + 1], image[i : i + 1])[0] for i in range(4)]).mean()
+    """The loss is the mean over the clips; but for those that compare clips with one another."""
+    together, apart = together_and_apart(case)
+    torch.testing.assert_close(together, apart)
+
+
+@pytest.mark.parametrize("case", sorted(COMPARING_CLIPS), indirect=True)
+def test_clips_that_are_compared_do(case: Case) -> None:
+    together, apart = together_and_apart(case)
+    assert abs(together - apart) > 0.1
     if isinstance(case.criterion, Contrastive):
-        assert apart == 0 and together > 0.1
-    else:
-        torch.testing.assert_close(together, apart)
+        assert apart == 0
+
+
+def together_and_apart(case: Case) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, and the mean of its clips' own losses."""
+    audio, image = tokens(4, 8, WIDTH), tokens(4, 6, WIDTH, seed=1)
+    apart = [case.criterion(audio[i : i + 1], image[i : i + 1])[0] for i in range(4)]
+    return case.criterion(audio, image)[0], torch.stack(apart).mean()
 
 
 class Aligned(nn.Module):
