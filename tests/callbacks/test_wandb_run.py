@@ -114,8 +114,10 @@ def test_a_projector_names_the_captions_and_these_the_encoder(toy: Path, monkeyp
     run("fit", toy, *short, "--run_name", "projector", *reads)
 
     encoder, pseudo, projector = (Path("exports", name) for name in ("encoder", "pseudo", "projector"))
-    first = {"digest": path_digest(encoder)}
-    second = {"digest": path_digest(pseudo), "made_from": {"exports/encoder": first}}
+    cost = {each: json.loads((each / "provenance.json").read_text())["costs"] for each in (encoder, pseudo)}
+    assert cost[encoder]["seconds"] > 0 and cost[pseudo]["captions"] > 0
+    first = {"digest": path_digest(encoder), "costs": cost[encoder]}
+    second = {"digest": path_digest(pseudo), "costs": cost[pseudo], "made_from": {"exports/encoder": first}}
     chain = {"exports/encoder": first, "exports/pseudo": second}
     assert first["digest"] != second["digest"]
     assert json.loads((projector / "provenance.json").read_text())["made_from"] == chain
