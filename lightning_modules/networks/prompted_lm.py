@@ -85,6 +85,12 @@ class PromptedLm(nn.Module):
             model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype or "auto")
             self.tokenizer = AutoTokenizer.from_pretrained(name)
         self.model = Frozen(model)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(torch.initial_seed())  # whatever was drawn before, which differs by the number of devices
+            self._make(model, embedding_dim)
+
+    def _make(self, model: Any, embedding_dim: int) -> None:
+        """LoRA and the mapping."""
         try:
             self._adapted = (get_peft_model(model, self.lora_config),)  # a tuple, so that it is not registered
         except ValueError as error:
