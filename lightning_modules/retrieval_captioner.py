@@ -101,8 +101,9 @@ class RetrievalCaptioner(L.LightningModule):
         return own.with_audio_for(self.refine.clap if self.refine else None)
 
     def more_splits(self, stage: str) -> set[str]:
-        """Splits that are read beside the command's own: the training captions and the datastore."""
-        return {split for split in (self._data.train, self.datastore) if split and self._data.train}
+        """Splits that are read beside the command's own: the training captions, the datastore, a strategy's."""
+        captions = {split for split in (self._data.train, self.datastore) if split and self._data.train}
+        return captions | self.searched.splits(self._data)
 
     def setup(self, stage: str) -> None:
         """Load the language model; embed what it is trained on, and find similar captions.
@@ -116,6 +117,7 @@ class RetrievalCaptioner(L.LightningModule):
                 self.language_model.tokenizer, training_texts(self.trainer),
                 "--config configs/paper/drcap.yaml for the real language model", self.print,
             )  # fmt: skip
+            self.searched.learn(lambda: self._store)
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
             if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
                 self.embedded.read(name, split, self._store, audio=False)
@@ -237,6 +239,7 @@ class RetrievalCaptioner(L.LightningModule):
             (folder / DATASTORE).mkdir()
             self._datastore().save(folder / DATASTORE)
         self._trained_with.write(folder)
+        self.searched.save(folder)
 
     def load_export(self, folder: Path) -> None:
         """Take what `export` wrote, if it was trained as this run is set.

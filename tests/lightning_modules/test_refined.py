@@ -78,6 +78,21 @@ def test_wsac_by_its_own_clap_on_any_number_of_devices(captions_root: Path, in_t
     assert one[1] == other[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "more"),
+    [
+        ("keywords", ("--model.guidance.init_args.max_new_tokens", "6")),
+        ("guided", ("--model.classifier", "null", "--model.guidance.init_args.lambda_2", "0",
+                    "--model.guidance.init_args.max_new_tokens", "4", "--model.guidance.init_args.num_steps", "2")),
+    ],
+    ids=("keywords", "guided"),
+)  # fmt: skip
+def test_guidance_by_another_clap(config: str, more: tuple[str, ...], world_root: Path, in_tmp_path: Path) -> None:
+    main(["test", *arguments(world_root, *CLAP, *METRIC, *FEW, *more, config=f"{config}.yaml")])
+    agree(Path(f"runs/{config}_refined/test-1"))
+
+
 def test_a_stage_without_a_clap_refuses_to_do_without(
     world_root: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
