@@ -20,6 +20,18 @@ def wsac(trained, decoded=""):
     return run
 
 
+DRCAP = f"drcap_{{corpus}}{SIZE}_{{seed}}"
+
+
+def drcap(corpus, other):
+    """The run of DRCap, with the datastore of the corpus that it was trained on, on `other`."""
+    return DRCAP.replace("{corpus}", corpus) + ("" if corpus == other else f"_on_{other}")
+
+
+def drcap_options(tested):
+    return wsac_options("test", tested).replace(DECODER, DRCAP)
+
+
 # A system is one line in the first of these that fits: its name in the table, and its run.
 LEARN_FROM_CAPTIONS = {
     "WSAC, no strategy": wsac("baseline"),
@@ -32,6 +44,7 @@ LEARN_FROM_CAPTIONS = {
     "COMET, at inference": wsac("baseline", "comet_inference"),
     "soft prompt": wsac("soft_prompt"),
     "hard prompt": wsac("hard_prompt"),
+    "DRCap": drcap,
 } | ({} if PAPER else {"supervised, on pairs": wsac("supervised")})
 LEARN_FROM_NONE = {  # of the two corpora, or from 16 captions of audiocaps. {tested} is the corpus that is captioned,
     # {on_tested} is empty for audiocaps and _on_clotho for clotho
@@ -56,6 +69,9 @@ test("wsac_across", across, strategies, wsac_options("test", "{tested}"), [DECOD
 test("wsac_across_by_strategy", across, strategies, wsac_options("test", "{tested}"), [DECODER], f"{across}_{{decoded}}")
 guided_on = f"guided{BY}{SIZE}_seed{{seed}}_{{lambda_2}}_on_{{tested}}"
 test("guided_on", guided_on, guided_configs, f"{by_lambda} --data.test {{tested}}/test", [CLASSIFIER])
+fit("drcap_fit", DRCAP, ["drcap", full("drcap")], drcap_options("{corpus}"))
+test("drcap_test", DRCAP, ["drcap", full("drcap")], drcap_options("{corpus}"), [DRCAP])
+test("drcap_across", f"{DRCAP}_on_{{tested}}", ["drcap", full("drcap")], drcap_options("{tested}"), [DRCAP])
 test("mils", f"mils_{{tested}}{SIZE}", ["mils", full("mils")], "--data.test {tested}/test")
 
 # CLAP-Refine, an overlay of each method's test

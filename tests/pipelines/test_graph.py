@@ -65,7 +65,7 @@ FULL_SIZE = {  # the overlays of each graph's commands
     "compare": {
         "audioset_filter", "llava_prefix_tuning", "token_alignment", "attentive_ot", "pseudo_captions",
         "audiovisual_distillation", "clap_prefix", "audibility_classifier", "guided_captioner", "keywords",
-        "comet", "hard_prompt", "mils",
+        "comet", "hard_prompt", "mils", "drcap",
     },
 }  # fmt: skip
 
@@ -210,7 +210,7 @@ def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) ->
         ("dali_bias", 4 * 2),
         ("dali_examples", 1 + 4 * 2),
         ("zeraucap", 2),
-        ("compare", 22 + 2 * 10 + 1 + 4 * 11),  # fits; both corpora; with pictures; decoders of both on both
+        ("compare", 24 + 2 * 10 + 1 + 4 * 12),  # fits; both corpora; with pictures; decoders of both on both
     ],
 )
 def test_the_other_graphs(target: str, count: int, tmp_path: Path) -> None:
