@@ -52,6 +52,7 @@ LEARN_FROM_NONE = {  # of the two corpora, or from 16 captions of audiocaps. {te
     "DALI, OT": f"{{tested}}_ot{SIZE}_seed{{seed}}",
     "DALI, attentive OT": f"{{tested}}_attentive_ot{SIZE}_seed{{seed}}",
     "DALI, contrastive": f"{{tested}}_contrastive{SIZE}_seed{{seed}}",
+    "DALI, OT and contrastive": f"{{tested}}_fused{SIZE}_seed{{seed}}",
     "DALI, distilled": f"{{tested}}_attentive_ot_distilled{SIZE}_seed{{seed}}",
     "audibility guidance": f"guided{BY}{SIZE}_seed{{seed}}_{'0.015' if PAPER else '0.06'}{{on_tested}}",
     "ZerAuCap": f"zeraucap_{{tested}}{SIZE}",
