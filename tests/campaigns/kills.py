@@ -257,7 +257,7 @@ def main(args: Sequence[str] | None = None) -> None:
         number = len({run.number for run in campaign.runs})
         while campaign.kills() < options.kills and time.monotonic() < until:
             stage = options.stages[number % len(options.stages)]
-            worlds = WORLDS[number % len(WORLDS)]  # five stages: all pairs in turn
+            worlds = WORLDS[(number + number // len(options.stages)) % len(WORLDS)]  # all pairs in turn
             for command in ("fit", "predict") if STAGES[stage].predicts else ("fit",):
                 if campaign.kills() < options.kills:
                     campaign.run(number, command, stage, worlds, options.kills - campaign.kills())

@@ -39,9 +39,9 @@ def page(runs: list["Run"], seed: int, made_by: dict[str, Any]) -> str:
         "counts in `last.ckpt` and `best.ckpt`, the rows of `metrics.csv`, the files of the export, the table of "
         "`predict`, and the clips of every batch, each position once. Where the number changes, the weights may differ "
         "by 1e-5 and the clips are those of each optimizer step. After each kill, too, no checkpoint, export or table "
-        "may stand half under its name. Fits have 12 to 15 optimizer steps, and W&B is off. CLAP prefix has Adam's eps "
-        "at 1e-3: with its default, gradients that are rounding errors move weights by more than 1e-5 where the number "
-        "changes.",
+        "may stand half under its name. Fits have 12 to 15 optimizer steps, and W&B is off. CLAP prefix and DRCap have "
+        "Adam's eps at 1e-3: with its default, gradients that are rounding errors move weights by more than 1e-5 where "
+        "the number changes.",
         "",
         f"| stage | {' | '.join(COLUMNS)} | all |",
         f"|---|{'---|' * len(COLUMNS)}---|",

@@ -55,7 +55,12 @@ STAGES = {
     ),
     "CLAP prefix": SmallStage(
         "clap_prefix",
-        # Adam makes steps of full size of gradients that are rounding errors, which differ by the number of ranks
+        # Adam makes steps of full size of gradients that are rounding errors, which differ by the number of ranks;
+        # below, too
+        ("--trainer.max_epochs", "3", "--data.eval_batch_size", "64", "--model.optimizer.init_args.eps", "1e-3"),
+    ),
+    "DRCap": SmallStage(
+        "drcap",
         ("--trainer.max_epochs", "3", "--data.eval_batch_size", "64", "--model.optimizer.init_args.eps", "1e-3"),
     ),
     "audibility": SmallStage("audibility", ("--trainer.max_steps", "14"), 4, predicts=False),
