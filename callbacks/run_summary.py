@@ -41,10 +41,9 @@ class RunSummary(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say which parts train, in place of Lightning's table of all parts."""
         if trainer.is_global_zero:
-            sizes = {
-                name: sum(weight.numel() for weight in part.parameters() if weight.requires_grad)
-                for name, part in pl_module.named_children()
-            }
+            parts_of = [*((name, part.parameters()) for name, part in pl_module.named_children())]
+            parts_of += [(name, iter((weight,))) for name, weight in pl_module.named_parameters(recurse=False)]
+            sizes = {name: sum(one.numel() for one in weights if one.requires_grad) for name, weights in parts_of}
             parts = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
             _print(f"{type(pl_module).__name__} trains {sum(sizes.values()):,} parameters ({parts})")
 

@@ -36,8 +36,11 @@ def command(world_root: Path, *more: str) -> list[str]:
     return arguments(world_root, *more, config="llava_prefix.yaml")
 
 
-def test_fit_exports_an_adapter_that_peft_loads_and_test_uses(in_tmp_path: Path, world_root: Path) -> None:
+def test_fit_exports_an_adapter_that_peft_loads_and_test_uses(
+    in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["fit", *command(world_root, "--trainer.max_steps", "3")])
+    assert "LlavaPrefixTuning trains 2,048 parameters (prefix 2,048)" in capsys.readouterr().out
     checkpoint = torch.load("runs/llava_prefix/fit-1/checkpoints/last.ckpt", weights_only=True)
     assert list(checkpoint["state_dict"]) == ["prefix"]  # nothing else trains, nothing frozen is kept
     prefix = checkpoint["state_dict"]["prefix"]
