@@ -76,8 +76,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict]:
     return of
 
 
-@pytest.mark.parametrize("place", ["train 4", "train 7", "validate 8"])
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("SIGINT", "train 4"), slow("SIGINT", "train 7"), slow("SIGINT", "validate 8"),
+        slow("SIGTERM", "train 4"), slow("SIGTERM", "train 7"), ("SIGTERM", "validate 8"),
+        slow("SIGUSR1", "train 4"), ("SIGUSR1", "train 7"), slow("SIGUSR1", "validate 8"),
+    ],
+)  # fmt: skip
 def test_a_signal_saves_the_state_and_the_run_resumes_exactly(name: str, place: str, whole: Callable) -> None:
     often = "--trainer.callbacks.every_n_train_steps 100 --trainer.max_epochs 2"
     done = start(f"fit {often}", EARSHOT_TEST_KILL_AT=place, EARSHOT_TEST_SIGNAL=name)
