@@ -87,7 +87,7 @@ class Mils(nn.Module):
         for number in range(self.iterations):
             kept = [pool[: self.num_kept] for pool in pools]
             proposed = self.proposer.propose(lm, kept, self.num_requested, number + 1)
-            pools = [self._ranked(match, *each) for each in zip(kept, proposed, audio)]
+            pools = self._ranked(match, kept, proposed, audio)
             found.append(pools)
         return found
 
@@ -100,13 +100,21 @@ class Mils(nn.Module):
             self._embedded = match(self.initial).cpu()
         return self._embedded
 
-    def _ranked(self, match: TextFunction, kept: Scored, proposed: list[str], audio: Tensor) -> Scored:
-        """The kept descriptions and the new ones of a clip, whose audio embedding is (D,)."""
-        scored = dict(kept)
-        new = [text for text in dict.fromkeys(proposed) if text not in scored]
+    def _ranked(
+        self, match: TextFunction, kept: list[Scored], proposed: list[list[str]], audio: Tensor
+    ) -> list[Scored]:
+        """The kept descriptions and the new ones of each of B clips, whose audio embeddings are (B, D).
+
+        The new ones of all clips are embedded in one call.
+        """
+        pools = [dict(of_clip) for of_clip in kept]
+        new = [(clip, text) for clip, some in enumerate(proposed) for text in some if text not in pools[clip]]
         if new:
-            scored |= zip(new, (match(new) @ audio).tolist())
-        return sorted(scored.items(), key=lambda pair: -pair[1])
+            clips, texts = zip(*dict.fromkeys(new))
+            cosines = (match(list(texts)) * audio[list(clips)]).sum(-1).tolist()  # one for each text of each clip
+            for clip, text, cosine in zip(clips, texts, cosines):
+                pools[clip][text] = cosine
+        return [sorted(pool.items(), key=lambda pair: -pair[1]) for pool in pools]
 
 
 def read_descriptions(path: str) -> list[str]:

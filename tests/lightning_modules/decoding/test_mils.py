@@ -90,6 +90,18 @@ def test_the_loop(bank: str) -> None:
     assert alone == [wanted[2][-1]]
 
 
+def test_the_texts_of_all_clips_are_embedded_in_one_call_a_round(bank: str) -> None:
+    calls: list[int] = []
+
+    def counted(texts: list[str]) -> Tensor:
+        calls.append(len(texts))
+        return match(texts)
+
+    guidance = Mils(Spelling(), bank, iterations=3, num_kept=2, num_requested=5)
+    guidance(None, counted, None, torch.eye(2).repeat(4, 1))  # type: ignore[arg-type]
+    assert len(calls) == 1 + 3  # the bank, and a call for each round's eight clips
+
+
 def test_without_rounds_it_retrieves(bank: str) -> None:
     audio = match(["a cow", "wind"])
     assert Mils(Spelling(), bank, iterations=0)(None, match, None, audio) == ["a cow", "wind"]  # type: ignore[arg-type]
