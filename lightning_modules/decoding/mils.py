@@ -124,11 +124,11 @@ def read_descriptions(path: str) -> list[str]:
         InputError: no such file, or none in it.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"expected descriptions, one a line, in {path}, found: {error}; get the authors' from "
-            "github.com/facebookresearch/MILS, init_descriptions/, or set guidance.bank to null"
+            f"expected descriptions in {path}, one a line, as UTF-8 text, found: {error}; correct the file, get the "
+            "authors' from github.com/facebookresearch/MILS, init_descriptions/, or set guidance.bank to null"
         ) from None
     if not (found := list(dict.fromkeys(line.strip() for line in lines if line.strip()))):
         raise InputError(f"expected descriptions in {path}, found none; write one a line")

@@ -59,7 +59,7 @@ class Memory:
         return list(place), torch.tensor([place[text] for text in self.texts])
 
     def _on(self, audio: Tensor) -> Tensor:
-        """The embeddings (N, D) at norm 1, where `audio` is: made and moved once, as every batch is compared to them."""
+        """The embeddings (N, D) at norm 1, on the device of `audio`; made once for all batches."""
         known = self._directions
         if known is None or (known.device, known.dtype) != (audio.device, audio.dtype):
             self._directions = known = F.normalize(self.embeddings.to(audio), dim=-1)
