@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from datamodules.dead_readers import dead_reader
 from earshot.errors import InputError
 
 LIBRARIES = (
@@ -64,10 +65,7 @@ def refused_values(command_line: str, ckpt_path: str | None = None, stage: str =
             raise
         said = " ".join(str(error).split())[:LONGEST] or type(error).__name__
         if said.startswith("DataLoader worker"):  # torch raises it wherever the main process is when it learns of it
-            raise InputError(
-                f"expected processes that read to go on, found: {said}; if memory ran out, lower data.num_workers or "
-                "data.shuffle_window"
-            ) from error
+            raise dead_reader(said) from error
         if ckpt_path is not None and RESTORING in inside:
             lines = str(error).strip().splitlines()
             if len(lines) > 1 and "Error(s) in loading state_dict" in lines[0]:

@@ -18,6 +18,7 @@ from datamodules.batch_order import ALONE, BatchOrder, KeepsNoState
 from datamodules.clip_reader import ClipReader, filler_batch, joined
 from datamodules.clip_streams import ClipStream, EvalStream, TrainStream
 from datamodules.clips import ClipBatch, ClipFormat
+from datamodules.dead_readers import read_by_others
 from datamodules.missing_shards import LeftOut, require_few
 from datamodules.shards import Shard
 from datamodules.stream_plan import TrainPlan, eval_share, eval_steps, slots_of, train_steps
@@ -78,7 +79,7 @@ class ClipLoader(KeepsNoState):
             worker_init_fn=worker_signals,
             generator=torch.Generator(),  # its own: each pass would draw a number from torch's generator
         )
-        for item in loader:
+        for item in read_by_others(loader) if num_workers else loader:
             if isinstance(item, InputError):
                 raise item
             batch, broken = item

@@ -4,7 +4,7 @@ import csv
 import json
 import signal
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -56,6 +56,7 @@ def test_one_command_starts_a_run_and_resumes_it() -> None:
 
 
 TWO_RANKS = "--trainer.devices 2 --trainer.strategy ddp"
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +95,12 @@ def test_a_signal_saves_the_state_and_the_run_resumes_exactly(name: str, place: 
     ("place", "more"),
     [
         ("validate 8", ""),  # at the end of an epoch
-        ("validate 16", ""),  # of the last one
-        ("validate 3", "--trainer.val_check_interval 3"),
-        ("validate 2", "--trainer.val_check_interval 4 --trainer.accumulate_grad_batches 2"),
-        ("validate 8", "--trainer.max_epochs -1 --trainer.max_steps 16"),
-        pytest.param("validate 8", TWO_RANKS, marks=pytest.mark.slow),
-        pytest.param("validate 3", f"{TWO_RANKS} --trainer.val_check_interval 3", marks=pytest.mark.slow),
+        slow("validate 16", ""),  # of the last one
+        slow("validate 3", "--trainer.val_check_interval 3"),
+        slow("validate 2", "--trainer.val_check_interval 4 --trainer.accumulate_grad_batches 2"),
+        slow("validate 8", "--trainer.max_epochs -1 --trainer.max_steps 16"),
+        slow("validate 8", TWO_RANKS),
+        slow("validate 3", f"{TWO_RANKS} --trainer.val_check_interval 3"),
     ],
 )
 def test_a_signal_in_a_validation_does_not_wait_for_its_end(place: str, more: str, whole: Callable) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -127,10 +128,10 @@ def test_captioning_copies_no_weight(in_tmp_path: Path, world_root: Path, monkey
     copies: list[int] = []
     caption = LlavaCaptioner.caption
 
-    def counted(self: LlavaCaptioner, media: ClipBatch) -> list[str]:
+    def counted(self: LlavaCaptioner, media: ClipBatch, **how: Any) -> list[str]:
         assert {weight.dtype for weight in self.parameters()} == {torch.bfloat16}
         with CopiesOf([*self.parameters()]) as found:
-            texts = caption(self, media)
+            texts = caption(self, media, **how)
         copies.append(found.bytes)
         return texts
 

@@ -108,7 +108,7 @@ def test_the_command_writes_what_is_named(tmp_path: Path) -> None:
     ("args", "message"),
     [
         (["write", "audiocaps/tst"], "error: expected splits among audioset/train, "),
-        (["make", "gpt3"], "error: expected models among llava, cav_mae, prefix, clap, gpt2, matcher, found gpt3; "),
+        (["make", "gpt3"], "error: expected models among llava, cav_mae, prefix, vicuna, clap, gpt2, matcher, found "),
         (["make", "matcher"], "found no such folder; make it: python -m miniature make clap --root "),
     ],
 )
