@@ -86,7 +86,8 @@ class RetrievalCaptioner(L.LightningModule):
                 f"expected num_similar of at least 0, num_beams and max_new_tokens of at least 1, found {num_similar}, "
                 f"{num_beams} and {max_new_tokens}; correct them"
             )
-        self.clap, self.language_model, self.inference_strategy = Frozen(clap), language_model, inference_strategy
+        self.clap, self.language_model = Frozen(clap), language_model
+        self._inference = None if inference_strategy is None else Frozen(inference_strategy)  # in no checkpoint
         self.num_similar, self.band, self.datastore = num_similar, band, datastore
         self.num_beams, self.max_new_tokens = num_beams, max_new_tokens
         self.cache, self.optimizer, self.warmup = Path(cache), optimizer, warmup
@@ -191,7 +192,7 @@ class RetrievalCaptioner(L.LightningModule):
         """Captions of each clip, the best first: `number` of a beam search, or all candidates of `refine`."""
         audio = self.embed(batch)
         similar = [[text for text, _ in found] for found in self._nearest(audio)]
-        moved = self.inference_strategy(audio) if self.inference_strategy else audio
+        moved = self.searched.strategy(audio) if self.searched.strategy else audio
         ready = self._ready(moved, similar, batch.clip_ids)
         return self.refine(ready, batch, (self.clap.network.embed_text, audio)) if self.refine else ready.beams(number)
 
@@ -213,7 +214,7 @@ class RetrievalCaptioner(L.LightningModule):
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""
-        strategy, splits = self.inference_strategy, (self._data.train, self.datastore or self._data.train)
+        strategy, splits = self.searched.strategy, (self._data.train, self.datastore or self._data.train)
         return {
             "clap": self.embedded.digests,
             "language_model": [module_digest(self.language_model), self.language_model.made_by()],
@@ -245,9 +246,16 @@ class RetrievalCaptioner(L.LightningModule):
         """Take what `export` wrote, if it was trained as this run is set.
 
         Raises:
-            InputError: it was trained with another CLAP, language model or prompt; or no such folder.
+            InputError: it was trained with another CLAP, language model or prompt; no such folder; or a datastore is
+                wanted that it does not keep, without `data.train`.
         """
         self._trained_with.require_export(folder)
+        without_data = self._trainer is None or self._data.train is None
+        if self.datastore is not None and without_data and not (folder / DATASTORE).is_dir():
+            raise InputError(
+                f"expected the captions of {self.datastore} in {folder}, found those that it was trained on alone; set "
+                "data.train, which names them in test, model.datastore in fit, so that the export keeps them, or null"
+            )
         self.language_model.load_pretrained(folder)
         self.language_model.to(self.device).eval()
         self.searched.load(folder)

@@ -46,9 +46,11 @@ class Instructed:
 
     def __post_init__(self, instruction: str | None) -> None:
         try:
-            self.text = INSTRUCTION if instruction is None else Path(instruction).read_text(encoding="utf-8")
+            self.text = INSTRUCTION if instruction is None else Path(instruction).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
-            raise InputError(f"expected an instruction in {instruction}, found: {error}; correct it") from None
+            raise InputError(
+                f"expected an instruction, as UTF-8, in {instruction}, found: {error}; correct it"
+            ) from None
         if missing := [place for place in ("{descriptions}", "{requested_number}") if place not in self.text]:
             raise InputError(f"expected {' and '.join(missing)} in {instruction}, found none; add it")
 

@@ -68,8 +68,8 @@ def read_bank(bank: str) -> list[str]:
             lines = Path(bank).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"expected keywords in {bank}, found: {shorten(str(error), 200)}; correct guidance.bank, or get AudioSet's "
-            "class_labels_indices.csv from research.google.com/audioset"
+            f"expected keywords in {bank}, as UTF-8 text, found: {shorten(str(error), 200)}; correct the bank, or get "
+            "AudioSet's class_labels_indices.csv from research.google.com/audioset"
         ) from None
     if "display_name" in (lines or [""])[0]:
         lines = [row["display_name"] for row in csv.DictReader(lines)]

@@ -80,11 +80,10 @@ class KeywordDecoding(KeywordPrompt):
         """
         counts = range(1, min(number, len(self.keywords)) + 1)
         made = [[caption for caption, _ in self._captions(lm, match, audio, number=count)] for count in counts]
-        found = []
-        for texts, heard in zip(zip(*made), audio):
-            cosines = (match(list(texts)) @ heard).tolist()
-            found.append(sorted(zip(texts, cosines), key=lambda pair: -pair[1]))
-        return found
+        texts = list(zip(*made))  # (B, counts)
+        embeddings = match([text for of_clip in texts for text in of_clip]).view(len(audio), len(counts), -1)
+        cosines = (embeddings * audio[:, None]).sum(-1).tolist()  # (B, counts)
+        return [sorted(zip(*each), key=lambda pair: -pair[1]) for each in zip(texts, cosines)]
 
     def _captions(
         self, lm: CausalLm, match: TextFunction, audio: Tensor, told: int = 0, number: int | None = None

@@ -87,7 +87,7 @@ class Mils(nn.Module):
         for number in range(self.iterations):
             kept = [pool[: self.num_kept] for pool in pools]
             proposed = self.proposer.propose(lm, kept, self.num_requested, number + 1)
-            pools = [self._ranked(match, *each) for each in zip(kept, proposed, audio)]
+            pools = self._ranked(match, kept, proposed, audio)
             found.append(pools)
         return found
 
@@ -100,13 +100,21 @@ class Mils(nn.Module):
             self._embedded = match(self.initial).cpu()
         return self._embedded
 
-    def _ranked(self, match: TextFunction, kept: Scored, proposed: list[str], audio: Tensor) -> Scored:
-        """The kept descriptions and the new ones of a clip, whose audio embedding is (D,)."""
-        scored = dict(kept)
-        new = [text for text in dict.fromkeys(proposed) if text not in scored]
+    def _ranked(
+        self, match: TextFunction, kept: list[Scored], proposed: list[list[str]], audio: Tensor
+    ) -> list[Scored]:
+        """The kept descriptions and the new ones of each of B clips, whose audio embeddings are (B, D).
+
+        The new ones of all clips are embedded in one call.
+        """
+        pools = [dict(of_clip) for of_clip in kept]
+        new = [(clip, text) for clip, some in enumerate(proposed) for text in some if text not in pools[clip]]
         if new:
-            scored |= zip(new, (match(new) @ audio).tolist())
-        return sorted(scored.items(), key=lambda pair: -pair[1])
+            clips, texts = zip(*dict.fromkeys(new))
+            cosines = (match(list(texts)) * audio[list(clips)]).sum(-1).tolist()  # one for each text of each clip
+            for clip, text, cosine in zip(clips, texts, cosines):
+                pools[clip][text] = cosine
+        return [sorted(pool.items(), key=lambda pair: -pair[1]) for pool in pools]
 
 
 def read_descriptions(path: str) -> list[str]:
@@ -116,11 +124,11 @@ def read_descriptions(path: str) -> list[str]:
         InputError: no such file, or none in it.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"expected descriptions, one a line, in {path}, found: {error}; get the authors' from "
-            "github.com/facebookresearch/MILS, init_descriptions/, or set guidance.bank to null"
+            f"expected descriptions in {path}, one a line, as UTF-8 text, found: {error}; correct the file, get the "
+            "authors' from github.com/facebookresearch/MILS, init_descriptions/, or set guidance.bank to null"
         ) from None
     if not (found := list(dict.fromkeys(line.strip() for line in lines if line.strip()))):
         raise InputError(f"expected descriptions in {path}, found none; write one a line")

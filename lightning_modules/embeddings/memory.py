@@ -1,7 +1,8 @@
 """The training captions that an inference strategy searches in, as an export keeps them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,7 @@ class Memory:
 
     embeddings: Tensor
     texts: list[str]
+    _directions: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def save(self, folder: Path) -> None:
         """Write one file, with the texts in its header."""
@@ -43,14 +45,22 @@ class Memory:
         """The captions most similar to each of B audio embeddings (B, D), each text once, with their cosines."""
         if not self.texts:
             return [[] for _ in audio]
-        memory = F.normalize(self.embeddings.to(audio), dim=-1)
-        cosines = F.normalize(audio, dim=-1) @ memory.T  # (B, N)
-        found = []
-        for values, rows in zip(*(each.tolist() for each in cosines.sort(dim=1, descending=True))):
-            best: dict[str, float] = {}
-            for value, row in zip(values, rows):
-                best.setdefault(self.texts[row], value)
-                if len(best) == number:
-                    break
-            found.append(list(best.items()))
-        return found
+        texts, text_of = self._distinct
+        cosines = F.normalize(audio, dim=-1) @ self._on(audio).T  # (B, N)
+        best = cosines.new_full((len(audio), len(texts)), -torch.inf)
+        best.scatter_reduce_(1, text_of.to(audio.device).expand_as(cosines), cosines, "amax")  # (B, texts)
+        values, found = best.topk(min(number, len(texts)))
+        return [[(texts[i], value) for i, value in zip(*row)] for row in zip(found.tolist(), values.tolist())]
+
+    @cached_property
+    def _distinct(self) -> tuple[list[str], Tensor]:
+        """Each text once, and the number of each row's text among them (N,)."""
+        place = {text: number for number, text in enumerate(dict.fromkeys(self.texts))}
+        return list(place), torch.tensor([place[text] for text in self.texts])
+
+    def _on(self, audio: Tensor) -> Tensor:
+        """The embeddings (N, D) at norm 1, on the device of `audio`; made once for all batches."""
+        known = self._directions
+        if known is None or (known.device, known.dtype) != (audio.device, audio.dtype):
+            self._directions = known = F.normalize(self.embeddings.to(audio), dim=-1)
+        return known

@@ -15,6 +15,7 @@ from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.store import EmbeddingStore
 
 LEARNT = "inference_strategy.safetensors"  # in an export
+SPLITS = "splits"  # in that file's header
 
 
 @dataclass
@@ -37,6 +38,10 @@ class Searched:
     def learns_from(self) -> set[str]:
         """The splits whose captions or audio the strategy learns from."""
         return self.strategy.splits if isinstance(self.strategy, Prepared) else set()
+
+    @property
+    def _learnt_from(self) -> str:
+        return " ".join(sorted(self.learns_from))
 
     def splits(self, data: CaptionSource) -> set[str]:
         """All that it may read at inference."""
@@ -63,13 +68,18 @@ class Searched:
         """Write what the strategy learnt into an export."""
         if self.strategy is not None and self.learns_from:
             state = {name: value.contiguous() for name, value in self.strategy.state_dict().items()}
-            save_file(state, folder / LEARNT, {"class": type(self.strategy).__name__})
+            save_file(state, folder / LEARNT, {"class": type(self.strategy).__name__, SPLITS: self._learnt_from})
 
     def load(self, folder: Path) -> None:
-        """Take from an export what it has for this strategy: what one of its class learnt, captions to search in."""
+        """Take from an export what one of the strategy's class learnt of the same splits, and captions to search in.
+
+        What was learnt of other splits stays there: the strategy learns anew from those that this run names.
+        """
         if self.strategy is not None and self.learns_from and (folder / LEARNT).is_file():
             with safe_open(folder / LEARNT, "pt") as file:
-                if (file.metadata() or {}).get("class") == type(self.strategy).__name__:
+                note = file.metadata() or {}
+                same = note.get(SPLITS, self._learnt_from) == self._learnt_from  # earlier exports have no such note
+                if same and note.get("class") == type(self.strategy).__name__:
                     self.strategy.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         if isinstance(self.strategy, SearchesCaptions) and (memory := Memory.load(folder)) is not None:
             self._take(memory)

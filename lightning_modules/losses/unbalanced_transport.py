@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from earshot.errors import InputError
 from lightning_modules.contracts import Measures
 from lightning_modules.losses.transport import Transport, require_finite
 
@@ -29,11 +30,21 @@ class UnbalancedTransport:
             where moving it costs well above 2 rho. The larger, the nearer to `EarthMover`'s transport.
         levels: of regularisation, each half of the one before.
         sweeps: at each level.
+
+    Raises:
+        InputError: a weight that is not above 0, or no level or sweep.
     """
 
     marginal_weight: float = 1.0
     levels: int = 10
     sweeps: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.marginal_weight > 0 or min(self.levels, self.sweeps) < 1:
+            raise InputError(
+                "expected a marginal_weight above 0 and levels and sweeps of at least 1, found "
+                f"{self.marginal_weight}, {self.levels} and {self.sweeps}; correct the solver"
+            )
 
     @torch.no_grad()
     def __call__(self, cost: Tensor, audio_weights: Tensor, image_weights: Tensor) -> Transport:

@@ -18,6 +18,7 @@ from earshot.errors import InputError
 from lightning_modules.networks.clap.encoder import ClapEncoder
 from lightning_modules.networks.prompted_lm import PromptedLm
 from lightning_modules.retrieval_captioner import RetrievalCaptioner
+from lightning_modules.strategies.comet import CometAudio
 from train import main
 
 SHORT = ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
@@ -145,12 +146,27 @@ def test_clap_chooses_among_candidates(in_trained: Path, captions_root: Path) ->
         assert candidates[1][0][0] == caption and candidates[1] == sorted(candidates[1], key=lambda pair: -pair[1])
 
 
-def test_an_export_keeps_a_datastore_of_its_own(in_trained: Path, captions_root: Path) -> None:
+def test_an_export_keeps_a_datastore_of_its_own(
+    in_trained: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("other.csv").write_text("file_name,caption\n1.wav,a cow moos\n2.wav,a cow moos and a frog croaks\n")
     command("fit", captions_root, *SHORT, "--model.datastore", "other.csv", "--run_name", "two")
     captioner = Captioner.from_pretrained("exports/two")
     assert captioner.stage.stored.texts == ["a cow moos", "a cow moos and a frog croaks"]
     assert len(captioner.stage.searched.memory.texts) == 40
+    Path("overlay.yaml").write_text("model: {init_args: {datastore: other.csv}}")
+    with pytest.raises(
+        InputError, match="expected the captions of other.csv in exports/drcap, found those that it was"
+    ):
+        Captioner.from_pretrained("exports/drcap", ["overlay.yaml"])
+    with pytest.raises(SystemExit):
+        command("test", captions_root, "--data.train", "null", "--model.datastore", "other.csv")
+    assert "expected the captions of other.csv in exports/drcap" in capsys.readouterr().err
+
+
+def test_what_a_strategy_learns_is_in_no_checkpoint() -> None:
+    """So a strategy can be tested on a checkpoint that was trained with another one."""
+    assert not [name for name in stage(inference_strategy=CometAudio(2)).state_dict() if "inference" in name]
 
 
 def test_a_fit_goes_on_from_its_checkpoint_exactly(

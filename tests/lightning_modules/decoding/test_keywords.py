@@ -97,7 +97,9 @@ def test_banks(tmp_path: Path) -> None:
     table.write_text(" \n,\n")
     with pytest.raises(InputError, match="expected keywords in"):
         read_bank(str(table))
-    with pytest.raises(InputError, match="expected keywords in .*none, found: .*class_labels_indices.csv"):
+    with pytest.raises(
+        InputError, match="expected keywords in .*none, as UTF-8 text, found: .*class_labels_indices.csv"
+    ):
         read_bank(str(tmp_path / "none"))
     names = {0: "Child speech, kid speaking", 1: "Bell"}
     DistilBertConfig(id2label=names, label2id={name: i for i, name in names.items()}).save_pretrained(

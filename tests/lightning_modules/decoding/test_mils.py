@@ -15,7 +15,7 @@ from evaluation.captions_file import read_captions
 from lightning_modules.decoding.causal_lm import CausalLm
 from lightning_modules.decoding.continued import Continued
 from lightning_modules.decoding.instructed import Instructed, numbered_lines
-from lightning_modules.decoding.mils import Mils
+from lightning_modules.decoding.mils import Mils, read_descriptions
 from train import main
 
 BANK = ["rain", "wind", "a dog", "a bell", "a cow"]
@@ -90,9 +90,30 @@ def test_the_loop(bank: str) -> None:
     assert alone == [wanted[2][-1]]
 
 
+def test_the_texts_of_all_clips_are_embedded_in_one_call_a_round(bank: str) -> None:
+    calls: list[int] = []
+
+    def counted(texts: list[str]) -> Tensor:
+        calls.append(len(texts))
+        return match(texts)
+
+    guidance = Mils(Spelling(), bank, iterations=3, num_kept=2, num_requested=5)
+    guidance(None, counted, None, torch.eye(2).repeat(4, 1))  # type: ignore[arg-type]
+    assert len(calls) == 1 + 3  # the bank, and a call for each round's eight clips
+
+
 def test_without_rounds_it_retrieves(bank: str) -> None:
     audio = match(["a cow", "wind"])
     assert Mils(Spelling(), bank, iterations=0)(None, match, None, audio) == ["a cow", "wind"]  # type: ignore[arg-type]
+
+
+def test_a_bank_is_read_as_utf_8_with_its_mark_or_without(tmp_path: Path) -> None:
+    path = tmp_path / "bank.txt"
+    path.write_text("un café\nrain\n", encoding="utf-8-sig")  # as an editor on Windows writes it
+    assert read_descriptions(str(path)) == ["un café", "rain"]
+    path.write_text("un café\nrain\n", encoding="latin-1")
+    with pytest.raises(InputError, match="expected descriptions in .*as UTF-8 text, found: .*correct the file"):
+        read_descriptions(str(path))
 
 
 def test_a_small_model_goes_on_with_beginnings(lm: CausalLm) -> None:

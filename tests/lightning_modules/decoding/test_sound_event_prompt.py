@@ -49,7 +49,7 @@ def test_the_nearest_sound_events_are_named(number: int) -> None:
     assert "dog" in network.tokenizer.decode(tokens[1])
 
 
-def test_a_prompt_has_its_length_whatever_stands_beside_it() -> None:
+def test_a_prompt_has_its_length_whatever_stands_beside_it(tmp_path: Path) -> None:
     network, embeddings = clap(), torch.randn(5, 128)
     made = prompt()
     together = made.tokens(network, embeddings)
@@ -57,6 +57,9 @@ def test_a_prompt_has_its_length_whatever_stands_beside_it() -> None:
     assert SoundEventPrompt(str(BANK), num_keywords=9, max_tokens=4).tokens(network, embeddings).shape == (5, 4)
     with pytest.raises(InputError, match="num_keywords and max_tokens of at least 1, found 2 and 0"):
         SoundEventPrompt(str(BANK), max_tokens=0)
+    (tmp_path / "latin.txt").write_text("café", encoding="latin-1")
+    with pytest.raises(InputError, match="expected keywords in .*as UTF-8 text, found: .*correct the bank"):
+        SoundEventPrompt(str(tmp_path / "latin.txt"))
     with pytest.raises(InputError, match="expected keywords in nowhere.txt"):
         SoundEventPrompt("nowhere.txt")
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from lightning_modules.embeddings.memory import FILE, Memory
@@ -31,3 +33,13 @@ def test_exports_of_earlier_versions(tmp_path: Path) -> None:
     save_file({"embeddings": torch.eye(3)}, tmp_path / FILE)
     memory = Memory.load(tmp_path)
     assert memory is not None and memory.nearest(torch.ones(2, 3)) == [[], []]
+
+
+def test_captions_are_brought_to_norm_1_once_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    normalize, lengths = F.normalize, []
+    monkeypatch.setattr(F, "normalize", lambda x, dim: lengths.append(len(x)) or normalize(x, dim=dim))
+    memory = Memory(torch.eye(40), [f"caption {row}" for row in range(40)])
+    found = [memory.nearest(torch.eye(40)[row : row + 3], 1)[0][0][0] for row in (0, 5, 9)]
+    assert found == ["caption 0", "caption 5", "caption 9"]
+    assert lengths.count(40) == 1 and lengths.count(3) == 3
+    assert len(memory.nearest(torch.eye(40), 50)[0]) == 40  # no more than there are

@@ -9,6 +9,7 @@ from made_tokens import tokens
 from scipy.special import xlogy
 from torch import Tensor
 
+from earshot.errors import InputError
 from lightning_modules.losses.optimal_transport import OptimalTransport
 from lightning_modules.losses.token_distances import squared_distances
 from lightning_modules.losses.transport import transport_cost
@@ -104,3 +105,9 @@ def test_a_cost_that_is_no_number_names_the_clip() -> None:
     cost[1, 2, 3] = float("nan")
     with pytest.raises(FloatingPointError, match=r"in the clips \[1\]"):
         UnbalancedTransport()(cost, torch.full((3, 6), 1 / 6), torch.full((3, 5), 0.2))
+
+
+@pytest.mark.parametrize("wrong", [{"marginal_weight": 0.0}, {"marginal_weight": -1.0}, {"levels": 0}, {"sweeps": 0}])
+def test_settings_that_make_no_sense(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="a marginal_weight above 0 and levels and sweeps of at least 1"):
+        UnbalancedTransport(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,35 @@
+"""What an export keeps for an inference strategy."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lightning_modules.contracts import Embedded
+from lightning_modules.embeddings.searched import LEARNT, Searched
+from lightning_modules.strategies.comet import CometAudio
+
+
+@pytest.fixture()
+def export(tmp_path: Path) -> Path:
+    """The axes of random pairs of wavcaps/train."""
+    strategy = CometAudio(rank=2)
+    pairs = Embedded(torch.randn(9, 5), [str(number) for number in range(9)])
+    strategy.prepare(lambda *_: pairs, lambda *_: pairs)
+    Searched(strategy).save(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("split", "known"), [("wavcaps/train", 5), ("audiocaps/train", 0)])
+def test_what_was_learnt_of_another_split_is_not_taken(export: Path, split: str, known: int) -> None:
+    strategy = CometAudio(rank=2, split=split)
+    Searched(strategy).load(export)
+    assert len(strategy.text_mean) == known
+
+
+def test_an_export_that_does_not_say_where_it_learnt(export: Path) -> None:
+    save_file(load_file(export / LEARNT), export / LEARNT, {"class": "CometAudio"})
+    strategy = CometAudio(rank=2, split="audiocaps/train")
+    Searched(strategy).load(export)
+    assert len(strategy.text_mean) == 5
