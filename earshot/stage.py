@@ -59,7 +59,7 @@ def find_stage(name: str | Path) -> tuple[Path, Path | None]:
     path = config_file(str(name))
     if not path.is_file():
         there = [folder.parent.name for folder in sorted(Path("exports").glob(f"*/{STAGE}"))]
-        known = f"name one of {', '.join([*there, 'keywords'])}"
+        known = f"name one of {', '.join([*there, 'keywords', 'mils'])}"
         raise InputError(
             f"expected an export or a configuration, found no {name}; {known}, or make the export: "
             f"{command_that_makes(str(name))}"

@@ -148,7 +148,7 @@ class PromptedLm(nn.Module):
             Of each the `returned` best, with the mean log-likelihood of their tokens; 0 without a beam search.
         """
         rows = [(self.before(found), self.after(found, "")[:-1]) for found in similar]
-        inputs, mask = self._inputs(embeddings, rows, left=True)
+        inputs, mask = self._inputs(embeddings, rows, left=True, written=max_new_tokens)
         self._drop_out(False)
         found = self.model.network.generate(
             inputs_embeds=inputs, attention_mask=mask, num_beams=num_beams, num_return_sequences=returned,
@@ -187,14 +187,20 @@ class PromptedLm(nn.Module):
         ids: list[int] = self.tokenizer(text)["input_ids"]
         return ids
 
-    def _inputs(self, embeddings: Tensor, rows: list[tuple[list[int], list[int]]], left: bool) -> tuple[Tensor, Tensor]:
-        """Embedded tokens (B, L, width) and their mask (B, L), with padding at the left or the right."""
+    def _inputs(
+        self, embeddings: Tensor, rows: list[tuple[list[int], list[int]]], left: bool, written: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Embedded tokens (B, L, width) and their mask (B, L), with padding at the left or the right.
+
+        Raises:
+            InputError: they, and `written` tokens after them, are more than the language model has positions.
+        """
         longest = max(len(before) + 1 + len(after) for before, after in rows)
-        room = getattr(self.model.network.config, "max_position_embeddings", None) or longest
-        if longest > room:
+        room = getattr(self.model.network.config, "max_position_embeddings", None) or longest + written
+        if longest + written > room:
             raise InputError(
                 f"expected at most {room} tokens, the language model's positions, of similar captions, prompt and "
-                f"caption, found {longest}; lower model.num_similar"
+                f"caption, found {longest + written}; lower model.num_similar or model.max_new_tokens"
             )
         tokens = torch.full((len(rows), longest), self.end)
         mask = torch.zeros_like(tokens)

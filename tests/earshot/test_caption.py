@@ -167,7 +167,7 @@ def test_images_are_captioned_by_a_captioner_of_images(
         (["a.wav", "--with", "keywords", "--window", "0"], "expected a window above 0, found 0 s"),
         (["a.wav", "--with", "keywords", "--window", "nan"], "expected a window above 0, found nan s"),
         (["a.wav", "--config", "strategy/nonsense"], "expected a YAML as --config, found no strategy/nonsense"),
-        (["a.wav", "--with", "nonsense"], "name one of clap_prefix, dali_ot, keywords, or make the export: "),
+        (["a.wav", "--with", "nonsense"], "name one of clap_prefix, dali_ot, keywords, mils, or make the export: "),
         (["a.wav", "--with", "keywords", "--device", "cuda:99"], "expected the device cuda:99, found: "),
         (["nothing"], "expected media files (.3gp"),
     ],

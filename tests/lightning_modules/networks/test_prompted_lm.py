@@ -170,3 +170,8 @@ def test_what_does_not_go_together_is_said() -> None:
         lm(rank=0)
     with pytest.raises(InputError, match="expected at most 512 tokens"):
         lm().generate(torch.ones(1, 10), [["a bell rings"] * 150], 6, 1)
+
+
+def test_a_caption_that_is_longer_than_the_positions_left_is_refused() -> None:
+    with pytest.raises(InputError, match=r"at most 512 tokens.*found 5\d\d; lower model.num_similar or model.max_new"):
+        lm().generate(torch.randn(3, 10), SIMILAR, max_new_tokens=500)
