@@ -1,5 +1,6 @@
 """Processes that read, and that the system has killed: what the main process meets then."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,8 +20,10 @@ def read_by_others(loader: Iterable[Any]) -> Iterator[Any]:
 
     Raises:
         InputError: the process that made an item died before the item was here.
+        RuntimeError: torch says so, as it does wherever the main process is.
     """
     try:
         yield from loader
     except (ConnectionError, EOFError, FileNotFoundError) as error:
+        time.sleep(1)  # in which torch, that a signal tells of the death, may raise its own error, here and not later
         raise dead_reader(f"DataLoader worker gone ({type(error).__name__}: {error})") from error

@@ -1,6 +1,7 @@
 """Shared by the tests: quiet libraries, one thread, a small written world."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -16,10 +17,11 @@ MINIATURE = REPOSITORY / "assets" / "miniature"
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test seeded, and with no run folder handed on from the one before."""
-    monkeypatch.delenv("EARSHOT_RUN_FOLDER", raising=False)
+def _alone() -> Iterator[None]:
+    """Each test seeded, and with no run folder handed on to the next one, nor to a fixture of several tests."""
     torch.manual_seed(0)
+    yield
+    os.environ.pop("EARSHOT_RUN_FOLDER", None)
 
 
 @pytest.fixture(scope="session")
