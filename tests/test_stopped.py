@@ -128,6 +128,7 @@ def test_a_signal_in_a_validation_does_not_wait_for_its_end(place: str, more: st
     same_as(*whole(command))
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_validation_after_the_last_step_is_no_reason_to_stop(whole: Callable) -> None:
     command = "--trainer.max_epochs -1 --trainer.max_steps 8"
     done = start(f"fit {command}", EARSHOT_TEST_KILL_AT="validate 8", EARSHOT_TEST_SIGNAL="SIGTERM")

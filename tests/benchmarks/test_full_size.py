@@ -134,6 +134,7 @@ def test_a_row_has_the_share_of_the_peak() -> None:
     assert full_size.line(full_size.STAGES[7], 4, found, peaks)["trained"] == "0"  # nothing trains in predict
 
 
+@pytest.mark.slow
 def test_a_failed_row_costs_no_other(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the command itself, whose stages are not run here."""
 

@@ -94,6 +94,7 @@ def third(uneven: tuple, tmp_path: Path) -> tuple[Path, set[str]]:
     return tmp_path / "ids.txt", set(ids)
 
 
+@pytest.mark.slow
 def test_listed_clips_are_shared_out_among_two_processes(uneven: tuple, third: tuple, tmp_path: Path) -> None:
     done = run(uneven[0], tmp_path / "run", "--devices", 2, "--epochs", 8, "--ids", third[0])
     assert done.returncode == 0, done.stderr
