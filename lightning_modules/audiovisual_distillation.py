@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
+from transformers import get_cosine_schedule_with_warmup
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, explained
 from datamodules.contracts import training_texts
@@ -23,7 +24,7 @@ from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.audio_projector import load_audio_projector, save_audio_projector
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.step_draws import part_of_step
-from lightning_modules.schedules.warmup_cosine import warmup_cosine
+from lightning_modules.schedules.warmup_then import warmup_then
 
 
 class AudiovisualDistillation(L.LightningModule):
@@ -130,7 +131,9 @@ class AudiovisualDistillation(L.LightningModule):
         """The audio projector alone; the rate is set anew at every step."""
         assert self.audio_projector is not None
         optimizer = self.optimizer(self.audio_projector.parameters())
-        return warmup_cosine(optimizer, self.trainer.estimated_stepping_batches, self.warmup)
+        return warmup_then(
+            get_cosine_schedule_with_warmup, optimizer, self.trainer.estimated_stepping_batches, self.warmup
+        )
 
     def export(self, folder: Path) -> None:
         """Write the audio projector."""

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
+from transformers import get_cosine_schedule_with_warmup
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, explained
 from datamodules.contracts import training_texts
@@ -22,7 +23,7 @@ from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.llava.soft_prefix import load_prefix, save_prefix, soft_tokens, trainable_prefix
-from lightning_modules.schedules.warmup_cosine import warmup_cosine
+from lightning_modules.schedules.warmup_then import warmup_then
 
 
 class LlavaPrefixTuning(L.LightningModule):
@@ -139,7 +140,8 @@ class LlavaPrefixTuning(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The soft tokens alone; the rate is set anew at every step."""
-        return warmup_cosine(self.optimizer([self.prefix]), self.trainer.estimated_stepping_batches, self.warmup)
+        optimizer, steps = self.optimizer([self.prefix]), self.trainer.estimated_stepping_batches
+        return warmup_then(get_cosine_schedule_with_warmup, optimizer, steps, self.warmup)
 
     def export(self, folder: Path) -> None:
         """Write the soft tokens as a peft adapter."""

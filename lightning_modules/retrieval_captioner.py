@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
+from transformers import get_linear_schedule_with_warmup
 
 from datamodules.clips import CaptionBatch, CaptionRows, ClipBatch, ClipFormat, Explanation, explained
 from datamodules.contracts import CaptionSource, datamodule_of, training_texts
@@ -30,7 +31,7 @@ from lightning_modules.networks.frozen import Frozen, frozen_dtype
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prompted_captions import PromptedCaptions
 from lightning_modules.networks.prompted_lm import PromptedLm
-from lightning_modules.schedules.warmup_linear import warmup_linear
+from lightning_modules.schedules.warmup_then import warmup_then
 
 DATASTORE = "datastore"  # folder in an export, where it is not the training captions
 
@@ -230,7 +231,9 @@ class RetrievalCaptioner(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """LoRA and the mapping; the rate is set anew at every step."""
         optimizer = self.optimizer(self.language_model.parameters())
-        return warmup_linear(optimizer, self.trainer.estimated_stepping_batches, self.warmup)
+        return warmup_then(
+            get_linear_schedule_with_warmup, optimizer, self.trainer.estimated_stepping_batches, self.warmup
+        )
 
     def export(self, folder: Path) -> None:
         """Write a peft adapter, the mapping, what they were trained with, and the captions to search in."""
