@@ -13,7 +13,7 @@ help:  ## this list
 	@echo
 	@echo "The experiments take SEEDS=3 (training runs of each), JOBS=2 (jobs at a time), RESULTS=docs/results (where reports"
 	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); compare, dali, wsac, audibility and zeraucap SIZE=paper"
-	@echo "(full size); compare QUICK=1 (one training run, few clips: CLIPS=600); dali QUICK=1 (one criterion), IDS=list.csv"
+	@echo "(full size); compare QUICK=1 (one training run, few clips: CLIPS=200); dali QUICK=1 (one criterion), IDS=list.csv"
 	@echo "(train on these clips); audibility PROTOCOL=authors (their way to score); variants SPLIT=test (val by default);"
 	@echo "ARGS='...' (more arguments of every train.py). See pipelines/README.md."
 	@echo

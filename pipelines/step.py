@@ -6,10 +6,12 @@ SLURM sends to all processes of a job, ends the command when it is ready, and th
 """
 
 import fcntl
+import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
+
+from preloaded import start
 
 LAST_LINES = 15
 
@@ -27,15 +29,16 @@ def run(log: Path, command: list[str]) -> int:
             return 2
         except OSError:  # a file system that knows no locks
             pass
-        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "bufsize": 0}
-        process = subprocess.Popen(command, pass_fds=[lock.fileno()], **pipe)
+        output, written = os.pipe()
+        process = start(command, written, lock.fileno())
+        os.close(written)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on, so that the command does not inherit it
         lock.truncate(0)
         print(process.pid, end="", file=lock, flush=True)
-        while chunk := process.stdout.read(65536):
-            for output in (file, sys.stdout.buffer):
-                output.write(chunk)
-                output.flush()
+        while chunk := os.read(output, 65536):
+            for copy in (file, sys.stdout.buffer):
+                copy.write(chunk)
+                copy.flush()
     if code := process.wait():
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         print(f"error: exit code {code}; the last lines of {log}:", *lines, sep="\n  ", flush=True)

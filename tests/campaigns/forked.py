@@ -3,7 +3,6 @@
 Starting Python and importing Lightning takes 6 to 13 seconds of a core; forking takes none of them.
 """
 
-import gc
 import os
 import signal
 import socket
@@ -11,33 +10,15 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.run_folder import HANDED_ON
+from pipelines.preloaded import become
 from tests.campaigns.small_stages import REPOSITORY
-from train import main
 
 LOG = "log.txt"
-IMPORTED = (  # what the stages' YAMLs name
-    "callbacks.clip_figures", "callbacks.command_line", "callbacks.figures", "callbacks.predict_table",
-    "callbacks.token_figures", "lightning_modules.audibility_classifier", "lightning_modules.audiovisual_distillation",
-    "lightning_modules.clap_prefix_decoder", "lightning_modules.llava_prefix_tuning",
-    "lightning_modules.losses.optimal_transport", "lightning_modules.networks.cav_mae",
-    "lightning_modules.networks.clap.encoder", "lightning_modules.networks.llava.captioner",
-    "lightning_modules.schedules.warmup_step", "lightning_modules.token_alignment", "miniature.captions",
-    "miniature.sentences", "matplotlib.pyplot", "peft", "transformers",
-)  # fmt: skip
-
-
-def import_everything() -> None:
-    """Before the first fork."""
-    for name in IMPORTED:
-        import_module(name)
-    gc.collect()
-    gc.freeze()  # collecting in a child would copy the pages it shares
 
 
 class Group:
@@ -92,29 +73,15 @@ def forked(args: list[str], folder: Path, rank: int, ranks: int, port: int, grou
     if pid:
         os.setpgid(pid, group)  # here too: whichever comes first
         return pid
-    code = 1
-    try:
-        os.setpgid(0, group)
-        os.chdir(folder)
-        log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        if ranks > 1:
-            there = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            os.environ.update(there, **{HANDED_ON: new_run_folder(args)})
-        rank_zero_only.rank = rank
-        main(args)
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    os.setpgid(0, group)
+    os.chdir(folder)
+    environment = dict(os.environ)
+    if ranks > 1:
+        there = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        environment |= {**there, HANDED_ON: new_run_folder(args)}
+    rank_zero_only.rank = rank
+    log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    become([str(REPOSITORY / "train.py"), *args], str(folder), environment, log)
 
 
 def new_run_folder(args: list[str]) -> str:

@@ -29,8 +29,9 @@ import torch
 from earshot.atomic import write_text
 from earshot.errors import one_line_errors
 from earshot.provenance import provenance
+from pipelines.preloaded import import_everything
 from tests.campaigns import end_state
-from tests.campaigns.forked import LOG, Group, import_everything
+from tests.campaigns.forked import LOG, Group
 from tests.campaigns.kills_page import page
 from tests.campaigns.phases import ORDER
 from tests.campaigns.small_stages import REPOSITORY, STAGES, write_world

@@ -69,6 +69,6 @@ def test_a_quick_comparison_has_names_of_its_own_and_fewer_clips(tmp_path: Path)
     assert {name for name in whole.keys() & quick.keys() if not name.startswith("miniature/")} == set()
     assert len(whole) == len(quick)
     trained = {name: command_of(job) for name, job in quick.items() if "train.py" in job["Shell command"]}
-    assert {name for name in trained if "--data.max_clips 600" not in trained[name]} == {"audibility_quick_seed42.fit"}
+    assert {name for name in trained if "--data.max_clips 200" not in trained[name]} == {"audibility_quick_seed42.fit"}
     report = quick["compare_clotho_quick.report"]["Shell command"]
-    assert "QUICK: at most 600 clips of each split, training runs: 1" in report
+    assert "QUICK: at most 200 clips of each split, training runs: 1" in report
