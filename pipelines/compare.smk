@@ -96,7 +96,7 @@ test(
 test(
     "distilled_refined",
     "{tested}_{criterion}_distilled{size}_seed{seed}",
-    [*DISTILLATION_CONFIGS, "refine/clap"],
+    [*DISTILLATION_CONFIGS, "refine/one_search"],
     f"--model.captioner.inputs audio --data.test {{tested}}/test {TEACHER} --export.source exports/{DISTILLED}",
     [PREFIX, ALIGNED, DISTILLED],
     "{tested}_{criterion}_distilled{size}_seed{seed}_refined",
