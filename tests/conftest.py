@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")  # its tests turn it on
+os.environ["SLURM_CONF"] = os.devnull  # Snakemake waits 10 s at every start for a SLURM that does not answer
 
 import pytest
 import torch

@@ -64,6 +64,7 @@ def test_a_killed_rank_ends_the_other_with_one_line() -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_in_predict_fails_the_command() -> None:
     """Whose steps do not wait for one another."""
     code, err = fit(

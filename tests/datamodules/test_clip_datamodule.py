@@ -66,6 +66,7 @@ def test_two_processes_take_equal_steps_and_see_every_validation_clip_once(uneve
         assert all(pictures is None for _, _, pictures in batches[0])  # not wanted, not decoded
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_the_clips_go_on_exactly(uneven: tuple, tmp_path: Path) -> None:
     split, _ = uneven
     assert run(split, tmp_path / "whole").returncode == 0

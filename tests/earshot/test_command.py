@@ -62,6 +62,7 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_files_of_the_working_folder_replace_no_module(tmp_path: Path) -> None:
     for name in ("train", "errors", "callbacks", "evaluation", "datamodules"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")

@@ -206,6 +206,7 @@ def test_all_metrics_agree_with_pycocoevalcap(tmp_path: Path, by_hand: CaptionRo
 
 @pytest.mark.java
 @needs_java
+@pytest.mark.slow
 def test_meteor_score_agrees_with_java_on_sums(random_corpus: RandomCorpus) -> None:
     captions, references = random_corpus(7, 60)
     captions[0] = references[0][0]  # a whole match, which has a rule of its own

@@ -166,6 +166,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_command_goes_on(world_root: Path, in_tmp_path: Path) -> None:
     slow = in_tmp_path / "slow.yaml"
     slow.write_text(yaml.safe_dump({"trainer": {"callbacks+": [{"class_path": "slow_callback.Slow"}]}}))

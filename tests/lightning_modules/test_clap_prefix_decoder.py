@@ -94,6 +94,7 @@ def test_the_text_tower_is_called_once_a_caption_and_then_never(
     assert embedded == []
 
 
+@pytest.mark.slow
 def test_a_table_of_audiocaps_size(
     in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

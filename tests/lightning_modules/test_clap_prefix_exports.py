@@ -112,6 +112,7 @@ def test_a_table_without_any_sound(in_tmp_path: Path, captions_root: Path, capsy
     assert "expected a packed split with sounds, found the table some.csv" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_embedding_and_one_cache(in_tmp_path: Path, captions_root: Path) -> None:
     """Each embeds a half, and all is as one process has it; the exported weights are one rank's."""
     shift, root = CONFIG.parent / "strategy" / "embedding_shift.yaml", str(captions_root)
