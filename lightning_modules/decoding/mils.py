@@ -55,6 +55,7 @@ class Mils(nn.Module):
             )
         self.initial = None if bank is None else read_descriptions(bank)
         self._embedded: Tensor | None = None  # the bank's, once for all clips
+        self._last: tuple[Tensor | None, list[list[Scored]]] = (None, [])  # clips, and their rounds
 
     @torch.no_grad()
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
@@ -76,7 +77,12 @@ class Mils(nn.Module):
         return [[pool[0] for pool in of_clip] for of_clip in zip(*self._rounds(lm, match, audio))]
 
     def _rounds(self, lm: CausalLm, match: TextFunction, audio: Tensor) -> list[list[Scored]]:
-        """The descriptions of B clips that compete after each round, the bank's `num_kept` best first."""
+        """The descriptions of B clips that compete after each round, the bank's `num_kept` best first.
+
+        Asked again for the same clips, as by searches of several widths, it tells what it found.
+        """
+        if self._last[0] is audio:
+            return self._last[1]
         bank = self._bank(lm, match)
         best = (audio @ bank.to(audio).T).topk(min(self.num_kept, len(bank)))  # (B, kept)
         texts = self.initial or []
@@ -89,6 +95,7 @@ class Mils(nn.Module):
             proposed = self.proposer.propose(lm, kept, self.num_requested, number + 1)
             pools = self._ranked(match, kept, proposed, audio)
             found.append(pools)
+        self._last = audio, found
         return found
 
     def _bank(self, lm: CausalLm, match: TextFunction) -> Tensor:

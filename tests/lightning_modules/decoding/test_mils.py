@@ -102,6 +102,16 @@ def test_the_texts_of_all_clips_are_embedded_in_one_call_a_round(bank: str) -> N
     assert len(calls) == 1 + 3  # the bank, and a call for each round's eight clips
 
 
+def test_searches_of_several_widths_share_the_rounds(bank: str) -> None:
+    """As CLAP-Refine asks for; other clips have rounds of their own."""
+    proposer, audio = Spelling(), torch.eye(2)
+    guidance = Mils(proposer, bank, iterations=3, num_kept=2, num_requested=5)
+    wide = [guidance.candidates(None, match, None, audio, width) for width in (2, 8)]  # type: ignore[arg-type]
+    assert len(proposer.given) == 3 and wide[0] == [some[:2] for some in wide[1]] and len(wide[1][0]) > 2
+    swapped = guidance(None, match, None, audio.flip(0))  # type: ignore[arg-type]
+    assert len(proposer.given) == 6 and swapped == [some[0][0] for some in wide[0]][::-1]
+
+
 def test_without_rounds_it_retrieves(bank: str) -> None:
     audio = match(["a cow", "wind"])
     assert Mils(Spelling(), bank, iterations=0)(None, match, None, audio) == ["a cow", "wind"]  # type: ignore[arg-type]
