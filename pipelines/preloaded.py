@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import NoReturn
 
 PLACE = "EARSHOT_PRELOADED"
-IMPORTED = (  # what the stages' YAMLs name
-    "callbacks.clip_figures", "callbacks.command_line", "callbacks.figures", "callbacks.predict_table",
-    "callbacks.token_figures", "lightning_modules.audibility_classifier", "lightning_modules.audiovisual_distillation",
-    "lightning_modules.clap_prefix_decoder", "lightning_modules.llava_prefix_tuning",
-    "lightning_modules.losses.optimal_transport", "lightning_modules.networks.cav_mae",
-    "lightning_modules.networks.clap.encoder", "lightning_modules.networks.llava.captioner",
-    "lightning_modules.schedules.warmup_step", "lightning_modules.token_alignment", "miniature.captions",
-    "miniature.sentences", "matplotlib.pyplot", "peft", "transformers",
+IMPORTED = (  # libraries and what needs them; not W&B, whose folders of its import the first job that ends would remove
+    "jsonargparse", "lightning.pytorch.cli", "lightning_modules.audibility_classifier",
+    "lightning_modules.audiovisual_distillation", "lightning_modules.clap_prefix_decoder",
+    "lightning_modules.llava_prefix_tuning", "lightning_modules.losses.optimal_transport",
+    "lightning_modules.networks.cav_mae", "lightning_modules.networks.clap.encoder",
+    "lightning_modules.networks.llava.captioner", "lightning_modules.schedules.warmup_step",
+    "lightning_modules.token_alignment", "matplotlib.pyplot", "miniature.captions", "miniature.sentences", "peft",
+    "transformers",
 )  # fmt: skip
 
 

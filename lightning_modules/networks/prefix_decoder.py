@@ -75,6 +75,7 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             vocab_size=vocab_size, n_positions=prefix_length + prompt_tokens + max_tokens, n_embd=width, n_layer=depth,
             n_head=num_heads, resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
             bos_token_id=bos_token_id, eos_token_id=eos_token_id, pad_token_id=pad_token_id,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one operation: a step takes 5/6 of the time
         )  # fmt: skip
         self.language_model = GPT2LMHeadModel(config)
 

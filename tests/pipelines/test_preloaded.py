@@ -103,3 +103,15 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_is_imported_leaves_nothing_that_the_first_job_to_end_would_remove() -> None:
+    """As W&B, which makes folders for all of its runs when it is imported and removes them at exit."""
+    found = (
+        "import sys, tempfile, threading; made = []\n"
+        "original = tempfile.mkdtemp; tempfile.mkdtemp = lambda *a, **k: made.append(a) or original(*a, **k)\n"
+        "import pipelines.preloaded as preloaded; preloaded.import_everything()\n"
+        "print(made, threading.active_count(), 'wandb' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", found], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[] 1 False"], done.stderr
