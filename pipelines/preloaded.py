@@ -156,6 +156,7 @@ def main() -> None:
     """Listen, say where, import, and serve."""
     sys.path[0] = str(Path(__file__).absolute().parents[1])
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # an import that asks for GPUs then leaves them to the jobs
     folder = tempfile.mkdtemp(prefix="earshot-")
     try:
         with Server(f"{folder}/socket", Handler) as server:
