@@ -33,20 +33,23 @@ def write_explanations(
         return None
     wanted = {rows["clip_ids"][place]: rows["captions"][place] for place in chosen(cider_d, clips)}
     found: dict[str, dict[str, Any]] = {}
-    read = 0
+    lacking = bool(wanted)
     try:
         with warnings.catch_warnings():  # a clip that was captioned may lack what an explanation reads, such as a frame
             warnings.filterwarnings("ignore", "left out a broken clip")
-            for batch in filter(attrgetter("valid"), data.test_clips(wanted, stage.clip_format("explain"))):
-                read += len(batch.clip_ids)
-                on_device = trainer.strategy.batch_to_device(batch)
-                explained = stage.explain(on_device, [wanted[clip_id] for clip_id in batch.clip_ids])
-                found |= {clip_id: dict(each) for clip_id, each in zip(batch.clip_ids, explained) if each}
+            for verb in ("explain", "test"):  # the second where all clips lack it
+                for batch in filter(attrgetter("valid"), data.test_clips(wanted, stage.clip_format(verb))):
+                    lacking = lacking and verb == "test"
+                    on_device = trainer.strategy.batch_to_device(batch)
+                    explained = stage.explain(on_device, [wanted[clip_id] for clip_id in batch.clip_ids])
+                    found |= {clip_id: dict(each) for clip_id, each in zip(batch.clip_ids, explained) if each}
+                if not lacking:
+                    break
     except InputError as error:
         return f"the report does not show how clips were captioned: {str(error).partition(';')[0]}"
     except Exception as error:  # the scores are there already, and no fault here takes them away
         return f"warning: the report does not show how clips were captioned ({error!r})"
-    if wanted and not read:
+    if lacking and not found:
         return "the report does not show how clips were captioned: that reads more than they have, such as images"
     if found:
         write_text(path, json.dumps(found) + "\n")

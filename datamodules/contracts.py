@@ -84,7 +84,8 @@ class RankingStage(Protocol):
 
 @runtime_checkable
 class ExplainingStage(ClipStage, Protocol):
-    """A stage that says how it captions a clip; `clip_format("explain")` is what it reads for that."""
+    """A stage that says how it captions a clip. `clip_format("explain")` is what it reads for that; of clips that lack it,
+    it says what it can by that of "test"."""
 
     def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
         """How B clips got these captions, which the stage made of them; without a medium, what can be said without."""
