@@ -84,8 +84,10 @@ class RankingStage(Protocol):
 
 @runtime_checkable
 class ExplainingStage(ClipStage, Protocol):
-    """A stage that says how it captions a clip. `clip_format("explain")` is what it reads for that; of clips that lack it,
-    it says what it can by that of "test"."""
+    """A stage that says how it captions a clip.
+
+    `clip_format("explain")` is what it reads for that; where no clip has all of it, that of "test" is.
+    """
 
     def explain(self, batch: ClipBatch, captions: list[str]) -> list[Explanation]:
         """How B clips got these captions, which the stage made of them; without a medium, what can be said without."""
