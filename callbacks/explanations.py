@@ -37,7 +37,7 @@ def write_explanations(
     try:
         with warnings.catch_warnings():  # a clip that was captioned may lack what an explanation reads, such as a frame
             warnings.filterwarnings("ignore", "left out a broken clip")
-            for verb in ("explain", "test"):  # the second where all clips lack it
+            for verb in ("explain", "test"):  # the second where every clip lacks something of the first
                 for batch in filter(attrgetter("valid"), data.test_clips(wanted, stage.clip_format(verb))):
                     lacking = lacking and verb == "test"
                     on_device = trainer.strategy.batch_to_device(batch)

@@ -1,9 +1,10 @@
-"""python pipelines/preloaded.py: a process that has imported what train.py needs, and forks one for each job that asks.
+"""python pipelines/preloaded.py: a process that has imported the libraries of train.py, and forks one for each job.
 
 Imports take most of the time of the miniature's short jobs. The process prints the socket that it listens at, which
 step.py finds in EARSHOT_PRELOADED, and ends with the process that started it. A forked job has the arguments, working
-folder, environment and output of the step that asked for it; it differs from `python train.py` in nothing else than
-that what an imported library read from the environment it read when the graph started.
+folder, environment and output of the step that asks for it, and reads all of the project's code itself. What libraries
+read from the environment when they are imported is that of the graph's start, and the memory that a job reports
+includes the libraries'.
 """
 
 import atexit
@@ -20,20 +21,20 @@ import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 PLACE = "EARSHOT_PRELOADED"
-IMPORTED = (  # libraries and what needs them; not W&B, whose folders of its import the first job that ends would remove
-    "jsonargparse", "lightning.pytorch.cli", "lightning_modules.audibility_classifier",
-    "lightning_modules.audiovisual_distillation", "lightning_modules.clap_prefix_decoder",
-    "lightning_modules.llava_prefix_tuning", "lightning_modules.losses.optimal_transport",
-    "lightning_modules.networks.cav_mae", "lightning_modules.networks.clap.encoder",
-    "lightning_modules.networks.llava.captioner", "lightning_modules.schedules.warmup_step",
-    "lightning_modules.token_alignment", "matplotlib.pyplot", "miniature.captions", "miniature.sentences", "peft",
-    "transformers",
+NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+IMPORTED = (  # without W&B: it makes folders at its import, which the first job to end would remove from all others
+    "av", "jsonargparse", "lightning.pytorch.cli", "matplotlib.pyplot", "ot", "peft", "transformers.generation.utils",
+    "transformers.models.auto.modeling_auto", "transformers.models.clap.modeling_clap",
+    "transformers.models.clip.modeling_clip", "transformers.models.distilbert.modeling_distilbert",
+    "transformers.models.gpt2.modeling_gpt2", "transformers.models.llava.modeling_llava", "webdataset",
 )  # fmt: skip
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def import_everything() -> None:
@@ -50,7 +51,7 @@ class Job:
     Args:
         command: the interpreter, the script and its arguments.
         output: file descriptor of what it prints.
-        kept: file descriptor that it keeps open.
+        kept: file descriptor of the lock, which it keeps open.
 
     Raises:
         OSError: no preloaded process listens.
@@ -59,14 +60,15 @@ class Job:
     def __init__(self, command: list[str], output: int, kept: int) -> None:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(os.environ[PLACE])
+        self.answers = connection.makefile()
+        self.answers.readline()  # that the imports are done
         asked = {"argv": command[1:], "folder": os.getcwd(), "environment": dict(os.environ)}
         socket.send_fds(connection, [json.dumps(asked).encode()], [output, kept])
         connection.shutdown(socket.SHUT_WR)
-        self.answers = connection.makefile()
         self.pid = int(self.answers.readline())
 
     def wait(self) -> int:
-        """The exit code, negative for the signal that ended it; 1 where the preloaded process was killed before."""
+        """The exit code, negative for the signal that ended it; 1 where the process that waits for it was killed."""
         return int(self.answers.readline() or 1)
 
 
@@ -87,30 +89,34 @@ class Handler(socketserver.BaseRequestHandler):
     server: "Server"
 
     def handle(self) -> None:
-        """Read what step.py sent, fork, and answer with two lines."""
-        data, descriptors, *_ = socket.recv_fds(self.request, 2**16, 2)
-        while more := self.request.recv(2**16):
-            data += more
-        pid = os.fork()
-        if not pid:
+        """Read what step.py sends, fork, and answer with two lines; nothing where step.py was killed meanwhile."""
+        with suppress(OSError):
+            self.request.sendall(b"\n")
+            data, descriptors, *_ = socket.recv_fds(self.request, 2**16, 2)
+            while more := self.request.recv(2**16):
+                data += more
+            if not data:
+                return
+            pid = os.fork()
+            if not pid:
+                self.server.socket.close()
+                self.request.close()
+                become(**json.loads(data), output=descriptors[0])
+            for descriptor in descriptors:
+                os.close(descriptor)
+            for signum in SIGNALS:  # for the job; this waits for it
+                signal.signal(signum, signal.SIG_IGN)
             self.server.socket.close()
-            self.request.close()
-            become(**json.loads(data), output=descriptors[0])
-        for descriptor in descriptors:
-            os.close(descriptor)
-        for signum in (signal.SIGINT, signal.SIGTERM):  # for the job; this waits for it
-            signal.signal(signum, signal.SIG_IGN)
-        self.server.socket.close()
-        self.request.sendall(f"{pid}\n".encode())
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        self.request.sendall(f"{code}\n".encode())
+            self.request.sendall(f"{pid}\n".encode())
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            self.request.sendall(f"{code}\n".encode())
 
 
 class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
     """Ends with its parent; jobs that run then go on."""
 
     block_on_close = False
-    max_children = 10**6
+    max_children = 10**6  # at the default of 40 it would let jobs wait
     request_queue_size = 100
     parent = os.getppid()
 
@@ -133,8 +139,9 @@ def become(argv: list[str], folder: str, environment: dict[str, str], output: in
         os.environ.update(environment)
         if threads := environment.get("OMP_NUM_THREADS"):
             import_module("torch").set_num_threads(int(threads))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for signum in SIGNALS:
+            signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
+        tempfile.tempdir = None  # to be found anew in this environment
         sys.argv, sys.path[0] = argv, str(Path(argv[0]).absolute().parent)
         runpy.run_path(argv[0], run_name="__main__")
         code = 0
@@ -155,9 +162,14 @@ def become(argv: list[str], folder: str, environment: dict[str, str], output: in
 def main() -> None:
     """Listen, say where, import, and serve."""
     sys.path[0] = str(Path(__file__).absolute().parents[1])
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # an import that asks for GPUs then leaves them to the jobs
-    folder = tempfile.mkdtemp(prefix="earshot-")
+    for signum in SIGNALS:
+        signal.signal(signum, lambda *_: sys.exit(1))
+    # what train.py sets before it imports torch; one thread a job; an import that asks for GPUs must not start CUDA
+    for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("OPENBLAS_NUM_THREADS", "1"), (NVML, "1")):
+        os.environ.setdefault(name, value)
+    folder = tempfile.mkdtemp(
+        prefix="earshot-", dir="/tmp"
+    )  # short enough for a socket's path, and for its owner alone
     try:
         with Server(f"{folder}/socket", Handler) as server:
             print(server.server_address, flush=True)

@@ -79,7 +79,7 @@ class Mils(nn.Module):
     def _rounds(self, lm: CausalLm, match: TextFunction, audio: Tensor) -> list[list[Scored]]:
         """The descriptions of B clips that compete after each round, the bank's `num_kept` best first.
 
-        Asked again for the same clips, as by searches of several widths, it tells what it found.
+        Asked again for the same embeddings, as by searches of several widths, it tells what it found.
         """
         if self._last[0] is audio:
             return self._last[1]

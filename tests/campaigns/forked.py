@@ -73,15 +73,18 @@ def forked(args: list[str], folder: Path, rank: int, ranks: int, port: int, grou
     if pid:
         os.setpgid(pid, group)  # here too: whichever comes first
         return pid
-    os.setpgid(0, group)
-    os.chdir(folder)
-    environment = dict(os.environ)
-    if ranks > 1:
-        there = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        environment |= {**there, HANDED_ON: new_run_folder(args)}
-    rank_zero_only.rank = rank
-    log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    become([str(REPOSITORY / "train.py"), *args], str(folder), environment, log)
+    try:
+        os.setpgid(0, group)
+        os.chdir(folder)
+        environment = dict(os.environ)
+        if ranks > 1:
+            there = {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            environment |= {**there, HANDED_ON: new_run_folder(args)}
+        rank_zero_only.rank = rank
+        log = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        become([str(REPOSITORY / "train.py"), *args], ".", environment, log)
+    finally:  # not to go on as a second campaign
+        os._exit(1)
 
 
 def new_run_folder(args: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     monkeypatch.setenv("EARSHOT_PRELOADED", process.stdout.readline().strip())
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     yield process
-    process.kill()
+    process.terminate()
     process.wait()
 
 
@@ -76,9 +77,19 @@ def test_without_it_jobs_start_by_themselves(
     assert step(tmp_path, asked, **environment)[1] == ["True", "False"]
 
 
-def test_it_ends_with_its_parent_and_its_jobs_go_on(tmp_path: Path) -> None:
-    """As where Snakemake is killed: a job that runs is finished, and no process is left."""
-    (tmp_path / "job.py").write_text("import time; print('begun', flush=True); time.sleep(2); print('done')")
+SAVES = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print("saved"), sys.exit(143)))
+print("begun", flush=True)
+time.sleep(2)
+print("done")
+"""
+
+
+@pytest.mark.parametrize(("signum", "left"), [(signal.SIGKILL, "done"), (signal.SIGTERM, "saved")])
+def test_it_ends_with_its_parent_and_its_jobs_go_on(tmp_path: Path, signum: int, left: str) -> None:
+    """As where Snakemake is killed, or all get SIGTERM: a job that runs ends as it likes, and no process is left."""
+    (tmp_path / "job.py").write_text(SAVES)
     graph = (
         "import os, subprocess, sys, time\n"
         f"server = subprocess.Popen([sys.executable, '-c', {START!r}], cwd={str(REPOSITORY)!r}, stdout=-1, text=True)\n"
@@ -87,15 +98,37 @@ def test_it_ends_with_its_parent_and_its_jobs_go_on(tmp_path: Path) -> None:
         "print(server.pid, job.pid, os.environ['EARSHOT_PRELOADED'], flush=True)\n"
         "time.sleep(100)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", graph], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    server, job, place = process.stdout.readline().split()
-    log = tmp_path / "job.log"
-    wait_until(lambda: log.exists() and log.read_text() == "begun\n")
-    process.kill()
-    process.wait()
+    command = [sys.executable, "-c", graph]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=-1, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        server, job, place = process.stdout.readline().split()
+        log = tmp_path / "job.log"
+        wait_until(lambda: log.exists() and log.read_text() == "begun\n")
+        (os.kill if signum == signal.SIGKILL else os.killpg)(process.pid, signum)
     wait_until(lambda: not Path("/proc", server).exists() and not Path("/proc", job).exists())
-    assert log.read_text() == "begun\ndone\n" and not Path(place).parent.exists()
+    assert log.read_text().startswith(f"begun\n{left}\n") and not Path(place).parent.exists()
+
+
+def test_a_step_that_ends_while_libraries_are_imported_has_no_job(tmp_path: Path) -> None:
+    slow = START.replace("('torch',)", "('slow_import',)")
+    (tmp_path / "slow_import.py").write_text(
+        "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.05)"
+    )
+    (tmp_path / "job.py").write_text("print('begun')")
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
+    started = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", slow], **started) as server:
+        environment["EARSHOT_PRELOADED"] = server.stdout.readline().strip()
+        command = [sys.executable, str(STEP), "job.log", sys.executable, "job.py"]
+        first = subprocess.Popen(command, **started)
+        wait_until((tmp_path / "job.log.lock").exists)
+        time.sleep(0.3)
+        first.terminate()
+        first.communicate()
+        (tmp_path / "go").touch()
+        done = subprocess.run(command, timeout=60, **started)
+        assert done.returncode == 0 and done.stdout == (tmp_path / "job.log").read_text() == "begun\n"
+        server.terminate()
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
@@ -108,10 +141,11 @@ def wait_until(happened: Callable[[], bool]) -> None:
 def test_what_is_imported_leaves_nothing_that_the_first_job_to_end_would_remove() -> None:
     """As W&B, which makes folders for all of its runs when it is imported and removes them at exit."""
     found = (
-        "import sys, tempfile, threading; made = []\n"
+        "import os, sys, tempfile; made = []\n"
         "original = tempfile.mkdtemp; tempfile.mkdtemp = lambda *a, **k: made.append(a) or original(*a, **k)\n"
         "import pipelines.preloaded as preloaded; preloaded.import_everything()\n"
-        "print(made, threading.active_count(), 'wandb' in sys.modules)"
+        "print(made, len(os.listdir('/proc/self/task')), {'wandb', 'callbacks', 'lightning_modules'} & {*sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", found], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ["[] 1 False"], done.stderr
+    one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", found], cwd=REPOSITORY, env=one, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[] 1 set()"], done.stderr
