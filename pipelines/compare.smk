@@ -45,7 +45,10 @@ LEARN_FROM_CAPTIONS = {
     "soft prompt": wsac("soft_prompt"),
     "hard prompt": wsac("hard_prompt"),
     "DRCap": drcap,
-} | ({} if PAPER else {"supervised, on pairs": wsac("supervised")})
+}
+if not PAPER:  # the temperature was chosen on the miniature; at full size no pairs are read
+    LEARN_FROM_CAPTIONS[f"{AGAINST}, sharper"] = wsac("baseline", "sharp_projection")
+    LEARN_FROM_CAPTIONS["supervised, on pairs"] = wsac("supervised")
 LEARN_FROM_NONE = {  # of the two corpora, or from 16 captions of audiocaps. {tested} is the corpus that is captioned,
     # {on_tested} is empty for audiocaps and _on_clotho for clotho
     "DALI, MMD": f"{{tested}}_mmd{SIZE}_seed{{seed}}",
