@@ -9,6 +9,7 @@ import fcntl
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from preloaded import start
@@ -36,9 +37,11 @@ def run(log: Path, command: list[str]) -> int:
         lock.truncate(0)
         print(process.pid, end="", file=lock, flush=True)
         while chunk := os.read(output, 65536):
-            for copy in (file, sys.stdout.buffer):
-                copy.write(chunk)
-                copy.flush()
+            file.write(chunk)
+            file.flush()
+            with suppress(BrokenPipeError):  # Snakemake was killed; the job goes on, and its log
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
     if code := process.wait():
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         print(f"error: exit code {code}; the last lines of {log}:", *lines, sep="\n  ", flush=True)
