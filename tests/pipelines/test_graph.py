@@ -210,7 +210,7 @@ def test_wsac_decodes_each_training_and_chooses_the_best_pair(tmp_path: Path) ->
         ("dali_bias", 4 * 2),
         ("dali_examples", 1 + 4 * 2),
         ("zeraucap", 2),
-        ("compare", 25 + 2 * 11 + 1 + 4 * 12),  # fits; both corpora; with pictures; decoders of both on both
+        ("compare", 25 + 2 * 11 + 1 + 4 * 13),  # fits; both corpora; with pictures; decoders of both on both
     ],
 )
 def test_the_other_graphs(target: str, count: int, tmp_path: Path) -> None:
