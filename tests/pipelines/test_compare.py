@@ -56,7 +56,7 @@ def test_nothing_that_another_graph_made_is_made_twice(tmp_path: Path) -> None:
     for name in shared:
         mine, theirs = jobs[name]["Shell command"], others[name]["Shell command"]
         assert mine == theirs, name
-    new = ("_on_", "_refined", "_comet", "_soft_prompt_", "_hard_prompt_", "_sharp_", "mils_", "drcap_")
+    new = ("_on_", "_refined", "_comet", "_fused_", "_soft_prompt_", "_hard_prompt_", "_sharp_", "mils_", "drcap_")
     assert {name for name in jobs.keys() - shared if not any(part in name for part in new)} == {
         "compare_audiocaps.report",
         "compare_clotho.report",
