@@ -90,6 +90,7 @@ class Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         """Read what step.py sends, fork, and answer with two lines; nothing where step.py was killed meanwhile."""
+        self.server.socket.close()
         with suppress(OSError):
             self.request.sendall(b"\n")
             data, descriptors, *_ = socket.recv_fds(self.request, 2**16, 2)
@@ -99,14 +100,12 @@ class Handler(socketserver.BaseRequestHandler):
                 return
             pid = os.fork()
             if not pid:
-                self.server.socket.close()
                 self.request.close()
                 become(**json.loads(data), output=descriptors[0])
             for descriptor in descriptors:
                 os.close(descriptor)
             for signum in SIGNALS:  # for the job; this waits for it
                 signal.signal(signum, signal.SIG_IGN)
-            self.server.socket.close()
             self.request.sendall(f"{pid}\n".encode())
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             self.request.sendall(f"{code}\n".encode())
@@ -152,7 +151,8 @@ def become(argv: list[str], folder: str, environment: dict[str, str], output: in
     except BaseException:
         traceback.print_exc()
     finally:
-        threading._shutdown()  # type: ignore[attr-defined]  # what an interpreter does at its end
+        # what an interpreter does at its end; the stubs leave it out, as it has no public name
+        threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -167,9 +167,8 @@ def main() -> None:
     # what train.py sets before it imports torch; one thread a job; an import that asks for GPUs must not start CUDA
     for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("OPENBLAS_NUM_THREADS", "1"), (NVML, "1")):
         os.environ.setdefault(name, value)
-    folder = tempfile.mkdtemp(
-        prefix="earshot-", dir="/tmp"
-    )  # short enough for a socket's path, and for its owner alone
+    # a socket's path must be short; the folder is for its owner alone
+    folder = tempfile.mkdtemp(prefix="earshot-", dir="/tmp")
     try:
         with Server(f"{folder}/socket", Handler) as server:
             print(server.server_address, flush=True)

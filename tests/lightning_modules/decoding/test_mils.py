@@ -18,6 +18,7 @@ from lightning_modules.decoding.instructed import Instructed, numbered_lines
 from lightning_modules.decoding.mils import Mils, read_descriptions
 from train import main
 
+NO_MODEL: Any = None  # `Spelling` asks none
 BANK = ["rain", "wind", "a dog", "a bell", "a cow"]
 
 
@@ -78,15 +79,15 @@ def test_the_loop(bank: str) -> None:
     proposer = Spelling()
     guidance = Mils(proposer, bank, iterations=4, num_kept=2, num_requested=5)
     wanted = [plain(clip, 4, 2, 5) for clip in audio.double().tolist()]
-    rounds = guidance.rounds(None, match, None, audio)  # type: ignore[arg-type]
+    rounds = guidance.rounds(NO_MODEL, match, None, audio)
     assert [[text for text, _ in of_clip] for of_clip in rounds] == wanted
     assert all(len(set(best)) > 1 for best in wanted)  # something was found on the way
     assert all(scores == sorted(scores) for scores in ([score for _, score in of_clip] for of_clip in rounds))
-    assert guidance(None, match, None, audio) == [best[-1] for best in wanted]  # type: ignore[arg-type]
-    ranked = guidance.candidates(None, match, None, audio, 3)  # type: ignore[arg-type]
+    assert guidance(NO_MODEL, match, None, audio) == [best[-1] for best in wanted]
+    ranked = guidance.candidates(NO_MODEL, match, None, audio, 3)
     assert [of_clip[0][0] for of_clip in ranked] == [best[-1] for best in wanted] and len(ranked[0]) == 3
     assert all(len(of_clip) == 2 for scored in proposer.given for of_clip in scored)
-    alone = guidance(None, match, None, audio[2:3])  # type: ignore[arg-type]
+    alone = guidance(NO_MODEL, match, None, audio[2:3])
     assert alone == [wanted[2][-1]]
 
 
@@ -98,7 +99,7 @@ def test_the_texts_of_all_clips_are_embedded_in_one_call_a_round(bank: str) -> N
         return match(texts)
 
     guidance = Mils(Spelling(), bank, iterations=3, num_kept=2, num_requested=5)
-    guidance(None, counted, None, torch.eye(2).repeat(4, 1))  # type: ignore[arg-type]
+    guidance(NO_MODEL, counted, None, torch.eye(2).repeat(4, 1))
     assert len(calls) == 1 + 3  # the bank, and a call for each round's eight clips
 
 
@@ -106,15 +107,15 @@ def test_searches_of_several_widths_share_the_rounds(bank: str) -> None:
     """As CLAP-Refine asks for; other clips have rounds of their own."""
     proposer, audio = Spelling(), torch.eye(2)
     guidance = Mils(proposer, bank, iterations=3, num_kept=2, num_requested=5)
-    wide = [guidance.candidates(None, match, None, audio, width) for width in (2, 8)]  # type: ignore[arg-type]
+    wide = [guidance.candidates(NO_MODEL, match, None, audio, width) for width in (2, 8)]
     assert len(proposer.given) == 3 and wide[0] == [some[:2] for some in wide[1]] and len(wide[1][0]) > 2
-    swapped = guidance(None, match, None, audio.flip(0))  # type: ignore[arg-type]
+    swapped = guidance(NO_MODEL, match, None, audio.flip(0))
     assert len(proposer.given) == 6 and swapped == [some[0][0] for some in wide[0]][::-1]
 
 
 def test_without_rounds_it_retrieves(bank: str) -> None:
     audio = match(["a cow", "wind"])
-    assert Mils(Spelling(), bank, iterations=0)(None, match, None, audio) == ["a cow", "wind"]  # type: ignore[arg-type]
+    assert Mils(Spelling(), bank, iterations=0)(NO_MODEL, match, None, audio) == ["a cow", "wind"]
 
 
 def test_a_bank_is_read_as_utf_8_with_its_mark_or_without(tmp_path: Path) -> None:
