@@ -62,16 +62,21 @@ class KaldiFilterbank(nn.Module):
 
         # autocast would run the product with the filters in half precision
         with torch.autocast(waveforms.device.type, enabled=False):
-            frames = waveforms.unfold(1, self.window_length, self.hop_length)  # (B, F, window)
-            # The recipe first subtracts the whole waveform's mean: void, as each frame loses its own mean.
-            frames = frames - frames.mean(dim=-1, keepdim=True)
-            previous = F.pad(frames, (1, 0), mode="replicate")[..., :-1]  # (B, F, window)
-            window = torch.hann_window(self.window_length, periodic=False, dtype=frames.dtype, device=frames.device)
-            frames = (frames - PREEMPHASIS * previous) * window
-            spectrum = torch.fft.rfft(frames, n=self.fft_length)  # (B, F, fft / 2 + 1)
-            power = spectrum.real.square() + spectrum.imag.square()
-            filters = mel_filters(self.num_mel_bins, self.fft_length, self.sampling_rate, frames.dtype, frames.device)
-            log_mel = (power @ filters).clamp(min=LOG_FLOOR).log()  # (B, F, num_mel_bins)
+            # Pre-emphasis acts on the whole waveform, once instead of in each of the frames that overlap: a frame's
+            # first sample, which the recipe takes for its own predecessor, has weight 0 in the window. A frame's mean
+            # is lost after it, when it is (1 - 0.97) of what it was; the recipe's waveform loses its own too: void.
+            emphasized = F.pad(waveforms[:, 1:] - PREEMPHASIS * waveforms[:, :-1], (1, 0))
+            means = waveforms.unfold(1, self.window_length, self.hop_length).mean(dim=-1, keepdim=True)  # (B, F, 1)
+            emphasized = emphasized.unfold(1, self.window_length, self.hop_length)  # (B, F, window)
+            window = torch.hann_window(
+                self.window_length, periodic=False, dtype=waveforms.dtype, device=waveforms.device
+            )
+            padded = waveforms.new_zeros(*emphasized.shape[:2], self.fft_length)
+            frames = padded[..., : self.window_length]
+            frames.copy_(emphasized).sub_((1 - PREEMPHASIS) * means).mul_(window)
+            spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(2)  # (B, F, fft + 2): real, imaginary, ...
+            filters = mel_filters(self.num_mel_bins, self.fft_length, self.sampling_rate, padded.dtype, padded.device)
+            log_mel = (spectrum.square_() @ filters).clamp_(min=LOG_FLOOR).log_()  # (B, F, num_mel_bins)
         position = torch.arange(log_mel.shape[1], device=log_mel.device)
         return log_mel.masked_fill((position >= num_frames[:, None])[..., None], 0.0), num_frames
 
@@ -81,11 +86,12 @@ class KaldiFilterbank(nn.Module):
 def mel_filters(
     num_mel_bins: int, fft_length: int, sampling_rate: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Triangles of height 1, equally wide in mel = 1127 ln(1 + f / 700): (fft_length / 2 + 1, bins)."""
+    """Triangles of height 1, equally wide in mel = 1127 ln(1 + f / 700): (fft_length + 2, bins), each row twice, for
+    the squares of a frequency's real and imaginary parts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "At least one mel filter")  # the lowest fall between two frequencies
         filters = mel_filter_bank(
             fft_length // 2 + 1, num_mel_bins, LOW_FREQUENCY, sampling_rate / 2, sampling_rate,
             mel_scale="kaldi", triangularize_in_mel_space=True,
         )  # fmt: skip
-    return torch.from_numpy(filters).to(device, dtype)
+    return torch.from_numpy(filters).repeat_interleave(2, dim=0).to(device, dtype)
