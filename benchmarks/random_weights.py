@@ -95,7 +95,8 @@ def random_weights(layers: int | None = None) -> Iterator[None]:
         config = config or configs(layers)[name]
         config.update({key: value for key, value in changes.items() if key in ("id2label", "label2id")})
         make = cls.from_config if hasattr(cls, "from_config") else cls._from_config
-        made = make(config, dtype=dtype if isinstance(dtype, torch.dtype) else torch.float32).eval()
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):  # 7 billion draws take a CPU minutes
+            made = make(config, dtype=dtype if isinstance(dtype, torch.dtype) else torch.float32).eval()
         return (made, {"missing_keys": []}) if output_loading_info else made
 
     def replace(owner: Any, make: Callable[..., Any]) -> None:
