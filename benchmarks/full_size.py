@@ -26,7 +26,7 @@ from benchmarks.full_size_data import write_data
 from benchmarks.random_weights import random_weights
 from benchmarks.step_meter import Measured, StepMeter, now
 from callbacks.made_by import processor
-from earshot.errors import one_line_errors
+from earshot.errors import InputError, one_line_errors
 from earshot.paths import config_file
 from reports.page import add_page, write_page
 from reports.table import Line
@@ -194,7 +194,7 @@ def main(args: Sequence[str] | None = None) -> None:
     found: dict[Stage, Measured] = {}
     with one_line_errors(), working_folder(clips, 2 * texts):
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-        failed = []
+        failed: list[str] = []
         for stage, batch in batches.items():
             try:
                 measured = in_own_process(stage, batch, steps, on_gpu, layers)
@@ -202,17 +202,21 @@ def main(args: Sequence[str] | None = None) -> None:
                 failed.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
                 print(failed[-1], file=sys.stderr, flush=True)
                 continue
+            except KeyboardInterrupt:  # hours may be behind it
+                failed.append(f"ended by a signal before {stage.name}; the stages after it are missing")
+                break
             found[stage] = measured
             peaks = {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
             print(f"{stage.name}: {statistics.median(measured.seconds) / batch:.3g} s each", flush=True)
-        aligning = STAGES[1]
-        shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
-        parts = [f"{part} {share:.0%}" for part, share in shares.items()]
-        profile = f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}"
+        else:
+            aligning = STAGES[1]
+            shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
+            parts = [f"{part} {share:.0%}" for part, share in shares.items()]
+            failed.insert(0, f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
         rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
-        write_page(
-            options, rows, HEADINGS, [profile, *NOTES, *failed], how_measured(device, layers, peaks, options.steps)
-        )
+        if not rows:
+            raise InputError("expected a stage to be measured, none was; the lines above say why")
+        write_page(options, rows, HEADINGS, [*NOTES, *failed], how_measured(device, layers, peaks, options.steps))
 
 
 def how_measured(device: torch.device, layers: int | None, peaks: dict[torch.dtype, float], steps: int) -> list[str]:
