@@ -174,6 +174,11 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--layers", type=int, help="of language models at most (2 on a CPU, else all)")
     parser.add_argument("--clips", type=int, help="of a step (2 on a CPU, else as in configs/paper)")
+    names = [stage.name for stage in STAGES]
+    parser.add_argument(
+        "--stages", nargs="+", choices=names, default=names, metavar="NAME",
+        help=f"of these alone; name those whose exports they read, too: {'; '.join(names)} (all)",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, default=3, help="that are timed (%(default)s)")
     add_page(parser, "runs/full_size.md")
     parser.set_defaults(title="Speed at full size")
@@ -185,16 +190,17 @@ def main(args: Sequence[str] | None = None) -> None:
     layers = options.layers or (None if on_gpu else LAYERS)
     os.environ["WANDB_MODE"] = "disabled"
     batches = {stage: batch_of(stage) if on_gpu or stage.of_texts else stage.on_cpu for stage in STAGES}
-    batches = {stage: batch for stage, batch in batches.items() if batch}
+    batches = {stage: batch for stage, batch in batches.items() if batch and stage.name in options.stages}
     if options.clips:
         batches |= {stage: options.clips for stage in batches if not stage.of_texts}
     steps = UNTIMED + options.steps
-    clips = steps * max(batch for stage, batch in batches.items() if not stage.of_texts)
-    texts = steps * max(batch for stage, batch in batches.items() if stage.of_texts)
+    clips = steps * max((batch for stage, batch in batches.items() if not stage.of_texts), default=1)
+    texts = steps * max((batch for stage, batch in batches.items() if stage.of_texts), default=1)
     found: dict[Stage, Measured] = {}
     with one_line_errors(), working_folder(clips, 2 * texts):
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
         failed: list[str] = []
+        ended = False
         for stage, batch in batches.items():
             try:
                 measured = in_own_process(stage, batch, steps, on_gpu, layers)
@@ -203,13 +209,14 @@ def main(args: Sequence[str] | None = None) -> None:
                 print(failed[-1], file=sys.stderr, flush=True)
                 continue
             except KeyboardInterrupt:  # hours may be behind it
-                failed.append(f"ended by a signal before {stage.name}; the stages after it are missing")
+                failed.append(f"ended by a signal in {stage.name}; it and the stages after it are missing")
+                ended = True
                 break
             found[stage] = measured
             peaks = {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
             print(f"{stage.name}: {statistics.median(measured.seconds) / batch:.3g} s each", flush=True)
-        else:
-            aligning = STAGES[1]
+        aligning = STAGES[1]
+        if aligning in found and not ended:
             shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
             parts = [f"{part} {share:.0%}" for part, share in shares.items()]
             failed.insert(0, f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")

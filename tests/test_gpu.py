@@ -1,4 +1,4 @@
-"""What only a GPU can show: `pytest -m gpu`. Not yet run by the authors, who had none."""
+"""What only a GPU can show: `pytest -m gpu`."""
 
 import csv
 from pathlib import Path
