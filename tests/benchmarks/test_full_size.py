@@ -150,6 +150,23 @@ def test_a_failed_row_costs_no_other(in_tmp_path: Path, monkeypatch: pytest.Monk
     assert "WSAC is missing, as its command failed: 2" in page and "solver 14%" in page
 
 
+def test_a_signal_leaves_what_was_measured(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the stages that were asked for."""
+
+    def measured(stage: full_size.Stage, *_: object, parts: bool = False) -> object:
+        if stage.name == "WSAC":
+            raise KeyboardInterrupt
+        assert not parts
+        return Measured(1, 2, "32-true", [1.0], [0.0], 10, 1.0)
+
+    monkeypatch.setattr(full_size, "in_own_process", measured)
+    stages = ["DALI, alignment, OT", "WSAC", "ZerAuCap"]
+    full_size.main(["--output", "page.md", "--clips", "1", "--steps", "1", "--stages", *stages])
+    page = Path("page.md").read_text()
+    assert page.count("32-true") == 1 and "| DALI, alignment, OT | 1 | 2 |" in page
+    assert "ended by a signal in WSAC" in page
+
+
 def test_batches_are_those_of_the_papers() -> None:
     batches = {stage.name: full_size.batch_of(stage) for stage in full_size.STAGES}
     assert batches["DALI, prefix tuning"] == 16 and batches["DALI, alignment, attentive OT"] == 64
