@@ -199,17 +199,17 @@ def main(args: Sequence[str] | None = None) -> None:
     found: dict[Stage, Measured] = {}
     with one_line_errors(), working_folder(clips, 2 * texts):
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-        failed: list[str] = []
+        remarks: list[str] = []
         ended = False
         for stage, batch in batches.items():
             try:
                 measured = in_own_process(stage, batch, steps, on_gpu, layers)
             except (RuntimeError, SystemExit) as error:  # out of memory, say: the other rows are worth having
-                failed.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
-                print(failed[-1], file=sys.stderr, flush=True)
+                remarks.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
+                print(remarks[-1], file=sys.stderr, flush=True)
                 continue
             except KeyboardInterrupt:  # hours may be behind it
-                failed.append(f"ended by a signal in {stage.name}; it and the stages after it are missing")
+                remarks.append(f"ended by a signal in {stage.name}; it and the stages after it are missing")
                 ended = True
                 break
             found[stage] = measured
@@ -219,11 +219,11 @@ def main(args: Sequence[str] | None = None) -> None:
         if aligning in found and not ended:
             shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
             parts = [f"{part} {share:.0%}" for part, share in shares.items()]
-            failed.insert(0, f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
+            remarks.insert(0, f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
         rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
         if not rows:
             raise InputError("expected a stage to be measured, none was; the lines above say why")
-        write_page(options, rows, HEADINGS, [*NOTES, *failed], how_measured(device, layers, peaks, options.steps))
+        write_page(options, rows, HEADINGS, [*NOTES, *remarks], how_measured(device, layers, peaks, options.steps))
 
 
 def how_measured(device: torch.device, layers: int | None, peaks: dict[torch.dtype, float], steps: int) -> list[str]:
