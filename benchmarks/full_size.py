@@ -194,6 +194,8 @@ def main(args: Sequence[str] | None = None) -> None:
     if options.clips:
         batches |= {stage: options.clips for stage in batches if not stage.of_texts}
     steps = UNTIMED + options.steps
+    if not batches:
+        parser.error("expected a stage that a CPU does, found AudioSet's filter, which takes a GPU; name others")
     clips = steps * max((batch for stage, batch in batches.items() if not stage.of_texts), default=1)
     texts = steps * max((batch for stage, batch in batches.items() if stage.of_texts), default=1)
     found: dict[Stage, Measured] = {}
@@ -209,7 +211,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 print(remarks[-1], file=sys.stderr, flush=True)
                 continue
             except KeyboardInterrupt:  # hours may be behind it
-                remarks.append(f"ended by a signal in {stage.name}; it and the stages after it are missing")
+                remarks.append(f"ended by Ctrl-C in {stage.name}; it and the stages after it are missing")
                 ended = True
                 break
             found[stage] = measured

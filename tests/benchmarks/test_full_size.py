@@ -150,7 +150,7 @@ def test_a_failed_row_costs_no_other(in_tmp_path: Path, monkeypatch: pytest.Monk
     assert "WSAC is missing, as its command failed: 2" in page and "solver 14%" in page
 
 
-def test_a_signal_leaves_what_was_measured(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_what_was_measured(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the stages that were asked for."""
 
     def measured(stage: full_size.Stage, *_: object, parts: bool = False) -> object:
@@ -164,7 +164,7 @@ def test_a_signal_leaves_what_was_measured(in_tmp_path: Path, monkeypatch: pytes
     full_size.main(["--output", "page.md", "--clips", "1", "--steps", "1", "--stages", *stages])
     page = Path("page.md").read_text()
     assert page.count("32-true") == 1 and "| DALI, alignment, OT | 1 | 2 |" in page
-    assert "ended by a signal in WSAC" in page
+    assert "ended by Ctrl-C in WSAC" in page
 
 
 def test_batches_are_those_of_the_papers() -> None:

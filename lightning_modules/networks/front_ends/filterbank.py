@@ -62,9 +62,14 @@ class KaldiFilterbank(nn.Module):
 
         # autocast would run the product with the filters in half precision
         with torch.autocast(waveforms.device.type, enabled=False):
-            # Pre-emphasis acts on the whole waveform, once instead of in each of the frames that overlap: a frame's
-            # first sample, which the recipe takes for its own predecessor, has weight 0 in the window. A frame's mean
-            # is lost after it, when it is (1 - 0.97) of what it was; the recipe's waveform loses its own too: void.
+            # Void, as each frame loses its own mean, but offsets cost float32 digits; in steps of int16, so that clips
+            # of other lengths in the batch, by which sums round, change nothing.
+            heard = torch.arange(waveforms.shape[1], device=waveforms.device) < num_samples[:, None]
+            mean = (waveforms * heard).sum(dim=1, keepdim=True) / num_samples[:, None].clamp(min=1)
+            waveforms = waveforms - (mean * 2**15).round() / 2**15
+            # Pre-emphasis is linear, so it is done once for the waveform, not in each of the frames that overlap. Only
+            # a frame's first sample would differ (the recipe takes it for its own predecessor), and the window is 0
+            # there. Of a constant m it leaves (1 - 0.97) m, so that much of a frame's mean is subtracted.
             emphasized = F.pad(waveforms[:, 1:] - PREEMPHASIS * waveforms[:, :-1], (1, 0))
             means = waveforms.unfold(1, self.window_length, self.hop_length).mean(dim=-1, keepdim=True)  # (B, F, 1)
             emphasized = emphasized.unfold(1, self.window_length, self.hop_length)  # (B, F, window)

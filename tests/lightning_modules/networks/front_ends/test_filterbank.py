@@ -60,6 +60,7 @@ def sounds() -> dict[str, np.ndarray]:
     return {
         "noise": noise,
         "noise with an offset": 0.3 * noise + 0.5,
+        "faint noise with an offset": 0.01 * noise + 0.5,
         "tones in noise": tones + 0.05 * noise,
         "silence, then a click": np.where(np.arange(20000) == 15000, 0.9, 0.0),
     }
