@@ -201,31 +201,31 @@ def main(args: Sequence[str] | None = None) -> None:
     found: dict[Stage, Measured] = {}
     with one_line_errors(), working_folder(clips, 2 * texts):
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-        remarks: list[str] = []
-        ended = False
+        profile: list[str] = []
+        failed: list[str] = []
         for stage, batch in batches.items():
             try:
                 measured = in_own_process(stage, batch, steps, on_gpu, layers)
             except (RuntimeError, SystemExit) as error:  # out of memory, say: the other rows are worth having
-                remarks.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
-                print(remarks[-1], file=sys.stderr, flush=True)
+                failed.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
+                print(failed[-1], file=sys.stderr, flush=True)
                 continue
             except KeyboardInterrupt:  # hours may be behind it
-                remarks.append(f"ended by Ctrl-C in {stage.name}; it and the stages after it are missing")
-                ended = True
+                failed.append(f"ended by Ctrl-C in {stage.name}; it and the stages after it are missing")
                 break
             found[stage] = measured
             peaks = {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
             print(f"{stage.name}: {statistics.median(measured.seconds) / batch:.3g} s each", flush=True)
-        aligning = STAGES[1]
-        if aligning in found and not ended:
-            shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
-            parts = [f"{part} {share:.0%}" for part, share in shares.items()]
-            remarks.insert(0, f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
+        else:
+            if (aligning := STAGES[1]) in found:
+                shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
+                parts = [f"{part} {share:.0%}" for part, share in shares.items()]
+                profile.append(f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
         rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
         if not rows:
             raise InputError("expected a stage to be measured, none was; the lines above say why")
-        write_page(options, rows, HEADINGS, [*NOTES, *remarks], how_measured(device, layers, peaks, options.steps))
+        notes = [*profile, *NOTES, *failed]
+        write_page(options, rows, HEADINGS, notes, how_measured(device, layers, peaks, options.steps))
 
 
 def how_measured(device: torch.device, layers: int | None, peaks: dict[torch.dtype, float], steps: int) -> list[str]:
