@@ -8,6 +8,7 @@ batches those of configs/paper; on a CPU language models have 2 layers and batch
 import argparse
 import multiprocessing
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -126,7 +127,12 @@ def in_own_process(stage: Stage, batch: int, steps: int, on_gpu: bool, layers: i
     """What `measure` found, a `Measured` or for `parts` the shares of `AlignmentParts`; memory is the stage's alone."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn) as pool:
-        return pool.submit(_measured, stage, batch, steps, on_gpu, layers, parts).result()
+        try:
+            return pool.submit(_measured, stage, batch, steps, on_gpu, layers, parts).result()
+        except KeyboardInterrupt:  # a signal that reached this process alone
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
 
 
 def _measured(stage: Stage, batch: int, steps: int, on_gpu: bool, layers: int | None, parts: bool) -> Any:
@@ -198,34 +204,40 @@ def main(args: Sequence[str] | None = None) -> None:
         parser.error("expected a stage that a CPU does, found AudioSet's filter, which takes a GPU; name others")
     clips = steps * max((batch for stage, batch in batches.items() if not stage.of_texts), default=1)
     texts = steps * max((batch for stage, batch in batches.items() if stage.of_texts), default=1)
-    found: dict[Stage, Measured] = {}
     with one_line_errors(), working_folder(clips, 2 * texts):
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-        profile: list[str] = []
-        failed: list[str] = []
-        for stage, batch in batches.items():
-            try:
-                measured = in_own_process(stage, batch, steps, on_gpu, layers)
-            except (RuntimeError, SystemExit) as error:  # out of memory, say: the other rows are worth having
-                failed.append(f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}")
-                print(failed[-1], file=sys.stderr, flush=True)
-                continue
-            except KeyboardInterrupt:  # hours may be behind it
-                failed.append(f"ended by Ctrl-C in {stage.name}; it and the stages after it are missing")
-                break
-            found[stage] = measured
-            peaks = {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
-            print(f"{stage.name}: {statistics.median(measured.seconds) / batch:.3g} s each", flush=True)
-        else:
+        found: dict[Stage, Measured] = {}
+        notes = list(NOTES)
+        try:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            for stage, batch in batches.items():
+                notes += measure_next(found, stage, batch, peaks, (steps, on_gpu, layers))
             if (aligning := STAGES[1]) in found:
                 shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
                 parts = [f"{part} {share:.0%}" for part, share in shares.items()]
-                profile.append(f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
+                notes.insert(0, f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
+        except KeyboardInterrupt:  # hours may be behind it
+            notes.append(f"ended by a signal after {len(found)} of {len(batches)} stages; the others are missing")
         rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
         if not rows:
             raise InputError("expected a stage to be measured, none was; the lines above say why")
-        notes = [*profile, *NOTES, *failed]
         write_page(options, rows, HEADINGS, notes, how_measured(device, layers, peaks, options.steps))
+
+
+def measure_next(
+    found: dict[Stage, Measured], stage: Stage, batch: int, peaks: dict[torch.dtype, float], how: tuple[Any, ...]
+) -> list[str]:
+    """Add a stage to `found`, and the machine's best to `peaks`; where its command fails, a note says so."""
+    try:
+        found[stage] = in_own_process(stage, batch, *how)
+    except (RuntimeError, SystemExit) as error:  # out of memory, say: the other rows are worth having
+        failed = f"{stage.name} is missing, as its command failed: {' '.join(str(error).split())[:200]}"
+        print(failed, file=sys.stderr, flush=True)
+        return [failed]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    peaks |= {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
+    print(f"{stage.name}: {statistics.median(found[stage].seconds) / batch:.3g} s each", flush=True)
+    return []
 
 
 def how_measured(device: torch.device, layers: int | None, peaks: dict[torch.dtype, float], steps: int) -> list[str]:

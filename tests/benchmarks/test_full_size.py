@@ -1,5 +1,9 @@
 """Every stage at the papers' size by its own command with configs/paper: one step on the CPU, random weights."""
 
+import multiprocessing
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -150,21 +154,42 @@ def test_a_failed_row_costs_no_other(in_tmp_path: Path, monkeypatch: pytest.Monk
     assert "WSAC is missing, as its command failed: 2" in page and "solver 14%" in page
 
 
-def test_ctrl_c_leaves_what_was_measured(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the stages that were asked for."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ended_in", ["WSAC", "parts"])
+def test_a_signal_leaves_what_was_measured(
+    in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, ended_in: str
+) -> None:
+    """Of the stages that were asked for, also where it comes while the parts of a step are measured."""
 
     def measured(stage: full_size.Stage, *_: object, parts: bool = False) -> object:
-        if stage.name == "WSAC":
-            raise KeyboardInterrupt
-        assert not parts
+        if ended_in == ("parts" if parts else stage.name):
+            signal.raise_signal(number)
         return Measured(1, 2, "32-true", [1.0], [0.0], 10, 1.0)
 
     monkeypatch.setattr(full_size, "in_own_process", measured)
     stages = ["DALI, alignment, OT", "WSAC", "ZerAuCap"]
     full_size.main(["--output", "page.md", "--clips", "1", "--steps", "1", "--stages", *stages])
     page = Path("page.md").read_text()
-    assert page.count("32-true") == 1 and "| DALI, alignment, OT | 1 | 2 |" in page
-    assert "ended by Ctrl-C in WSAC" in page
+    rows = 1 if ended_in == "WSAC" else 3
+    assert page.count("32-true") == rows and "| DALI, alignment, OT | 1 | 2 |" in page
+    assert f"ended by a signal after {rows} of 3 stages" in page
+
+
+def sleeps(seconds: float, *_: object) -> None:
+    """In a stage's place."""
+    time.sleep(seconds)
+
+
+def test_a_signal_to_the_command_alone_ends_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM signals every process of a job, `kill` one."""
+    monkeypatch.setattr(full_size, "_measured", sleeps)
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    threading.Timer(1.0, signal.pthread_kill, [main_thread, signal.SIGINT]).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        full_size.in_own_process(60, 1, 1, False, None)  # type: ignore[arg-type]  # seconds, in a stage's place
+    assert time.monotonic() - began < 30 and not multiprocessing.active_children()
 
 
 def test_batches_are_those_of_the_papers() -> None:
