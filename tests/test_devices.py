@@ -19,16 +19,23 @@ CAPTIONS = ("--evaluation.java", "false", "--evaluation.report_clips", "null")
 STAGES = {
     "dali_ot": ("fit", "validate", "test", "predict"),
     "dali_ot + criterion/mmd": ("fit",),
+    "dali_ot + refine/clap": ("fit", "test"),
     "distillation": ("fit", "test", "predict"),
     "llava_prefix": ("fit", "test", "predict"),
     "clap_prefix + strategy/noise_injection": ("fit", "validate", "test", "predict"),
+    "clap_prefix + strategy/comet": ("fit", "test"),
+    "clap_prefix + strategy/soft_prompt": ("fit",),
+    "clap_prefix + strategy/hard_prompt": ("fit", "test"),
+    "clap_prefix + refine/own_clap": ("fit", "test"),
     "drcap": ("fit", "validate", "test", "predict"),
     "audibility": ("fit", "validate", "test"),
     "guided": ("test", "predict"),
+    "guided + refine/one_search": ("test",),
     "keywords": ("test", "predict"),
+    "mils": ("test",),
     "audioset_filter": ("predict",),
 }
-WITHOUT_EXPORT = ("guided", "keywords", "audioset_filter")
+WITHOUT_EXPORT = ("guided", "guided + refine/one_search", "keywords", "mils", "audioset_filter")
 QUICK = ("dali_ot", "audibility")  # a stage of clips and one of sentences, on two processes
 
 
@@ -36,7 +43,14 @@ QUICK = ("dali_ot", "audibility")  # a stage of clips and one of sentences, on t
 def world(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the stages read, small, and the arguments that name it; no dropout, which draws for a whole batch."""
     monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
-    for split in ("audioset/train", "audioset/val", "audiocaps/train", "audiocaps/val", "audiocaps/test"):
+    for split in (
+        "audioset/train",
+        "audioset/val",
+        "audiocaps/train",
+        "audiocaps/val",
+        "audiocaps/test",
+        "wavcaps/train",
+    ):
         ensure_split(Path("data", f"first-{CLIPS}"), split, max_clips=int(CLIPS))
     sentences = Path("data/sentences")
     sentences.mkdir()
@@ -74,8 +88,10 @@ def arguments(stage: str, devices: int, command: str) -> list[str]:
         encoder = "--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path"
         given += [encoder, str(MINIATURE / "cav_mae"), "--model.captioner.prefix", "assets/miniature/prefix"]
         given += ["--data.train", "audiocaps/train", "--data.captions", "captions.csv"]
-    if stage in ("guided", "keywords"):
+    if "guided" in stage or stage == "keywords":
         given += ["--model.guidance.init_args.max_new_tokens", "3"]
+    if "refine" in stage:
+        given += ["--run_suffix", ""]  # the folder is the fit's
     if stage == "drcap":
         given += ["--model.num_beams", "1", "--model.max_new_tokens", "6"]
     if stage == "llava_prefix":
