@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-SHARPNESS = 0.08  # regularisation over the mean of a cost less its row's and its column's least
-SWEEPS = 10
+SHARPNESS = 0.06  # regularisation over the mean of a cost less its row's and its column's least
+SWEEPS = 20
 TINY = 1e-30  # a weight of 0 has no logarithm
 
 
