@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from datamodules.batch_order import BatchOrder
 from datamodules.caption_table import read_captions
@@ -114,7 +113,7 @@ class CaptionDataModule(PackedSplits):
         texts = self.captions_of(split).texts
 
         def batch(rows: np.ndarray) -> CaptionBatch:
-            return CaptionBatch(torch.from_numpy(rows), [texts[row] for row in rows])
+            return CaptionBatch(rows, [texts[row] for row in rows])
 
         return TextLoader(len(texts), batch, batch_size, BatchOrder.of(trainer_of(self), self.seed), shuffle)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 from earshot.errors import InputError
 
 if TYPE_CHECKING:  # commands that read captions alone start without torch
+    import numpy as np
     from torch import Tensor
 
 
@@ -246,9 +247,12 @@ class Captions:
 
 @dataclass
 class CaptionBatch:
-    """B captions without their audio: `rows`, (B,) int64, are their numbers in the split; none in a filler batch."""
+    """B captions without their audio: `rows`, (B,) int64, are their numbers in the split; none in a filler batch.
 
-    rows: Tensor
+    They stay on the CPU, where what they count is: a step that fetched them from a GPU would wait for it.
+    """
+
+    rows: np.ndarray
     captions: list[str]
 
     @property

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -170,7 +171,7 @@ class ClapPrefixDecoder(L.LightningModule):
         cut = {"truncation": True, "max_length": self.max_caption_tokens}
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
-    def _learnt(self, name: str, rows: Tensor, part: Part | None = None) -> PrefixCaptions:
+    def _learnt(self, name: str, rows: np.ndarray, part: Part | None = None) -> PrefixCaptions:
         plain = self.embedded.rows(name, rows).to(self.device)  # (B, D)
         return self._decoding(changed(self.training_strategies, plain, part), plain)
 
@@ -209,7 +210,8 @@ class ClapPrefixDecoder(L.LightningModule):
     def embed(self, batch: ClipBatch) -> Tensor:
         """CLAP's embeddings of the audio (B, D)."""
         assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
-        return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
+        with torch.autocast(self.device.type, enabled=False):  # as the captions that it is compared with
+            return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
 
     def _ready(self, batch: ClipBatch, audio: Tensor) -> PrefixCaptions:
         """What is decoded: audio embeddings (B, D), moved among the captions', or the first references'."""

@@ -124,7 +124,9 @@ class RetrievalCaptioner(L.LightningModule):
             if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
                 self.embedded.read(name, split, self._store, audio=False)
                 embeddings, _ = self.embedded.parts[name]
-                self.similar[name] = self.band.draw(embeddings, self._datastore(), self.num_similar)
+                self.stored = self.stored or self._datastore()  # by all ranks: export is the first's alone
+                device = self.trainer.strategy.root_device
+                self.similar[name] = self.band.draw(embeddings, self.stored, self.num_similar, device)
 
     def on_test_start(self) -> None:
         """Search in the captions of `data.train` and of the datastore, or else in those of the export."""
@@ -183,7 +185,8 @@ class RetrievalCaptioner(L.LightningModule):
     def embed(self, batch: ClipBatch) -> Tensor:
         """CLAP's embeddings of the audio (B, D)."""
         assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
-        return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
+        with torch.autocast(self.device.type, enabled=False):  # as the captions that it is compared with
+            return self.clap.network.embed_audio(batch.waveforms, batch.num_samples)
 
     def candidates(self, batch: ClipBatch, number: int) -> list[list[tuple[str, float]]]:
         """See `datamodules.contracts.RankingStage`."""
@@ -240,8 +243,9 @@ class RetrievalCaptioner(L.LightningModule):
         self.language_model.save_pretrained(folder)
         Memory(self.embedded.parts["train"][0], training_texts(self.trainer)).save(folder)
         if self.datastore is not None:
+            assert self.stored is not None  # since setup
             (folder / DATASTORE).mkdir()
-            self._datastore().save(folder / DATASTORE)
+            self.stored.save(folder / DATASTORE)
         self._trained_with.write(folder)
         self.searched.save(folder)
 

@@ -81,6 +81,10 @@ def run(options: argparse.Namespace) -> None:
     if options.shuffle is not None:
         name = f"{options.shuffle}, shuffled"
         guesses[name] = shuffled_captions(runs[options.shuffle], options.shuffles, rng)
+    if taken := guesses.keys() & paths.keys():
+        raise InputError(
+            f"expected rows of other names than the guesses', found {', '.join(sorted(taken))}; give them another name"
+        )
     without_model = {name: guess.systems for name, guess in guesses.items()}
     found = measure_rows(options, COLUMNS, paths, runs, without_model, against, options.of)
     notes = [f"{name}: {guess.note}" for name, guess in guesses.items()]

@@ -36,7 +36,8 @@ def add_costs(lines: Sequence[Line], rows: Mapping[str, Sequence[Path]]) -> list
     whole = {name: each for name, each in notes.items() if all(map(is_whole, each))}
     for line in lines:
         line |= dict.fromkeys(TITLES, "-") | (cells(whole[str(line["row"])]) if line["row"] in whole else {})
-    units = sorted({run["costs"]["unit"] for group in whole.values() for run in group})
+    noted = [each for group in whole.values() for run in group for each in (run, *exports(run).values())]
+    units = sorted({each["costs"]["unit"] for each in noted})
     found = [f"{NOTE} (seconds of: {' or '.join(units)})"] if whole else []
     if missing := [name for name in rows if name not in whole]:
         found.append(f"costs: not noted by the runs of {', '.join(missing)}, or of an export that they read")
@@ -66,7 +67,8 @@ def cells(group: Sequence[Note]) -> Line:
         return Spread(tuple(number(note) for note in group))
 
     def counts(number: Callable[[Note], int]) -> Cell:
-        return " to ".join(f"{each:,}" for each in sorted({number(note) for note in group})[:: max(1, len(group) - 1)])
+        found = sorted(number(note) for note in group)
+        return " to ".join(f"{each:,}" for each in dict.fromkeys((found[0], found[-1])))
 
     read = {(split, medium) for note in group for split, medium in read_by(note)}
     of = {medium: {split for split, each in read if each == medium} for _, medium in read}

@@ -93,7 +93,7 @@ def arguments(stage: str, devices: int, command: str) -> list[str]:
     if "refine" in stage:
         given += ["--run_suffix", ""]  # the folder is the fit's
     if stage == "drcap":
-        given += ["--model.num_beams", "1", "--model.max_new_tokens", "6"]
+        given += ["--model.num_beams", "1", "--model.max_new_tokens", "6", "--model.datastore", "audiocaps/val"]
     if stage == "llava_prefix":
         given += ["--data.num_pairs", "12", "--trainer.limit_val_batches", "0"]
     if command == "fit":

@@ -99,11 +99,13 @@ class ClapRefine(nn.Module):
         if self.clap is not None:
             waveforms, num_samples = media.also or (media.waveforms, media.num_samples)
             assert waveforms is not None and num_samples is not None  # the stage's clip_format asked for them
-            own = self.clap.embed_text, self.clap.embed_audio(waveforms, num_samples)
+            with torch.autocast(waveforms.device.type, enabled=False):
+                own = self.clap.embed_text, self.clap.embed_audio(waveforms, num_samples)
         assert own is not None, "call require_clap() first"
         match, audio = own
         texts = list(dict.fromkeys(chain.from_iterable(proposed)))
-        cosines = (audio @ match(texts).T).float().tolist()  # (B, texts)
+        with torch.autocast(audio.device.type, enabled=False):  # half precision makes ties of near captions
+            cosines = (audio.float() @ match(texts).float().T).tolist()  # (B, texts)
         column = {text: place for place, text in enumerate(texts)}
         scored = [[(text, row[column[text]]) for text in some] for some, row in zip(proposed, cosines)]
         return [sorted(some, key=lambda pair: -pair[1]) for some in scored]

@@ -27,13 +27,14 @@ class Mils(nn.Module):
     Args:
         proposer: has the language model write new descriptions.
         bank: text file of descriptions, one a line; the authors' has 50,000. None has the proposer write them.
-        num_initial: how many it writes then; no source, as the authors' are ready.
+        num_initial: how many it writes then; no source, as the authors' are ready. One answer has them all: 150 lines
+            of 20 tokens are the 3,000 that `Instructed` lets it write.
         iterations: rounds; the authors' 19 for audio.
         num_kept: how many descriptions the proposer is given; the authors' 10 for audio.
         num_requested: how many new ones it is asked for; the authors' 50.
 
     Raises:
-        InputError: a value that makes no sense, or no descriptions in the bank.
+        InputError: a value that makes no sense, or no descriptions in the bank, or in what is written for it.
     """
 
     needs_classifier = False
@@ -41,7 +42,7 @@ class Mils(nn.Module):
 
     proposer: Proposer
     bank: InitVar[str | None] = None
-    num_initial: int = 1000
+    num_initial: int = 150
     iterations: int = 19
     num_kept: int = 10
     num_requested: int = 50
@@ -102,6 +103,11 @@ class Mils(nn.Module):
         """The embeddings (N, D) of the bank, which the proposer writes where there is none."""
         if self.initial is None:
             (written,) = self.proposer.propose(lm, [[]], self.num_initial, 0)
+            if not written:
+                raise InputError(
+                    "expected descriptions of the language model, found none that could be read in its answer; give "
+                    "model.guidance.bank a file, or take another language model or instruction"
+                )
             self.initial = list(dict.fromkeys(written))
         if self._embedded is None:
             self._embedded = match(self.initial).cpu()

@@ -2,6 +2,8 @@
 
 from functools import cached_property
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from lightning_modules.contracts import EmbeddingModel
@@ -34,7 +36,7 @@ class EmbeddedSplits:
         if split is not None:
             self.parts[part] = store.of_captions(split, audio)
 
-    def rows(self, part: str, rows: Tensor) -> Tensor:
+    def rows(self, part: str, rows: np.ndarray) -> Tensor:
         """The embeddings (B, D) of the captions with the numbers `rows` (B,)."""
         embeddings, row_of = self.parts[part]
-        return embeddings[row_of[rows.cpu()]]
+        return embeddings[row_of[torch.from_numpy(rows)]]

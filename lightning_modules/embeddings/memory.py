@@ -46,7 +46,9 @@ class Memory:
         if not self.texts:
             return [[] for _ in audio]
         texts, text_of = self._distinct
-        cosines = F.normalize(audio, dim=-1) @ self._on(audio).T  # (B, N)
+        audio = F.normalize(audio.float(), dim=-1)
+        with torch.autocast(audio.device.type, enabled=False):  # half precision makes ties of near captions
+            cosines = audio @ self._on(audio).T  # (B, N)
         best = cosines.new_full((len(audio), len(texts)), -torch.inf)
         best.scatter_reduce_(1, text_of.to(audio.device).expand_as(cosines), cosines, "amax")  # (B, texts)
         values, found = best.topk(min(number, len(texts)))

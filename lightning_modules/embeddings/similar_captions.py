@@ -37,19 +37,21 @@ class SimilarityBand:
             )
 
     @torch.no_grad()
-    def draw(self, embeddings: Tensor, stored: Memory, number: int) -> list[list[str]]:
+    def draw(
+        self, embeddings: Tensor, stored: Memory, number: int, device: torch.device | str = "cpu"
+    ) -> list[list[str]]:
         """For each of N embeddings (N, D) at most `number` texts in the band, drawn among those that are there.
 
-        Every text of the datastore counts once, however often it is in there.
+        Every text of the datastore counts once, however often it is in there. All pairs are compared, on `device`.
         """
         first = {text: row for row, text in reversed(list(enumerate(stored.texts)))}
         texts, rows = list(first), list(first.values())
-        memory = F.normalize(stored.embeddings[rows].float().cpu(), dim=-1)  # (M, D)
-        generator, drawn = torch.Generator().manual_seed(self.seed), []
-        for chunk in embeddings.float().cpu().split(CHUNK):
-            cosines = F.normalize(chunk, dim=-1) @ memory.T  # (C, M)
+        memory = F.normalize(stored.embeddings[rows].float().to(device), dim=-1)  # (M, D)
+        generator, drawn = torch.Generator().manual_seed(self.seed), []  # on the CPU, for the same draw on any device
+        for chunk in embeddings.split(CHUNK):
+            cosines = F.normalize(chunk.float().to(device), dim=-1) @ memory.T  # (C, M)
             outside = (cosines <= self.lowest) | (cosines >= self.highest)
-            lots = torch.rand(cosines.shape, generator=generator).masked_fill(outside, -1.0)
+            lots = torch.rand(cosines.shape, generator=generator).to(device).masked_fill(outside, -1.0)
             values, found = lots.topk(min(number, len(texts)), dim=1)  # (C, number)
             for lot, row in zip(values.tolist(), found.tolist()):
                 drawn.append([texts[index] for value, index in zip(lot, row) if value >= 0])

@@ -51,6 +51,11 @@ class AttentiveOptimalTransport(nn.Module):
         super().__init__()
         if not entropy_weights:
             raise InputError("expected at least one entropy weight, found none; set the criterion's entropy_weights")
+        if not (temperature > 0 and 0 <= uniform_mix <= 1):
+            raise InputError(
+                f"expected a temperature above 0 and a uniform_mix from 0 to 1, found {temperature} and {uniform_mix}; "
+                "correct the criterion"
+            )
         self.audio_attention = FeatureMeanAttention(width, num_heads)
         self.image_attention = FeatureMeanAttention(width, num_heads)
         self.width = width

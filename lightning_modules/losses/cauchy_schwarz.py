@@ -7,6 +7,7 @@ import math
 
 from torch import Tensor, nn
 
+from earshot.errors import InputError
 from lightning_modules.contracts import Measures
 from lightning_modules.losses.kernels import kernel_divergence
 
@@ -19,10 +20,15 @@ class CauchySchwarz(nn.Module):
 
     Args:
         bandwidth: of the Gaussian kernel, in units of sigma.
+
+    Raises:
+        InputError: a bandwidth that is not above 0.
     """
 
     def __init__(self, bandwidth: float = 1.0) -> None:
         super().__init__()
+        if not bandwidth > 0:
+            raise InputError(f"expected a bandwidth above 0, found {bandwidth}; set the criterion's bandwidth")
         self.bandwidth = bandwidth
 
     def forward(self, audio_tokens: Tensor, image_tokens: Tensor) -> tuple[Tensor, Measures]:

@@ -21,7 +21,7 @@ class PartialTransport:
 
     Args:
         mass: what is moved, over 0 and at most 1; with 1 it is `solver` itself.
-        solver: of the ordinary problem; None is exact (`EarthMover`).
+        solver: of the ordinary problem, in which all mass is moved; None is exact (`EarthMover`).
     """
 
     def __init__(self, mass: float = 0.8, solver: Solver | None = None) -> None:
@@ -33,6 +33,8 @@ class PartialTransport:
     @torch.no_grad()
     def __call__(self, cost: Tensor, audio_weights: Tensor, image_weights: Tensor) -> Transport:
         """Solve B problems (see `Solver`); logs what `solver` does."""
+        if self.mass == 1:
+            return self.solver(cost, audio_weights, image_weights)
         stays, total = 1 - self.mass, 2 - self.mass
         highest = cost.amax(dim=(1, 2))  # (B,)
         padded = nn.functional.pad(cost, (0, 1, 0, 1))  # (B, N + 1, M + 1)

@@ -34,8 +34,10 @@ class CaptionMemory(nn.Module):
         """Pieces of the memory (C, D), their cosine similarities with `audio` (B, C), and where they begin."""
         if self.chunk_size is None and self.memory.device != audio.device:
             self.memory = self.memory.to(audio.device)
-        audio = F.normalize(audio.float(), dim=-1)
+        audio = F.normalize(audio.float(), dim=-1)  # (B, D)
         for start in range(0, len(self.memory), self.chunk_size or len(self.memory)):
             stop = start + (self.chunk_size or len(self.memory))
             piece = self.memory[start:stop].to(audio)
-            yield piece, audio @ piece.T / piece.norm(dim=-1), start
+            with torch.autocast(audio.device.type, enabled=False):  # half precision makes ties of near captions
+                cosines = audio @ piece.T / piece.norm(dim=-1)  # (B, C)
+            yield piece, cosines, start

@@ -5,6 +5,7 @@ coefficients are put back along the texts' axes, and so are an audio's: `CometAu
 what `CometText` does to texts in training leaves it as it is.
 """
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,8 +23,9 @@ class CometText(PairedAxes):
     def forward(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, D)."""
         self._require(embeddings.shape[1])
-        coefficients = (embeddings - self.text_mean) @ self.text_axes  # (B, K)
-        return coefficients @ self.text_axes.T + self.text_mean
+        with torch.autocast(embeddings.device.type, enabled=False):
+            coefficients = (embeddings - self.text_mean) @ self.text_axes  # (B, K)
+            return coefficients @ self.text_axes.T + self.text_mean
 
 
 class CometAudio(PairedAxes):
@@ -71,7 +73,8 @@ class CometAudio(PairedAxes):
     def forward(self, audio: Tensor) -> Tensor:
         """(B, D) to (B, D)."""
         self._require(audio.shape[1])
-        coefficients = (audio - self.audio_mean) @ self.audio_axes  # (B, K)
-        if self.match_scale:
-            coefficients = self.scale * coefficients
-        return coefficients @ self.text_axes.T + self.text_mean
+        with torch.autocast(audio.device.type, enabled=False):
+            coefficients = (audio - self.audio_mean) @ self.audio_axes  # (B, K)
+            if self.match_scale:
+                coefficients = self.scale * coefficients
+            return coefficients @ self.text_axes.T + self.text_mean

@@ -37,7 +37,8 @@ class Projection(CaptionMemory):
             new = torch.maximum(highest, scaled.amax(1, keepdim=True))
             before, now = (highest - new).exp(), (scaled - new).exp()
             weights = weights * before + now.sum(1, keepdim=True)
-            total = total * before + now @ piece
+            with torch.autocast(audio.device.type, enabled=False):
+                total = total * before + now @ piece
             highest = new
         projected = total / weights
         return (F.normalize(projected, dim=-1) if self.renormalise else projected).to(audio)

@@ -39,11 +39,13 @@ def test_other_clips_are_refused_with_their_number(runs: Path, capsys: pytest.Ca
         (["--logged", "val/gap"], "expected KEY=TITLE"),
         (["--logged", "val/gap=gap"], "expected val/gap"),
         (["other=elsewhere"], "captions file at elsewhere, found none"),
+        (["good, shuffled=bad", "--shuffle", "good"], "found good, shuffled"),
     ],
 )
 def test_wrong_arguments_are_named(
-    runs: Path, capsys: pytest.CaptureFixture[str], options: list[str], found: str
+    runs: Path, capsys: pytest.CaptureFixture[str], options: list[str], found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(runs)
     with pytest.raises(SystemExit) as stop:
         main(["compare", f"good={runs / 'good'}", *options, "--no-java", "--output", str(runs / "table.md")])
     assert stop.value.code == 2

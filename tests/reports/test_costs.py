@@ -79,6 +79,21 @@ def test_each_export_of_a_chain_counts_once(tmp_path: Path, capsys: pytest.Captu
     assert shown.count("┏") == 3
 
 
+def test_runs_that_differ_show_their_range_and_every_unit(tmp_path: Path) -> None:
+    """With three runs the middle one is not shown; a fit on a GPU and its test on a CPU are both named."""
+    for number, trained in enumerate((100, 200, 200, 300)):
+        made = fit(1, trained, 0, {})
+        made["costs"]["unit"] = "GPU"
+        write_run(tmp_path / str(number), note_of_test(1, {"exports/x": made}))
+
+    def shown(*numbers: int) -> str:
+        runs = ",".join(str(tmp_path / str(number)) for number in numbers)
+        return compare(tmp_path, f"row={runs}")["row"]["trained"]
+
+    assert shown(0, 1, 2) == "100 to 200" and shown(0, 1, 2, 3) == "100 to 300" and shown(1, 2) == "200"
+    assert "(seconds of: CPU or GPU)" in (tmp_path / "table.md").read_text()
+
+
 @pytest.mark.slow
 def test_real_runs_note_what_they_read(in_tmp_path: Path, world_root: Path) -> None:
     """Captions alone, captions with a corpus of pairs for the shift, and pairs, each through the real command."""

@@ -74,6 +74,20 @@ def test_the_nearest_candidate_first() -> None:
     assert clap.heard == 1 and clap.texts == [["rain", "a dog", "wind", "a bell"]]  # one call, each text once
 
 
+def test_half_precision_around_it_makes_no_ties() -> None:
+    """Cosines of the candidates that differ by less than bfloat16 tells apart."""
+    near = {"rain": (0.8, 0.6), "wind": (0.7998, 0.60027), "a dog": (0.8002, 0.59973), "a bell": (0.0, 1.0)}
+    heard = torch.tensor([[0.7998, 0.60027], [0.8002, 0.59973]])
+
+    def match(texts: list[str]) -> Tensor:
+        return torch.tensor([near[text] for text in texts])
+
+    refine = ClapRefine(beams=(2, 3, 4))
+    found = refine(Made(), clips(), (match, heard))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert refine(Made(), clips(), (match, heard)) == found
+
+
 def test_more_of_each_search_the_own_caption_and_samples() -> None:
     made = Made()
     refine = ClapRefine(Planar(), beams=(1, 3), per_search=2, samples=2, temperature=0.7, top_p=0.9, seed=5)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorLis
 from earshot.errors import InputError
 from evaluation.captions_file import read_captions
 from lightning_modules.decoding.causal_lm import CausalLm
-from lightning_modules.decoding.continued import Continued
+from lightning_modules.decoding.continued import PROMPT, Continued
 from lightning_modules.decoding.instructed import Instructed, numbered_lines
 from lightning_modules.decoding.mils import Mils, read_descriptions
 from train import main
@@ -118,6 +118,16 @@ def test_without_rounds_it_retrieves(bank: str) -> None:
     assert Mils(Spelling(), bank, iterations=0)(NO_MODEL, match, None, audio) == ["a cow", "wind"]
 
 
+def test_a_model_that_writes_no_bank_is_named() -> None:
+    class Silent:
+        def propose(self, lm: CausalLm, scored: list[Any], number: int, round: int) -> list[list[str]]:
+            return [[] for _ in scored]
+
+    for _ in range(2):  # and again for the next batch
+        with pytest.raises(InputError, match="found none that could be read in its answer"):
+            Mils(Silent())(NO_MODEL, match, None, torch.eye(2))
+
+
 def test_a_bank_is_read_as_utf_8_with_its_mark_or_without(tmp_path: Path) -> None:
     path = tmp_path / "bank.txt"
     path.write_text("un café\nrain\n", encoding="utf-8-sig")  # as an editor on Windows writes it
@@ -129,14 +139,20 @@ def test_a_bank_is_read_as_utf_8_with_its_mark_or_without(tmp_path: Path) -> Non
 
 def test_a_small_model_goes_on_with_beginnings(lm: CausalLm) -> None:
     scored = [[("bell rings while rain falls", 0.5), ("dog barks", 0.4)], [("clock ticks", 0.2)]]
-    one = Continued().propose(lm, scored, 6, 1)
+    asked: list[str] = []
+
+    class Noting(CausalLm):
+        def encode(self, prompt: str) -> Tensor:
+            asked.append(prompt.removeprefix(PROMPT).strip())
+            return super().encode(prompt)
+
+    one = Continued().propose(Noting(lm.model, lm.tokenizer), scored, 6, 1)
     assert [len(texts) for texts in one] == [6, 6] and len({*one[0]}) > 2
-    for place, text in enumerate(one[0]):
-        first = scored[0][place % 2][0].split()
-        words = text.split()
-        shared = next((at for at, (a, b) in enumerate(zip(words, first)) if a != b), min(len(words), len(first)))
-        assert shared < len(first) or len(words) >= len(first)
-        assert "." not in text and not text.startswith("audio of")
+    for place, (text, beginning) in enumerate(zip([*one[0], *one[1]], asked, strict=True)):
+        given, _ = scored[0][place % 2] if place < 6 else scored[1][0]
+        assert given.split()[: len(beginning.split())] == beginning.split() != given.split()
+        assert text.startswith(beginning) and "." not in text and not text.startswith("audio of")
+    assert any(len(beginning.split()) > 1 for beginning in asked)
     assert Continued().propose(lm, scored[1:], 6, 1) == one[1:]  # alone as among others
     assert Continued().propose(lm, scored, 6, 2) != one and Continued(seed=1).propose(lm, scored, 6, 1) != one
 

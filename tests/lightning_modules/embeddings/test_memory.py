@@ -43,3 +43,13 @@ def test_captions_are_brought_to_norm_1_once_for_all_batches(monkeypatch: pytest
     assert found == ["caption 0", "caption 5", "caption 9"]
     assert lengths.count(40) == 1 and lengths.count(3) == 3
     assert len(memory.nearest(torch.eye(40), 50)[0]) == 40  # no more than there are
+
+
+def test_half_precision_around_it_changes_nothing() -> None:
+    near = torch.randn(1, 64, generator=torch.Generator().manual_seed(0)) + 0.05 * torch.randn(
+        300, 64, generator=torch.Generator().manual_seed(1)
+    )
+    memory = Memory(near[:200], [f"caption {row}" for row in range(200)])
+    whole = memory.nearest(near[200:])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert memory.nearest(near[200:]) == whole

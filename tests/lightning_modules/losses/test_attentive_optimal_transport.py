@@ -137,3 +137,9 @@ def test_weights_that_underflow_have_a_finite_gradient(criterion: AttentiveOptim
     assert criterion.weights(AUDIO, IMAGE)[0].min() == 0
     criterion(AUDIO, IMAGE)[0].backward()
     assert all(parameter.grad.isfinite().all() for parameter in criterion.parameters())
+
+
+@pytest.mark.parametrize("values", [{"temperature": 0.0}, {"temperature": -1.0}, {"uniform_mix": 2.0}])
+def test_values_that_make_no_sense(values: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="expected a temperature above 0 and a uniform_mix from 0 to 1"):
+        AttentiveOptimalTransport(width=16, num_heads=2, **values)  # type: ignore[arg-type]  # floats alone

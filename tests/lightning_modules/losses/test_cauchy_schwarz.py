@@ -2,9 +2,11 @@
 
 import math
 
+import pytest
 import torch
 from made_tokens import tokens
 
+from earshot.errors import InputError
 from lightning_modules.losses.cauchy_schwarz import CauchySchwarz, log_mean_kernel
 
 
@@ -44,3 +46,9 @@ def test_the_slope_is_the_derivative_by_the_distances() -> None:
     value, slope = log_mean_kernel(distances.detach().clone(), width)
     torch.testing.assert_close(value, truth.detach())
     torch.testing.assert_close(slope, torch.autograd.grad(truth.sum(), distances)[0])
+
+
+@pytest.mark.parametrize("bandwidth", [0.0, -1.0, float("nan")])
+def test_a_bandwidth_that_is_none(bandwidth: float) -> None:
+    with pytest.raises(InputError, match="expected a bandwidth above 0"):
+        CauchySchwarz(bandwidth)

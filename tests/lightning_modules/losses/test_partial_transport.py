@@ -13,6 +13,7 @@ from lightning_modules.losses.partial_transport import PartialTransport
 from lightning_modules.losses.sinkhorn import Sinkhorn
 from lightning_modules.losses.token_distances import squared_distances
 from lightning_modules.losses.transport import Solver, transport_cost
+from lightning_modules.losses.unbalanced_transport import UnbalancedTransport
 
 
 def problem(batch: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,7 +40,9 @@ def test_all_mass_is_the_ordinary_problem() -> None:
     cost, a, b = problem()
     found, exact = PartialTransport(1.0)(cost, a, b), EarthMover()(cost, a, b)
     torch.testing.assert_close(found.cost, exact.cost)
-    torch.testing.assert_close(found.plan, exact.plan.to_dense())
+    torch.testing.assert_close(found.plan.to_dense(), exact.plan.to_dense())
+    unbalanced = UnbalancedTransport()
+    torch.testing.assert_close(PartialTransport(1.0, unbalanced)(cost, a, b).cost, unbalanced(cost, a, b).cost)
 
 
 def test_what_only_one_modality_has_stays_and_is_not_pulled() -> None:

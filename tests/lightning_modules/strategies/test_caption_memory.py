@@ -66,3 +66,13 @@ def test_one_product_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: (shapes.append((a.shape, b.shape)), product(a, b))[1])
     with_memory(NearestNeighbour(), torch.randn(50, 4))(torch.randn(8, 4))
     assert shapes == [((8, 4), (4, 50))]
+
+
+@pytest.mark.parametrize("strategy", [NearestNeighbour, Projection])
+def test_half_precision_around_it_changes_nothing(strategy: type) -> None:
+    """A trainer's bf16-mixed would round cosines to 1/256, and captions of one sound are nearer than that."""
+    centre = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    near = centre + 0.05 * torch.randn(300, 64, generator=torch.Generator().manual_seed(1))
+    whole = with_memory(strategy(), near[:200])(near[200:])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(with_memory(strategy(), near[:200])(near[200:]), whole)
