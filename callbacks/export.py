@@ -4,7 +4,6 @@ import json
 import math
 import os
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import lightning as L
@@ -12,7 +11,6 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
-from safetensors import SafetensorError
 
 from callbacks.costs import COSTS, costs_of
 from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
@@ -22,8 +20,9 @@ from earshot.atomic import atomic_folder
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import shipped
 from earshot.provenance import provenance
+from earshot.stage import STAGE, load_export
 
-CARD, STAGE = "README.md", "stage.yaml"
+CARD = "README.md"
 NOTES = (CARD, PROVENANCE, STAGE)  # about the weights in an export
 FORM = "[More Information Needed]"  # in the cards that peft and the hub's mixin write by themselves
 
@@ -82,22 +81,7 @@ class Export(L.Callback):
     def _load(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.starts_from(trainer, pl_module) and isinstance(pl_module, ExportingStage):
             self.require_source(pl_module)
-            try:
-                pl_module.load_export(self.source)
-            except (
-                OSError,
-                ValueError,
-                LookupError,
-                TypeError,
-                AttributeError,
-                RuntimeError,
-                SafetensorError,
-            ) as error:
-                reason = shorten(str(error), 300)
-                raise InputError(
-                    f"expected an export of {type(pl_module).__name__} in {self.source}/, found another ({reason}); "
-                    f"run: {command_that_makes(self.source)}, or name another as export.source"
-                ) from error
+            load_export(pl_module, self.source)
             rank_zero_info(f"Weights of {self.source}/")
 
     def _require_trained(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -24,7 +24,7 @@ from datamodules.media import Audio, MediaError
 from datamodules.media_clips import Part, Unusable, as_taken, list_media, read_beginning, read_windows
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file, located
-from earshot.stage import find_stage, parse_stage
+from earshot.stage import find_stage, load_export, parse_stage
 
 SHIPPED = "assets/miniature/"
 
@@ -94,7 +94,7 @@ class Captioner:
             raise InputError(f"expected an export of {path}, found none; run: {command}, or name another captioner")
         stage.setup("predict")
         if folder is not None and isinstance(stage, ExportingStage):
-            stage.load_export(folder)
+            load_export(stage, folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             stage.to(device)

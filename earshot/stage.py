@@ -2,11 +2,13 @@
 
 from functools import reduce
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
+from safetensors import SafetensorError
 
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file
@@ -40,6 +42,30 @@ def parse_stage(models: list[dict[str, Any]], name: str) -> Any:
             cause = cause.__cause__
         reason = " ".join(str(error).split())[:300]
         raise cause or InputError(f"expected the stage of {name}, found: {reason}; correct it") from error
+
+
+def load_export(stage: Any, folder: Path) -> None:
+    """Have a stage take its weights from an export.
+
+    Raises:
+        InputError: the folder holds another stage's, or files that are damaged.
+    """
+    try:
+        stage.load_export(folder)
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
+        reason = shorten(str(error), 300)
+        raise InputError(
+            f"expected an export of {type(stage).__name__} in {folder}/, found another ({reason}); "
+            f"run: {command_that_makes(folder)}, or name another as export.source"
+        ) from error
 
 
 def find_stage(name: str | Path) -> tuple[Path, Path | None]:

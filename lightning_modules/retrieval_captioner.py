@@ -265,8 +265,9 @@ class RetrievalCaptioner(L.LightningModule):
             )
         self.language_model.load_pretrained(folder)
         self.language_model.to(self.device).eval()
-        self.searched.load(folder)
-        self.stored = Memory.load(folder / DATASTORE) or self.searched.memory or Memory.load(folder)
+        width = self.clap.network.embedding_dim
+        self.searched.load(folder, width)
+        self.stored = Memory.load(folder / DATASTORE, width) or self.searched.memory or Memory.load(folder, width)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

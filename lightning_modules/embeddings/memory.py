@@ -12,6 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from earshot.errors import InputError
+
 FILE = "memory.safetensors"
 
 
@@ -33,12 +35,26 @@ class Memory:
         save_file({"embeddings": self.embeddings.contiguous()}, folder / FILE, {"texts": json.dumps(self.texts)})
 
     @classmethod
-    def load(cls, folder: Path) -> Self | None:
-        """Read what `save` wrote; None where there is none."""
+    def load(cls, folder: Path, width: int | None = None) -> Self | None:
+        """Read what `save` wrote; None where there is none.
+
+        Args:
+            folder: of an export.
+            width: D that the embeddings must have; None takes any.
+
+        Raises:
+            InputError: they have another.
+        """
         if not (folder / FILE).is_file():
             return None
         with safe_open(folder / FILE, "pt") as file:
-            return cls(file.get_tensor("embeddings"), json.loads((file.metadata() or {}).get("texts", "[]")))
+            found = cls(file.get_tensor("embeddings"), json.loads((file.metadata() or {}).get("texts", "[]")))
+        if width is not None and found.embeddings.shape[1:] != (width,):
+            raise InputError(
+                f"expected embeddings of width {width} in {folder / FILE}, found {list(found.embeddings.shape)}; give "
+                "this command the CLAP of fit, or train anew"
+            )
+        return found
 
     @torch.no_grad()
     def nearest(self, audio: Tensor, number: int = 5) -> list[list[tuple[str, float]]]:

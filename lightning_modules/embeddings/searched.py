@@ -70,10 +70,13 @@ class Searched:
             state = {name: value.contiguous() for name, value in self.strategy.state_dict().items()}
             save_file(state, folder / LEARNT, {"class": type(self.strategy).__name__, SPLITS: self._learnt_from})
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, width: int) -> None:
         """Take from an export what one of the strategy's class learnt of the same splits, and captions to search in.
 
         What was learnt of other splits stays there: the strategy learns anew from those that this run names.
+
+        Raises:
+            InputError: the captions' embeddings are not of this `width`.
         """
         if self.strategy is not None and self.learns_from and (folder / LEARNT).is_file():
             with safe_open(folder / LEARNT, "pt") as file:
@@ -81,7 +84,7 @@ class Searched:
                 same = note.get(SPLITS, self._learnt_from) == self._learnt_from  # earlier exports have no such note
                 if same and note.get("class") == type(self.strategy).__name__:
                     self.strategy.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        if isinstance(self.strategy, SearchesCaptions) and (memory := Memory.load(folder)) is not None:
+        if isinstance(self.strategy, SearchesCaptions) and (memory := Memory.load(folder, width)) is not None:
             self._take(memory)
 
     def _take(self, memory: Memory) -> None:

@@ -76,7 +76,7 @@ class EmbeddingStore:
             for batch in self._shown(clips, f"embedding the audio of {len(clip_ids)} clips of {split}"):
                 if not batch.valid:
                     continue
-                rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
+                rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of]).long()
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
                 embedded = self.model.embed_audio(batch.waveforms.to(device), batch.num_samples.to(device))
@@ -110,10 +110,16 @@ class EmbeddingStore:
         path, shape = self.folder / f"{part}-{key}.f32", (count, self.model.embedding_dim)
         if not all(self._of_all(lambda: cached(path, shape) is not None)):
             self._write(path, shape, pieces())
-        if (found := cached(path, shape)) is None:
-            raise InputError(
-                f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it"
-            )
+
+        def seen() -> None:
+            if cached(path, shape) is None:
+                raise InputError(
+                    f"expected embeddings in {path}, found none on this node; put `cache` where all nodes see it"
+                )
+
+        self._of_all(seen)
+        found = cached(path, shape)
+        assert found is not None  # it was just seen
         return found
 
     def _write(self, path: Path, shape: tuple[int, int], own: Pieces) -> None:

@@ -36,7 +36,9 @@ class TrainedWith:
             InputError: a setting differs, there is no such folder, or it holds something else.
         """
         try:
-            found: dict[str, Any] = json.loads((folder / NAME).read_text())
+            found = json.loads((folder / NAME).read_text())
+            if not isinstance(found, dict):
+                raise ValueError("no settings by name")
         except (OSError, ValueError) as error:
             raise InputError(
                 f"expected a decoder of CLAP's embeddings in {folder}, found no {NAME} ({error}); train it anew, or "

@@ -116,7 +116,15 @@ class PrefixDecoder(nn.Module, PyTorchModelHubMixin, model_card_template=CARD):
             embeddings: (B, D).
             tokens: (B, L), from `bos` to `eos`, then padding.
             prompts: (B, P); None where the decoder reads none.
+
+        Raises:
+            InputError: captions longer than the decoder was made for.
         """
+        if tokens.shape[1] > self.max_tokens:
+            raise InputError(
+                f"expected captions of at most {self.max_tokens} tokens, as in fit, found one of {tokens.shape[1]}; "
+                "lower model.max_caption_tokens, or train with more"
+            )
         embedded = self.language_model.transformer.wte(tokens[:, :-1])  # (B, L - 1, width)
         prefix = self.prefix(embeddings, prompts)
         inputs = torch.cat((prefix, embedded), 1)

@@ -226,10 +226,16 @@ class PromptedLm(nn.Module):
         """Take what `save_pretrained` wrote.
 
         Raises:
-            InputError: something is missing, left over, of another shape or not finite.
+            InputError: something is missing, left over, of another shape or not finite; or LoRA has another alpha.
         """
         with pretrained(folder, ADAPTER) as name:
             weights, mapping = load_peft_weights(name, device="cpu"), load_file(folder / MAPPING)
+            alpha = LoraConfig.from_pretrained(name).lora_alpha
+        if alpha != self.lora_config.lora_alpha:
+            raise InputError(
+                f"expected LoRA of alpha {self.lora_config.lora_alpha} in {folder}, found {alpha}; give this command "
+                "the alpha of fit"
+            )
         check_tensors(weights, get_peft_model_state_dict(self._adapted[0]), folder, ADAPTER)
         check_tensors(mapping, self.mapping.state_dict(), folder / MAPPING, "a mapping of embeddings")
         set_peft_model_state_dict(self._adapted[0], weights)

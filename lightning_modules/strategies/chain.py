@@ -23,8 +23,10 @@ class StrategyChain(nn.ModuleList):
 
     @property
     def names(self) -> list[str]:
-        """The names of their classes, as file names."""
-        return [re.sub(r"(?<!^)(?=[A-Z])", "_", type(strategy).__name__).lower() for strategy in self.strategies]
+        """The names of their classes, as file names; a second one of a class has its number behind."""
+        plain = [re.sub(r"(?<!^)(?=[A-Z])", "_", type(strategy).__name__).lower() for strategy in self.strategies]
+        before = [plain[:place].count(name) for place, name in enumerate(plain)]
+        return [f"{name}_{number + 1}" if number else name for name, number in zip(plain, before)]
 
     @property
     def splits(self) -> set[str]:

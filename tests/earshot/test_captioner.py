@@ -63,6 +63,26 @@ def test_what_guided_a_caption(exports: Path, tmp_path: Path, monkeypatch: pytes
     assert found == [{}, {}]
 
 
+@pytest.mark.parametrize(
+    ("file", "damaged"),
+    [
+        ("memory.safetensors", b"half"),
+        ("model.safetensors", b"half"),
+        ("trained_with.json", b"[]"),
+        ("config.json", b"{"),
+    ],
+)
+def test_a_damaged_export_is_named(
+    file: str, damaged: bytes, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(exports / "exports/clap_prefix", tmp_path / "exports/damaged")
+    (tmp_path / "assets").symlink_to(REPOSITORY / "assets")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exports/damaged" / file).write_bytes(damaged)
+    with pytest.raises(InputError, match="expected .*exports/damaged"):
+        Captioner.from_pretrained("damaged", ["strategy/nearest_neighbour"], device="cpu")
+
+
 def test_the_newest_export_that_hears_is_taken(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LLaVA's prefix captions images alone, as a stage that does not embed audio."""
     shutil.copytree(exports / "exports", tmp_path / "exports")

@@ -6,9 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from earshot.errors import InputError
 from lightning_modules.contracts import Embedded
+from lightning_modules.embeddings.memory import Memory
 from lightning_modules.embeddings.searched import LEARNT, Searched
 from lightning_modules.strategies.comet import CometAudio
+from lightning_modules.strategies.nearest_neighbour import NearestNeighbour
 
 
 @pytest.fixture()
@@ -24,12 +27,21 @@ def export(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("split", "known"), [("wavcaps/train", 5), ("audiocaps/train", 0)])
 def test_what_was_learnt_of_another_split_is_not_taken(export: Path, split: str, known: int) -> None:
     strategy = CometAudio(rank=2, split=split)
-    Searched(strategy).load(export)
+    Searched(strategy).load(export, 5)
     assert len(strategy.text_mean) == known
 
 
 def test_an_export_that_does_not_say_where_it_learnt(export: Path) -> None:
     save_file(load_file(export / LEARNT), export / LEARNT, {"class": "CometAudio"})
     strategy = CometAudio(rank=2, split="audiocaps/train")
-    Searched(strategy).load(export)
+    Searched(strategy).load(export, 5)
     assert len(strategy.text_mean) == 5
+
+
+def test_captions_of_another_clap_are_named(tmp_path: Path) -> None:
+    Memory(torch.ones(3, 7), ["rain", "wind", "a dog"]).save(tmp_path)
+    searched = Searched(NearestNeighbour())
+    with pytest.raises(InputError, match=r"expected embeddings of width 5 in .*, found \[3, 7\]"):
+        searched.load(tmp_path, 5)
+    searched.load(tmp_path, 7)
+    assert searched.memory is not None and searched.memory.texts == ["rain", "wind", "a dog"]

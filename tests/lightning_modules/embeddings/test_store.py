@@ -1,6 +1,8 @@
 """A sample of a corpus: the same clips always, and of them alone the audio is read."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from conftest import MINIATURE, arguments
 from safetensors.torch import load_file
 
 from datamodules.clip_reader import ClipReader, collate
-from datamodules.clips import Captions, ClipFormat
+from datamodules.clips import Captions, ClipBatch, ClipFormat
 from datamodules.shards import read_index, read_samples
 from earshot.errors import InputError
 from lightning_modules.embeddings.store import EmbeddingStore
@@ -43,6 +45,50 @@ def test_an_error_on_one_rank_ends_all(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="a broken clip"):
         store._write(tmp_path / "cache" / "x.f32", (9, 3), pieces)
     assert len(steps) == 4 and not list((tmp_path / "cache").iterdir())
+
+
+def test_a_node_without_the_cache_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last thing that ranks tell one another is whether each sees the file."""
+    told: list[object] = []
+
+    def gather(ranks: list[object], own: object) -> None:
+        told.append(own)
+        ranks[:] = [own, InputError("expected embeddings, found none on this node") if len(told) == 2 else own]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    monkeypatch.setattr("lightning_modules.embeddings.store.cached", lambda path, shape: torch.zeros(shape))
+    model = cast(ClapEncoder, SimpleNamespace(embedding_dim=3))
+    store = EmbeddingStore(model, {"text": "a"}, None, tmp_path, rank=0, world_size=2)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="none on this node"):
+        store._cached("text", "b", 4, lambda: iter(()))
+    assert len(told) == 2
+
+
+def test_clips_without_captions_are_passed_over(tmp_path: Path) -> None:
+    """Also where a batch has no other; `captions_of` knows none of theirs."""
+    batches = [
+        ClipBatch(ids, torch.ones(len(ids), 4), torch.full((len(ids),), 4), None, [[]] * len(ids), [[]] * len(ids))
+        for ids in (["a", "x"], ["y"])
+    ]
+
+    class Data:
+        def captions_of(self, split: str) -> Captions:
+            return Captions(["rain"], ["a"])
+
+        def clips_of(self, split: str, clip_ids: object) -> list[ClipBatch]:
+            return batches
+
+        def audio_digest(self, split: str) -> str:
+            return "0"
+
+    class Model(torch.nn.Linear):
+        embedding_dim = 3
+
+        def embed_audio(self, waveforms: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
+            return waveforms[:, :3]
+
+    store = EmbeddingStore(Model(1, 1), {"audio": "a"}, Data(), tmp_path)  # type: ignore[arg-type]
+    assert store.audio("any").embeddings.tolist() == [[1.0, 1.0, 1.0]]
 
 
 def test_embedding_shift_from_a_sample(in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

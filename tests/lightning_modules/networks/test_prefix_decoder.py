@@ -110,3 +110,10 @@ def test_the_authors_mapping_is_one_layer() -> None:
     assert [type(layer).__name__ for layer in decoder().mapping] == ["Linear", "ReLU", "Linear"]
     with pytest.raises(InputError, match="mapping_layers of 1 or 2, found 3"):
         decoder(mapping_layers=3)
+
+
+def test_captions_that_are_longer_than_in_fit_are_refused() -> None:
+    tokens = torch.full((1, 13), 7)
+    with pytest.raises(InputError, match="at most 12 tokens, as in fit, found one of 13"):
+        decoder()(torch.randn(1, 8), tokens)
+    decoder()(torch.randn(1, 8), tokens[:, 1:])

@@ -159,6 +159,8 @@ def test_a_folder_gives_the_weights_back_and_a_damaged_one_is_named(tmp_path: Pa
         save_file(kept, tmp_path / file)
     with pytest.raises(InputError, match="of another shape"):
         lm(rank=2).load_pretrained(tmp_path)
+    with pytest.raises(InputError, match="expected LoRA of alpha 4 in .*, found"):
+        lm(alpha=4).load_pretrained(tmp_path)
     with pytest.raises(InputError, match="expected a peft adapter"):
         other.load_pretrained(tmp_path / "nothing")
 

@@ -46,3 +46,12 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     chain = StrategyChain([EmbeddingShift("pairs"), NoiseInjection()])
     chain.load(tmp_path)
     assert chain.state_dict()["0.gap"].tolist() == [0.5] * 3 and chain.state_dict()["1.variance"].item() == 0.25
+
+
+def test_two_of_one_class_have_files_of_their_own(tmp_path: Path) -> None:
+    saved = StrategyChain([shift(0.5), shift(2.0)])
+    saved.save(tmp_path)
+    assert saved.names == ["embedding_shift", "embedding_shift_2"]
+    chain = StrategyChain([EmbeddingShift("pairs"), EmbeddingShift("pairs")])
+    chain.load(tmp_path)
+    assert chain(torch.zeros(1, 3)).tolist() == [[2.5] * 3]
