@@ -102,9 +102,10 @@ def solve_listed(
         return None
     listed[northwest_corner(a, b)] = True  # or there might be no plan
     for _ in range(ROUNDS):
-        rows, columns = np.nonzero(listed)
+        places = np.flatnonzero(listed)  # a fifth of the time of the pairs' own numbers, and threads take turns here
+        rows, columns = np.divmod(places, cost.shape[1])
         # from reduced costs the simplex starts near its end
-        reduced = cost[rows, columns] - u[rows] - v[columns]
+        reduced = cost.ravel()[places] - u[rows] - v[columns]
         pairs = coo_matrix((reduced / scale, (rows, columns)), cost.shape)
         plan, log = ot.emd(a, b, pairs, numItermax=MAX_ITERATIONS, log=True)
         if log["warning"] is not None:
