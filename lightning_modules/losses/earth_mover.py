@@ -102,7 +102,7 @@ def solve_listed(
         return None
     listed[northwest_corner(a, b)] = True  # or there might be no plan
     for _ in range(ROUNDS):
-        places = np.flatnonzero(listed)  # a fifth of the time of the pairs' own numbers, and threads take turns here
+        places = np.flatnonzero(listed)  # np.nonzero takes five times as long, and other threads wait for it
         rows, columns = np.divmod(places, cost.shape[1])
         # from reduced costs the simplex starts near its end
         reduced = cost.ravel()[places] - u[rows] - v[columns]
