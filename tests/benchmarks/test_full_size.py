@@ -154,6 +154,17 @@ def test_a_failed_row_costs_no_other(in_tmp_path: Path, monkeypatch: pytest.Monk
     assert "WSAC is missing, as its command failed: 2" in page and "solver 14%" in page
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal: a shell has what it starts in the background ignore it."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("ended_in", ["WSAC", "parts"])
 def test_a_signal_leaves_what_was_measured(
@@ -180,6 +191,7 @@ def sleeps(seconds: float, *_: object) -> None:
     time.sleep(seconds)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_to_the_command_alone_ends_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     """SLURM signals every process of a job, `kill` one."""
     monkeypatch.setattr(full_size, "_measured", sleeps)
