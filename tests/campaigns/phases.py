@@ -80,6 +80,6 @@ def row_name(fields: dict[str, Any], row: int) -> str:
                 item = item[: int(fields["num_samples"][row])]
             digest.update(item.contiguous().numpy().tobytes())
         else:
-            digest.update(json.dumps(item).encode())
+            digest.update(json.dumps(item, default=int).encode())  # numbers of numpy are no JSON
             label = label or (item if isinstance(item, str) else "")
     return f"{label} {digest.hexdigest()[:8]}".strip()
