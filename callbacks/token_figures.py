@@ -61,6 +61,13 @@ class TokenFigures(L.Callback):
         self.clip = clip
         self.history: list[tuple[str, Tensor, Tensor]] = []  # when, and the means (V, D) of both sides
         self.began, self.spent = time.monotonic(), 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.audio: list[Tensor] = []
+        self.image: list[Tensor] = []
+        self.directions: list[Tensor] = []  # (2, B, D), means of tokens of norm 1
+        self.example: Example | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """The means so far: a resumed run draws the whole course."""
@@ -72,10 +79,7 @@ class TokenFigures(L.Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the clips of the validation before."""
-        self.audio: list[Tensor] = []
-        self.image: list[Tensor] = []
-        self.directions: list[Tensor] = []  # (2, B, D), means of tokens of norm 1
-        self.example: Example | None = None
+        self._forget()
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

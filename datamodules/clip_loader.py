@@ -5,6 +5,8 @@ number alone, so that a run resumes from one integer, the position, on any numbe
 These are not DataLoaders, which Lightning would rebuild.
 """
 
+import atexit
+import multiprocessing.util
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
@@ -33,6 +35,19 @@ def worker_signals(worker: int) -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, frame: signal.signal(signum, signal.SIG_DFL))
+
+
+def warn_workers() -> None:
+    """At the process's end, send its workers the first SIGTERM, where no SLURM did: multiprocessing sends the second
+    one next, and waits for each."""
+    workers = [child for child in multiprocessing.active_children() if child.daemon]
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(0.2)
+
+
+atexit.register(warn_workers)  # after multiprocessing's own, which so runs after it
 
 
 @dataclass(eq=False)

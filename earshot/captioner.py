@@ -24,7 +24,7 @@ from datamodules.media import Audio, MediaError
 from datamodules.media_clips import Part, Unusable, as_taken, list_media, read_beginning, read_windows
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file, located
-from earshot.stage import find_stage, load_export, parse_stage
+from earshot.stage import find_stage, load_export, parse_stage, read_settings
 
 SHIPPED = "assets/miniature/"
 
@@ -83,10 +83,9 @@ class Captioner:
             InputError: there is no such captioner, or something that it needs is missing.
         """
         path, folder = find_stage(name)
-        settings = [
-            yaml.safe_load(file.read_text(encoding="utf-8"))
-            for file in (path, *(config_file(str(each)) for each in overlays))
-        ]
+        settings = [read_settings(file) for file in (path, *(config_file(str(each)) for each in overlays))]
+        if "model" not in settings[0]:
+            raise InputError(f"expected the configuration of a stage that captions, found none in {path}; name another")
         models = [located(each["model"], folder and folder.parent.parent) for each in settings if "model" in each]
         stage = parse_stage(models, str(folder or path))
         if folder is None and isinstance(stage, ExportingStage):

@@ -61,7 +61,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except InputError as error:
+    except (InputError, FloatingPointError) as error:  # the second of numbers that a training run has driven too far
         message = str(error)
     except OSError as error:
         if error.errno not in REFUSED:

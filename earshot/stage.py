@@ -68,6 +68,22 @@ def load_export(stage: Any, folder: Path) -> None:
         ) from error
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a configuration.
+
+    Raises:
+        InputError: the file holds none.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no settings by name")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"expected a configuration in {path}, found: {reason}; name a stage's YAML") from None
+    return found
+
+
 def find_stage(name: str | Path) -> tuple[Path, Path | None]:
     """The YAML of a captioner's stage, and the folder of its export where there is one.
 
@@ -90,7 +106,7 @@ def find_stage(name: str | Path) -> tuple[Path, Path | None]:
             f"expected an export or a configuration, found no {name}; {known}, or make the export: "
             f"{command_that_makes(str(name))}"
         )
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_settings(path)
     export = settings.get("export", {}).get("source") or f"exports/{settings.get('run_name', path.stem)}"
     return (path, Path(export)) if (Path(export) / STAGE).is_file() else (path, None)
 

@@ -18,7 +18,7 @@ def main(args: Sequence[str] | None = None) -> None:
     write.add_argument("--root", type=Path, default=Path("data/miniature"), help="default: %(default)s")
     text = "make small pretrained models again, from seed 0: on the same CPU and versions, the same bytes"
     make = verbs.add_parser("make", help=text, description=text)
-    make.add_argument("names", nargs="+", metavar="MODEL", help="llava, cav_mae, prefix, clap, gpt2 or matcher")
+    make.add_argument("names", nargs="+", metavar="MODEL", help="llava, cav_mae, prefix, vicuna, clap, gpt2 or matcher")
     make.add_argument("--root", type=Path, default=Path("assets/miniature"), help="default: %(default)s")
     options = parser.parse_args(args)
     with one_line_errors():

@@ -1,6 +1,8 @@
 """The course is drawn of the same clips in every panel, in a plane that shows what lies between the sides."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 from conftest import arguments
 
-from callbacks.token_figures import draw_course, plane, words_of
+from callbacks.token_figures import TokenFigures, draw_course, plane, words_of
 from train import main
 
 
@@ -62,3 +64,12 @@ def test_no_logger_is_no_error(in_tmp_path: Path, world_root: Path) -> None:
     main(["fit", *arguments(world_root, *short, "--trainer.logger", "false")])
     assert not Path("runs/dali_ot/fit-1/metrics.csv").exists()
     assert Path("exports/dali_ot/model.safetensors").is_file()
+
+
+def test_a_resumed_run_that_ends_before_its_validation_draws_the_course(tmp_path: Path) -> None:
+    figures = TokenFigures()
+    means = torch.randn(8, 5, generator=torch.Generator().manual_seed(0)).half()
+    figures.load_state_dict({"history": [("before training: gap 1.00", means, means + 1)]})
+    trainer = SimpleNamespace(default_root_dir=str(tmp_path), training=False, loggers=[])
+    figures.on_train_end(cast(Any, trainer), cast(Any, SimpleNamespace(criterion=object())))
+    assert (tmp_path / "token_means.png").exists() and not (tmp_path / "tokens.png").exists()

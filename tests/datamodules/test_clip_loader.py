@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
@@ -273,3 +275,21 @@ def test_dotted_ids_and_fewer_frames_pass_through(pack: Callable) -> None:
     (batch,) = EvalLoader(read_index(pack(clips)), BOTH, 8)
     assert batch.clip_ids == ["-Yx_30.000", "a.b.c"]
     assert abs(int(batch.images[0].float().mean()) - 20) <= 2  # frame 1 of 3
+
+
+def test_a_process_that_ends_does_not_wait_for_its_workers(uneven: tuple) -> None:
+    """As where a signal to the main process alone ends fit during validation, while training's workers wait."""
+    folder, _ = uneven
+    script = f"""
+import sys
+from pathlib import Path
+from datamodules.clip_loader import TrainLoader
+from datamodules.clips import ClipFormat
+from datamodules.shards import read_index
+loader = TrainLoader(read_index(Path({str(folder)!r})), ClipFormat(sampling_rate=1000), 1, num_workers=2)
+batches = iter(loader)
+next(batches)
+sys.exit(143)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False, capture_output=True, text=True)
+    assert ended.returncode == 143, ended.stderr

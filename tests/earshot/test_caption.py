@@ -170,6 +170,8 @@ def test_images_are_captioned_by_a_captioner_of_images(
         (["a.wav", "--with", "nonsense"], "name one of clap_prefix, dali_ot, keywords, mils, or make the export: "),
         (["a.wav", "--with", "keywords", "--device", "cuda:99"], "expected the device cuda:99, found: "),
         (["nothing"], "expected media files (.3gp"),
+        (["a.wav", "--with", "broken.yaml"], "expected a configuration in broken.yaml, found: "),
+        (["a.wav", "--with", "stageless.yaml"], "expected the configuration of a stage that captions, found none in"),
     ],
 )
 def test_mistakes_end_with_one_line(
@@ -178,6 +180,8 @@ def test_mistakes_end_with_one_line(
     monkeypatch.chdir(exports)
     soundfile.write("a.wav", tone(1, 16000), 16000)
     Path("nothing").mkdir(exist_ok=True)
+    Path("broken.yaml").write_text("model: [")
+    Path("stageless.yaml").write_text("data: {}")
     code, out, err = caption(capfd, *args)
     last = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 2 and len(last) == 1 and message in last[0] and "Traceback" not in err
