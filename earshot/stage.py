@@ -115,7 +115,7 @@ def all_captioners() -> list[str]:
     """The exports that caption audio, the newest first, and the configurations that need no training, or had it."""
     found = []
     for path in sorted(Path("exports").glob(f"*/{STAGE}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if yaml.safe_load(path.read_text(encoding="utf-8")).get("hears"):  # not LLaVA's prefix
+        if read_settings(path).get("hears"):  # not LLaVA's prefix
             found.append(str(path.parent))
     return [*found, "keywords", *(["guided"] if Path("exports/audibility").is_dir() else [])]
 

@@ -285,7 +285,7 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder.require_room(self.max_new_tokens)
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
-        self.searched.load(folder, self.clap.network.embedding_dim)
+        self.searched.load(folder, self.clap.network.embedding_dim, self._trainer is None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from datamodules.contracts import CaptionSource
 from earshot.errors import InputError
 from lightning_modules.contracts import InferenceStrategy, Prepared, SearchesCaptions
-from lightning_modules.embeddings.memory import Memory
+from lightning_modules.embeddings.memory import FILE, Memory
 from lightning_modules.embeddings.store import EmbeddingStore
 
 LEARNT = "inference_strategy.safetensors"  # in an export
@@ -70,13 +70,18 @@ class Searched:
             state = {name: value.contiguous() for name, value in self.strategy.state_dict().items()}
             save_file(state, folder / LEARNT, {"class": type(self.strategy).__name__, SPLITS: self._learnt_from})
 
-    def load(self, folder: Path, width: int) -> None:
+    def load(self, folder: Path, width: int, alone: bool = False) -> None:
         """Take from an export what one of the strategy's class learnt of the same splits, and captions to search in.
 
         What was learnt of other splits stays there: the strategy learns anew from those that this run names.
 
+        Args:
+            folder: of the export.
+            width: D of CLAP's embeddings.
+            alone: whether captions can come from nowhere else, as there are no data.
+
         Raises:
-            InputError: the captions' embeddings are not of this `width`.
+            InputError: the captions' embeddings are not of this `width`, or `alone` has none.
         """
         if self.strategy is not None and self.learns_from and (folder / LEARNT).is_file():
             with safe_open(folder / LEARNT, "pt") as file:
@@ -84,8 +89,14 @@ class Searched:
                 same = note.get(SPLITS, self._learnt_from) == self._learnt_from  # earlier exports have no such note
                 if same and note.get("class") == type(self.strategy).__name__:
                     self.strategy.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        if isinstance(self.strategy, SearchesCaptions) and (memory := Memory.load(folder, width)) is not None:
-            self._take(memory)
+        if isinstance(self.strategy, SearchesCaptions):
+            if (memory := Memory.load(folder, width)) is not None:
+                self._take(memory)
+            elif alone:
+                raise InputError(
+                    f"expected captions to search in in {folder}/, found no {FILE}; train it anew, or name another "
+                    "export"
+                )
 
     def _take(self, memory: Memory) -> None:
         assert isinstance(self.strategy, SearchesCaptions)

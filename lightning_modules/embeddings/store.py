@@ -74,9 +74,9 @@ class EmbeddingStore:
         def pieces() -> Pieces:
             clips = self.data.clips_of(split, None if num_clips is None else set(clip_ids))
             for batch in self._shown(clips, f"embedding the audio of {len(clip_ids)} clips of {split}"):
-                if not batch.valid:
+                if not batch.valid or row_of.keys().isdisjoint(batch.clip_ids):
                     continue
-                rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of]).long()
+                rows = torch.tensor([row_of[clip_id] for clip_id in batch.clip_ids if clip_id in row_of])
                 kept = torch.tensor([clip_id in row_of for clip_id in batch.clip_ids])
                 assert batch.waveforms is not None and batch.num_samples is not None  # clip_format asked for them
                 embedded = self.model.embed_audio(batch.waveforms.to(device), batch.num_samples.to(device))

@@ -37,8 +37,6 @@ class TrainedWith:
         """
         try:
             found = json.loads((folder / NAME).read_text())
-            if not isinstance(found, dict):
-                raise ValueError("no settings by name")
         except (OSError, ValueError) as error:
             raise InputError(
                 f"expected a decoder of CLAP's embeddings in {folder}, found no {NAME} ({error}); train it anew, or "
@@ -59,8 +57,13 @@ class TrainedWith:
             )
         self._require(checkpoint[KEY], "a checkpoint")
 
-    def _require(self, found: dict[str, Any], of: str) -> None:
+    def _require(self, found: Any, of: str) -> None:
         wanted = self.settings
+        if not isinstance(found, dict):
+            raise InputError(
+                f"expected {of} with the settings of its training by name, found a {type(found).__name__} in their "
+                "place; train it anew, or name another export or checkpoint"
+            )
         if differing := [name for name in wanted if found.get(name) != wanted[name]]:
             raise InputError(
                 f"expected {of} trained with {'; '.join(f'{name} {wanted[name]}' for name in differing)}, found "

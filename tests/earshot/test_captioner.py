@@ -13,6 +13,7 @@ import soundfile
 import torch
 from conftest import REPOSITORY
 from odd_media import tone, write_bad
+from safetensors.torch import save
 
 from earshot import Captioner, InputError
 from earshot.stage import default_captioner
@@ -64,23 +65,31 @@ def test_what_guided_a_caption(exports: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("file", "damaged"),
+    ("file", "damaged", "found"),
     [
-        ("memory.safetensors", b"half"),
-        ("model.safetensors", b"half"),
-        ("trained_with.json", b"[]"),
-        ("config.json", b"{"),
+        ("memory.safetensors", b"half", "header"),
+        ("memory.safetensors", save({"embeddings": torch.ones(3, 7)}), r"\[3, 7\]"),  # of another CLAP
+        ("memory.safetensors", None, r"no memory\.safetensors"),
+        ("model.safetensors", b"half", "header"),
+        ("trained_with.json", b"[]", "a list"),
+        ("config.json", b"{", "property name"),
+        ("stage.yaml", b"{", "parsing"),
     ],
 )
 def test_a_damaged_export_is_named(
-    file: str, damaged: bytes, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, damaged: bytes | None, found: str, exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(exports / "exports/clap_prefix", tmp_path / "exports/damaged")
     (tmp_path / "assets").symlink_to(REPOSITORY / "assets")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "exports/damaged" / file).write_bytes(damaged)
-    with pytest.raises(InputError, match="expected .*exports/damaged"):
+    (tmp_path / "exports/damaged" / file).unlink()
+    if damaged is not None:
+        (tmp_path / "exports/damaged" / file).write_bytes(damaged)
+    with pytest.raises(InputError, match=f"expected .*exports/damaged.*, found.*{found}"):
         Captioner.from_pretrained("damaged", ["strategy/nearest_neighbour"], device="cpu")
+    if file == "stage.yaml":
+        with pytest.raises(InputError, match=r"expected a configuration in exports/damaged/stage\.yaml"):
+            default_captioner()
 
 
 def test_the_newest_export_that_hears_is_taken(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,8 @@ def test_a_checkpoint_is_of_its_training_and_needs_no_export(
 def test_a_checkpoint_of_another_stage_is_told() -> None:
     with pytest.raises(InputError, match="expected a checkpoint of ClapPrefixDecoder, found that of another stage"):
         stage().on_load_checkpoint({"state_dict": {}})
+    with pytest.raises(InputError, match="expected a checkpoint with the settings of its training by name, found a li"):
+        stage().on_load_checkpoint({"state_dict": {}, "trained_with": []})
 
 
 def test_the_towers_are_hashed_once(in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from datamodules.shards import read_index, records
 from earshot.captioner import Captioner
 from earshot.errors import InputError
+from lightning_modules.embeddings.memory import Memory
 from lightning_modules.networks.clap.encoder import ClapEncoder
 from lightning_modules.networks.prompted_lm import PromptedLm
 from lightning_modules.retrieval_captioner import RetrievalCaptioner
@@ -162,6 +163,12 @@ def test_an_export_keeps_a_datastore_of_its_own(
     with pytest.raises(SystemExit):
         command("test", captions_root, "--data.train", "null", "--model.datastore", "other.csv")
     assert "expected the captions of other.csv in exports/drcap" in capsys.readouterr().err
+    Memory(torch.ones(2, 7), ["a cow moos", "rain"]).save(Path("exports/two/datastore"))
+    with pytest.raises(InputError, match=r"expected embeddings of width \d+ in exports/two/datastore.*found \[2, 7\]"):
+        Captioner.from_pretrained("exports/two")
+    Path("exports/drcap/memory.safetensors").unlink()
+    with pytest.raises(InputError, match=r"expected captions to search in in exports/drcap/, found no memory"):
+        Captioner.from_pretrained("exports/drcap")
 
 
 def test_what_a_strategy_learns_is_in_no_checkpoint() -> None:

@@ -45,3 +45,10 @@ def test_captions_of_another_clap_are_named(tmp_path: Path) -> None:
         searched.load(tmp_path, 5)
     searched.load(tmp_path, 7)
     assert searched.memory is not None and searched.memory.texts == ["rain", "wind", "a dog"]
+
+
+def test_captions_that_can_come_from_nowhere_else_are_missed(tmp_path: Path) -> None:
+    Searched(NearestNeighbour()).load(tmp_path, 5)  # the data have some
+    Searched(None).load(tmp_path, 5, alone=True)  # nothing is searched in
+    with pytest.raises(InputError, match=r"expected captions to search in in .*, found no memory\.safetensors"):
+        Searched(NearestNeighbour()).load(tmp_path, 5, alone=True)

@@ -47,16 +47,21 @@ def test_an_error_on_one_rank_ends_all(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(steps) == 4 and not list((tmp_path / "cache").iterdir())
 
 
-def test_a_node_without_the_cache_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last thing that ranks tell one another is whether each sees the file."""
+@pytest.mark.parametrize("own_node", [False, True])
+def test_a_node_without_the_cache_ends_all(own_node: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last thing that ranks tell one another is whether each sees the file, which is gone after the first time."""
     told: list[object] = []
 
     def gather(ranks: list[object], own: object) -> None:
         told.append(own)
-        ranks[:] = [own, InputError("expected embeddings, found none on this node") if len(told) == 2 else own]
+        gone = InputError("expected embeddings, found none on this node")
+        ranks[:] = [own, gone if len(told) == 2 and not own_node else own]
+
+    def cached(path: Path, shape: tuple[int, int]) -> torch.Tensor | None:
+        return None if told and own_node else torch.zeros(shape)
 
     monkeypatch.setattr("torch.distributed.all_gather_object", gather)
-    monkeypatch.setattr("lightning_modules.embeddings.store.cached", lambda path, shape: torch.zeros(shape))
+    monkeypatch.setattr("lightning_modules.embeddings.store.cached", cached)
     model = cast(ClapEncoder, SimpleNamespace(embedding_dim=3))
     store = EmbeddingStore(model, {"text": "a"}, None, tmp_path, rank=0, world_size=2)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="none on this node"):
@@ -65,7 +70,8 @@ def test_a_node_without_the_cache_ends_all(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_clips_without_captions_are_passed_over(tmp_path: Path) -> None:
-    """Also where a batch has no other; `captions_of` knows none of theirs."""
+    """A batch that has no other is not embedded; `captions_of` knows none of theirs."""
+    embedded: list[int] = []
     batches = [
         ClipBatch(ids, torch.ones(len(ids), 4), torch.full((len(ids),), 4), None, [[]] * len(ids), [[]] * len(ids))
         for ids in (["a", "x"], ["y"])
@@ -85,10 +91,12 @@ def test_clips_without_captions_are_passed_over(tmp_path: Path) -> None:
         embedding_dim = 3
 
         def embed_audio(self, waveforms: torch.Tensor, num_samples: torch.Tensor) -> torch.Tensor:
+            embedded.append(len(waveforms))
             return waveforms[:, :3]
 
     store = EmbeddingStore(Model(1, 1), {"audio": "a"}, Data(), tmp_path)  # type: ignore[arg-type]
     assert store.audio("any").embeddings.tolist() == [[1.0, 1.0, 1.0]]
+    assert embedded == [2]
 
 
 def test_embedding_shift_from_a_sample(in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
