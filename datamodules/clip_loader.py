@@ -38,8 +38,8 @@ def worker_signals(worker: int) -> None:
 
 
 def warn_workers() -> None:
-    """At the process's end, send its workers the first SIGTERM, where no SLURM did: multiprocessing sends the second
-    one next, and waits for each."""
+    """Send the workers of a process that ends the first SIGTERM, which `worker_signals` passes over: multiprocessing
+    then sends one, and waits for each worker without a limit."""
     workers = [child for child in multiprocessing.active_children() if child.daemon]
     for worker in workers:
         worker.terminate()
@@ -47,7 +47,7 @@ def warn_workers() -> None:
         worker.join(0.2)
 
 
-atexit.register(warn_workers)  # after multiprocessing's own, which so runs after it
+atexit.register(warn_workers)  # multiprocessing's own, registered at its import, runs later: the last one is first
 
 
 @dataclass(eq=False)

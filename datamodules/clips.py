@@ -247,12 +247,9 @@ class Captions:
 
 @dataclass
 class CaptionBatch:
-    """B captions without their audio: `rows`, (B,) int64, are their numbers in the split; none in a filler batch.
+    """B captions without their audio: `rows`, (B,) int64, are their numbers in the split; none in a filler batch."""
 
-    They stay on the CPU, where what they count is: a step that fetched them from a GPU would wait for it.
-    """
-
-    rows: np.ndarray
+    rows: np.ndarray  # on the CPU, as the embeddings are: to fetch numbers from a GPU, a step would wait for it
     captions: list[str]
 
     @property

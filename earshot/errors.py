@@ -55,13 +55,14 @@ def command_that_makes(export: str | Path) -> str:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print an InputError raised in the block, or a refusal by the disk, as one line on stderr; exit with code 2.
+    """Print an InputError raised in the block, or a refusal by the disk, as one line on stderr; exit with code 2. So
+    are numbers that are not finite (FloatingPointError), which a setting such as the learning rate has led to.
 
     Any other error is a bug: its traceback ends with what to do about it.
     """
     try:
         yield
-    except (InputError, FloatingPointError) as error:  # the second of numbers that a training run has driven too far
+    except (InputError, FloatingPointError) as error:
         message = str(error)
     except OSError as error:
         if error.errno not in REFUSED:

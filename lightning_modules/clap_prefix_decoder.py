@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -136,8 +135,7 @@ class ClapPrefixDecoder(L.LightningModule):
                 "--config configs/paper/clap_prefix.yaml for the real CLAP", self.print, self.max_caption_tokens,
             )  # fmt: skip
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
-            split = {"train": self._data.train, "val": self._data.val}[name]
-            self.embedded.read(name, split, self._store, audio=self.supervised)
+            self.embedded.read(name, getattr(self._data, name), self._store, audio=self.supervised)  # .train, .val
         if stage == "fit":
             self.training_strategies.prepare(self._store.captions, self._store.audio)
             self.searched.learn(lambda: self._store)
@@ -171,17 +169,18 @@ class ClapPrefixDecoder(L.LightningModule):
         cut = {"truncation": True, "max_length": self.max_caption_tokens}
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
-    def _learnt(self, name: str, rows: np.ndarray, part: Part | None = None) -> PrefixCaptions:
-        plain = self.embedded.rows(name, rows).to(self.device)  # (B, D)
+    def _given(self, name: str, batch: CaptionBatch, part: Part | None = None) -> PrefixCaptions:
+        plain = self.embedded.rows(name, batch.rows).to(self.device)  # (B, D)
         return self._decoding(changed(self.training_strategies, plain, part), plain)
 
     def _loss(self, name: str, batch: CaptionBatch, part: Part | None = None) -> tuple[Tensor, Tensor]:
-        given, tokens = self._learnt(name, batch.rows, part), self.tokens(batch.captions)
+        given, tokens = self._given(name, batch, part), self.tokens(batch.captions)
         return self.decoder(given.embeddings, tokens, given.prompts), (tokens != self.tokenizer.pad_token_id).sum()
 
     def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:
         """See `datamodules.contracts.ValidationCaptioner`; from the captions' own embeddings."""
-        return list(zip(self._learnt("val", batch.rows[:number]).captions(), batch.captions))
+        few = CaptionBatch(batch.rows[:number], batch.captions[:number])
+        return list(zip(self._given("val", few).captions(), few.captions))
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings (Eq. 1)."""
@@ -285,7 +284,7 @@ class ClapPrefixDecoder(L.LightningModule):
         self.decoder.require_room(self.max_new_tokens)
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)
-        self.searched.load(folder, self.clap.network.embedding_dim, self._trainer is None)
+        self.searched.load(folder, self.clap.network.embedding_dim, alone=self._trainer is None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""
@@ -297,6 +296,5 @@ class ClapPrefixDecoder(L.LightningModule):
 
     @property
     def _trained_with(self) -> TrainedWith:
-        prompt = module_digest(self.hard_prompt) if self.hard_prompt else None
-        of_clap = {"clap": self.embedded.noted, "hard_prompt": prompt}
+        of_clap = {"clap": self.embedded.noted, "hard_prompt": self.hard_prompt and module_digest(self.hard_prompt)}
         return TrainedWith({"strategies": self.training_strategies.names, "supervised": self.supervised, **of_clap})

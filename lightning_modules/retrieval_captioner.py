@@ -266,7 +266,7 @@ class RetrievalCaptioner(L.LightningModule):
         self.language_model.load_pretrained(folder)
         self.language_model.to(self.device).eval()
         width = self.clap.network.embedding_dim
-        self.searched.load(folder, width, self._trainer is None)
+        self.searched.load(folder, width, alone=self._trainer is None)
         self.stored = Memory.load(folder / DATASTORE, width) or self.searched.memory or Memory.load(folder, width)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def test_an_error_on_one_rank_ends_all(tmp_path: Path, monkeypatch: pytest.Monke
         ranks[:] = [own, InputError("a broken clip") if len(steps) == 4 else own]
 
     monkeypatch.setattr("torch.distributed.all_gather_object", gather)
-    store = EmbeddingStore(None, {}, None, tmp_path / "cache", rank=0, world_size=2)  # type: ignore[arg-type]
+    store = EmbeddingStore(None, {}, None, tmp_path / "cache", rank=0, world_size=2)  # type: ignore[arg-type]  # no data
     pieces = ((torch.tensor([row]), torch.zeros(1, 3)) for row in range(9))
     with pytest.raises(InputError, match="a broken clip"):
         store._write(tmp_path / "cache" / "x.f32", (9, 3), pieces)
@@ -63,7 +63,7 @@ def test_a_node_without_the_cache_ends_all(own_node: bool, tmp_path: Path, monke
     monkeypatch.setattr("torch.distributed.all_gather_object", gather)
     monkeypatch.setattr("lightning_modules.embeddings.store.cached", cached)
     model = cast(ClapEncoder, SimpleNamespace(embedding_dim=3))
-    store = EmbeddingStore(model, {"text": "a"}, None, tmp_path, rank=0, world_size=2)  # type: ignore[arg-type]
+    store = EmbeddingStore(model, {"text": "a"}, None, tmp_path, rank=0, world_size=2)  # type: ignore[arg-type]  # no data
     with pytest.raises(InputError, match="none on this node"):
         store._cached("text", "b", 4, lambda: iter(()))
     assert len(told) == 2
@@ -94,7 +94,7 @@ def test_clips_without_captions_are_passed_over(tmp_path: Path) -> None:
             embedded.append(len(waveforms))
             return waveforms[:, :3]
 
-    store = EmbeddingStore(Model(1, 1), {"audio": "a"}, Data(), tmp_path)  # type: ignore[arg-type]
+    store = EmbeddingStore(Model(1, 1), {"audio": "a"}, Data(), tmp_path)  # type: ignore[arg-type]  # parts of both
     assert store.audio("any").embeddings.tolist() == [[1.0, 1.0, 1.0]]
     assert embedded == [2]
 
