@@ -57,6 +57,18 @@ def test_an_export_is_of_its_clap_and_training(
         assert all(len(row["caption"].split()) <= 2 for row in csv.DictReader(file))  # [CLS] is the third
 
 
+def test_an_export_from_elsewhere_is_scored_without_the_captions_that_it_was_trained_on(
+    in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("fit", captions_root, *SHORT)
+    (folder := in_tmp_path / "world/first-40/audiocaps").mkdir(parents=True)
+    (folder / "test").symlink_to(captions_root / "first-40/audiocaps/test")
+    command("test", in_tmp_path / "world")
+    assert "the figure is drawn without training captions: expected " in capsys.readouterr().out
+    assert all(Path("runs/clap_prefix/test-1", name).is_file() for name in ("scores.json", "modality_gap.png"))
+    assert not (folder / "train").exists()
+
+
 def test_a_checkpoint_is_of_its_training_and_needs_no_export(
     in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
