@@ -24,7 +24,8 @@ from datamodules.media import Audio, MediaError
 from datamodules.media_clips import Part, Unusable, as_taken, list_media, read_beginning, read_windows
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file, located
-from earshot.stage import find_stage, load_export, parse_stage, read_settings
+from earshot.settings import read_settings
+from earshot.stage import find_stage, load_export, parse_stage
 
 SHIPPED = "assets/miniature/"
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
 from safetensors import SafetensorError
 
 from earshot.errors import InputError, command_that_makes
 from earshot.paths import config_file
+from earshot.settings import read_settings
 
 STAGE = "stage.yaml"  # in an export: the stage that it belongs to, and whether this embeds audio
 
@@ -66,22 +66,6 @@ def load_export(stage: Any, folder: Path) -> None:
             f"expected an export of {type(stage).__name__} in {folder}/, found another ({reason}); "
             f"run: {command_that_makes(folder)}, or name another as export.source"
         ) from error
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of a configuration.
-
-    Raises:
-        InputError: the file holds none.
-    """
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("no settings by name")
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"expected a configuration in {path}, found: {reason}; name a stage's YAML") from None
-    return found
 
 
 def find_stage(name: str | Path) -> tuple[Path, Path | None]:

@@ -6,10 +6,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from earshot.errors import InputError
 from earshot.provenance import provenance
+from earshot.settings import read_settings
 from evaluation.scores_file import read_scores
 
 HEADING = "## How this was measured"
@@ -93,17 +92,22 @@ def section_of(path: Path) -> list[str]:
 
 
 def _training_seed(captions: Path) -> str:
-    """Of the run that trained what wrote the captions: where an export was tested, the run that wrote the export."""
+    """Of the run that trained what wrote the captions, as the test noted it: the export may be another's by now.
+
+    Where there is no note, of the run that wrote the export.
+    """
     config = _config(captions.parent)
-    export = config.get("export") or {}
-    if export.get("load"):
+    weights, export = noted_by_test(captions).get("weights"), config.get("export") or {}
+    if weights is None and export.get("load"):
         written = Path(export["source"] or f"{export['root']}/{config['run_name']}", "provenance.json")
-        if written.is_file():
-            config = _config(Path(json.loads(written.read_text(encoding="utf-8"))["run_folder"]))
+        weights = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else None
+    if weights and "run_folder" in weights:
+        config = _config(Path(weights["run_folder"]))
+    elif weights and "checkpoint" in weights:  # in runs/<run_name>/fit-<n>/checkpoints/<name>.ckpt
+        config = _config(Path(weights["checkpoint"]).parent.parent)
     return str(config.get("seed_everything", "unknown"))
 
 
 def _config(run_folder: Path) -> dict[str, Any]:
     path = run_folder / "config.yaml"
-    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    return read_settings(path) if path.is_file() else {}

@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
+from earshot.digests import path_digest
 from earshot.errors import InputError, one_line_errors
+from earshot.settings import read_settings
 from evaluation.scores import TITLES
 from reports.origin import MADE_BY_ELSEWHERE, noted_by_test
 from reports.rows import parse_rows, read_runs
@@ -95,7 +97,7 @@ def model_card(options: argparse.Namespace) -> str:
     path = folder / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {folder.name}\n"
     _, _, body = text.partition("\n---\n") if text.startswith("---\n") else ("", "", text)
-    stage = yaml.safe_load((folder / "stage.yaml").read_text()) if (folder / "stage.yaml").is_file() else {}
+    stage = read_settings(folder / "stage.yaml") if (folder / "stage.yaml").is_file() else {}
     names = sorted(set(named(stage.get("model", {}))))
     small = any("assets/miniature/" in name for name in names)
     line, measured, split, made_by = scored(options) if options.run else ({}, [], "", {})
@@ -128,12 +130,18 @@ def model_card(options: argparse.Namespace) -> str:
 
 
 def scored(options: argparse.Namespace) -> tuple[Line, list[str], str, dict[str, Any]]:
-    """The scores of a run with intervals, how they were measured, the split, and what the test noted (`made_by`)."""
+    """The scores of a run with intervals, how they were measured, the split, and what the test noted (`made_by`).
+
+    Raises:
+        InputError: the run tested other weights than the export's.
+    """
     paths = parse_rows([f"run={options.run}"])
+    for path in paths["run"]:
+        require_same_weights(options.export, path.parent, noted_by_test(path))
     found = measure_rows(options, COLUMNS, paths, read_runs(paths), {})
     (line,) = found.lines
     config = paths["run"][0].with_name("config.yaml")
-    data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"] if config.is_file() else {}
+    data = read_settings(config)["data"] if config.is_file() else {}
     split = data.get("init_args", {}).get("test") or "its test split"
     # the card has them below, and no scores.json beside it
     measured = [entry for entry in found.measured if entry != MADE_BY_ELSEWHERE]
@@ -141,6 +149,25 @@ def scored(options: argparse.Namespace) -> tuple[Line, list[str], str, dict[str,
     if made_by.get("clips", {}).get("synthetic"):  # only called like a corpus
         split = SYNTHETIC + str(split)
     return {key: cell for key, cell in line.items() if key in COLUMNS}, measured, str(split), made_by
+
+
+def require_same_weights(export: Path, run: Path, made_by: dict[str, Any]) -> None:
+    """Check that a test was one of the export as it is now, where the test noted what it started from.
+
+    Raises:
+        InputError: it was one of other weights.
+    """
+    weights = made_by.get("weights")
+    if weights is None:
+        return
+    tested = weights.get("export")
+    digest = made_by.get("made_from", {}).get(tested, {}).get("digest")
+    if digest != path_digest(export):
+        found = f"{tested}/ (digest {digest})" if tested else weights.get("checkpoint", "pretrained weights")
+        raise InputError(
+            f"expected scores of {export}/ as it is now (digest {path_digest(export)}), found in {run} those of "
+            f"{found}; test the export again, and name that run"
+        )
 
 
 def named(settings: Any) -> Iterator[str]:

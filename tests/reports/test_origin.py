@@ -43,6 +43,20 @@ def test_the_seeds_are_those_of_the_training_runs(runs: Path) -> None:
     assert seeds({"a": rows["method"], "b": rows["image"]}) == f"{SEEDS}, in every row: 7"
 
 
+def test_the_seed_of_what_was_tested_and_not_of_what_the_export_holds_by_now(runs: Path) -> None:
+    """The run name is trained anew after the test; other tests start from a checkpoint, or from pretrained weights."""
+    rows = {name: [runs / "runs" / name / "test-1" / "captions.csv"] for name in ("method", "image", "pretrained")}
+    write_run(runs / "runs/method/fit-2", "seed_everything: 8\n")
+    (runs / "exports/method/provenance.json").write_text(json.dumps({"run_folder": "runs/method/fit-2"}))
+    for name, weights in (
+        ("method", {"export": "exports/method", "run_folder": "runs/method/fit-1"}),
+        ("image", {"checkpoint": "runs/method/fit-1/checkpoints/best.ckpt"}),
+        ("pretrained", {}),
+    ):
+        (runs / "runs" / name / "test-1" / "scores.json").write_text(json.dumps({"made_by": {"weights": weights}}))
+    assert seeds(rows) == f"{SEEDS}: method 7; image 7; pretrained 42"
+
+
 def test_a_report_ends_with_how_it_was_measured(runs: Path) -> None:
     arguments = ["compare", "the method=runs/method/test-1", "--no-java", "--samples", "50", "--output", "out/a.md"]
     main([*arguments, "--title", "A table", "--note", "What it shows.", "--note", "And why."])

@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from datamodules.clips import CaptionRows
+from earshot.digests import path_digest
 from evaluation.captions_file import write_captions
 from reports.push import main
 
@@ -145,6 +146,35 @@ def test_splits_of_the_miniature_are_not_the_corpora_that_they_are_called_like(
     card = ModelCard(capsys.readouterr().out)
     assert card.data.datasets is None
     assert {result.dataset_type for result in card.data.eval_results} == {"miniature/audiocaps/test"}
+
+
+def test_scores_are_of_the_export_as_it_is_now(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = export.parents[1] / "runs" / "toy" / "test-1"
+    command = [str(export), "u/r", "--run", str(run), "--no-java", "--samples", "100", "--dry-run"]
+    of_export = {"weights": {"export": "exports/toy"}, "made_from": {"exports/toy": {"digest": path_digest(export)}}}
+    (run / "scores.json").write_text(json.dumps({"made_by": MADE_BY | of_export}))
+    main(command)
+    assert "## Scores on audiocaps/test" in capsys.readouterr().out
+    (export / "model.safetensors").write_bytes(b"trained anew")
+    of_checkpoint = {"weights": {"checkpoint": "runs/toy/fit-1/checkpoints/best.ckpt"}, "made_from": {}}
+    for made_by, found in (
+        (of_export, f"those of exports/toy/ (digest {of_export['made_from']['exports/toy']['digest']}); test the"),
+        (of_checkpoint, "those of runs/toy/fit-1/checkpoints/best.ckpt; test the"),
+        ({"weights": {}, "made_from": {}}, "those of pretrained weights; test the"),
+    ):
+        (run / "scores.json").write_text(json.dumps({"made_by": MADE_BY | made_by}))
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 2 and found in capsys.readouterr().err
+
+
+def test_settings_that_are_damaged_are_told(export: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = export.parents[1] / "runs" / "toy" / "test-1"
+    for path in (run / "config.yaml", export / "stage.yaml"):
+        path.write_text("model: [")
+        with pytest.raises(SystemExit) as ended:
+            main([str(export), "u/r", "--run", str(run), "--no-java", "--samples", "100", "--dry-run"])
+        assert ended.value.code == 2 and f"expected a configuration in {path}, found: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
