@@ -10,8 +10,8 @@ DEMO = {
 
 fit("demo_fit", "dali_ot", ["dali_ot"], threads=all_cores)
 for run, (_, overlay) in DEMO.items():
-    reads = ["dali_ot"] if run.startswith("dali_ot") else []
-    test(f"demo_{run}", run, ["dali_ot", *overlay], "", reads)
+    trained = "dali_ot" if run.startswith("dali_ot") else None
+    test(f"demo_{run}", trained or run, ["dali_ot", *overlay], "", [trained] if trained else [], run)
 DEMO_TABLE = summarize(
     "demo_table",
     "Alignment by optimal transport: captions from audio, image and both",

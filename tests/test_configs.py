@@ -32,6 +32,19 @@ def test_overlay_captions_the_test_split(overlay: Path, in_tmp_path: Path, world
     assert json.loads(scores.read_text())["num_clips"] == 40
 
 
+def test_audio_and_image_go_after_any_criterion(capsys: pytest.CaptureFixture[str]) -> None:
+    overlays = [str(CONFIGS / name) for name in ("criterion/mmd.yaml", "inputs/audio_image.yaml")]
+    with pytest.raises(SystemExit):
+        main([
+            "test", "--config", str(CONFIGS / "dali_ot.yaml"), *(x for path in overlays for x in ("--config", path)),
+            "--print_config",
+        ])  # fmt: skip
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["run_name"], shown["run_suffix"]) == ("dali_mmd", "_audio_image")
+    assert shown["export"]["source"] is None  # that of the run_name
+    assert shown["model"]["init_args"]["captioner"]["init_args"]["inputs"] == "audio+image"
+
+
 @pytest.mark.parametrize("overlay", CRITERIA, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_criterion_trains(overlay: Path, in_tmp_path: Path, world_root: Path) -> None:
     """Two epochs, as a schedule by epoch begins with the second; what it logs is there, what it learnt is exported."""
