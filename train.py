@@ -37,6 +37,7 @@ IGNORED = (
     ".*could not find the monitored key",  # the export reports it
     "The dirpath has changed from",  # when a checkpoint is tested
     "The `srun` command is available",  # callbacks.slurm looks for itself
+    "The number of training batches .* is smaller than the logging interval",  # metrics.csv has the epochs
 )
 # said by Lightning
 NOISE = (

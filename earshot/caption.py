@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from earshot.errors import InputError, one_line_errors
 from earshot.paths import config_file
+from earshot.signals import SIGNALS
 from earshot.terminal import printable
 
 if TYPE_CHECKING:  # --help needs no torch
@@ -31,8 +32,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "earshot caption",
         description="Caption audio and video files of any format, sampling rate, number of channels and length. "
-        "Captions are printed as they come. Files that cannot be read are named at the end, and the exit code then is "
-        "1.",
+        "Captions are printed as they come, and those that are printed are kept where Ctrl-C ends the command. Files "
+        "that cannot be read are named at the end, and the exit code then is 1.",
     )
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="media files, and folders, whose subfolders are read, too")
@@ -50,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> None:
     add("--batch-size", type=int, default=8, metavar="N", help="captioned at once; default: %(default)s")
     add("--device", help="such as cuda:1; default: a GPU where there is one")
     options = parser.parse_args(args)
-    with one_line_errors():
+    with SIGNALS.handled(), one_line_errors():
         failed = run(options)
     if failed:
         raise SystemExit(1)
@@ -68,11 +69,14 @@ def run(options: argparse.Namespace) -> int:
         if not config_file(overlay).is_file():
             raise InputError(f"expected a YAML as --config, found no {overlay}; correct it, as strategy/projection")
     from tqdm import tqdm
+    from transformers.utils.logging import disable_progress_bar
 
     from datamodules.media_clips import list_media, other_kinds
     from earshot.captioner import Captioner
     from earshot.stage import default_captioner
 
+    if not sys.stderr.isatty():  # a bar in a log file is a line of boxes
+        disable_progress_bar()
     files, others = list_media(options.paths)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")  # peft to transformers
     with redirect_stdout(sys.stderr):  # libraries tell what they load; stdout is for captions
@@ -121,9 +125,13 @@ def shown(caption: "Caption", in_windows: bool) -> str:
 
 
 class Writer:
-    """Appends captions to a .csv or .jsonl file, each on disk before the next is made."""
+    """Appends captions to a .csv or .jsonl file, each on disk before the next is made.
+
+    At the end, a file without any is removed: it would stand in the way of the corrected command.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.path, self.empty = path, True
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file: TextIO = path.open("x", newline="", encoding="utf-8")
         self.append: Callable[[dict[str, Any]], Any] = self._line
@@ -137,12 +145,15 @@ class Writer:
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
+        if self.empty:
+            self.path.unlink()
 
     def _line(self, row: dict[str, Any]) -> None:
         self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def write(self, caption: "Caption") -> None:
         """One row, or one of each candidate."""
+        self.empty = False
         for text, score in caption.candidates or ((caption.caption, None),):
             self.append(
                 {

@@ -30,6 +30,11 @@ def test_fit_fills_one_folder_and_the_next_fit_another() -> None:
     assert metrics("toy/fit-2") == first, "the same seed gave another curve"
 
 
+def test_an_epoch_may_be_shorter_than_the_logging_interval(recwarn: pytest.WarningsRecorder) -> None:
+    run("fit --trainer.max_epochs 1 --trainer.log_every_n_steps 50")
+    assert not [each for each in recwarn if "logging interval" in str(each.message)]
+
+
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_the_other_commands_start_from_the_export(command: str, capsys: pytest.CaptureFixture) -> None:
     run("fit --trainer.max_epochs 1")

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +195,33 @@ def test_a_files_name_does_not_steer_the_terminal(in_tmp_path: Path, capfd: pyte
     code, out, err = caption(capfd, "\x1b[31mred\x07.wav", "\x1b[2Jbad.wav", "--with", "keywords")
     assert code == 1 and out.startswith("�[31mred�.wav\t") and "  �[2Jbad.wav: broken" in err
     assert not {"\x1b", "\x07"} & set(out + err)
+
+
+@pytest.mark.parametrize("end", [".csv", ".jsonl"])
+def test_a_refused_command_leaves_no_output_in_the_way(
+    end: str, in_tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("a.wav", tone(1, 16000), 16000)
+    for wrong in (["--window", "0"], ["--candidates", "2"], []):
+        code, _, err = caption(capfd, "a.wav", "--with", "keywords", "--output", f"out{end}", *wrong)
+        assert code == (2 if wrong else 0) and Path(f"out{end}").exists() is not bool(wrong), err
+
+
+def test_ctrl_c_ends_quietly_and_keeps_the_captions_so_far(in_tmp_path: Path) -> None:
+    soundfile.write("0.wav", tone(1, 16000), 16000)
+    for number in range(1, 300):
+        Path(f"{number}.wav").hardlink_to("0.wav")
+    command = [sys.executable, "-m", "earshot", "caption", ".", "--with", "keywords", "--output", "out.jsonl"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        [*command, "--batch-size", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and "\t" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err and "Loading weights" not in err  # a bar is for terminals alone
+    assert 0 < len([json.loads(line)["caption"] for line in Path("out.jsonl").read_text().splitlines()]) < 300
 
 
 def test_help_needs_no_torch() -> None:
