@@ -9,7 +9,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from datamodules.caption_table import read_captions
+from earshot.errors import InputError, one_line_errors
 from lightning_modules.embeddings.cache import cached, new_cache
 from lightning_modules.embeddings.store import TEXTS_AT_ONCE
 from lightning_modules.networks.clap.cnn14 import Cnn14
@@ -42,15 +43,29 @@ def cpu_seconds(function: Callable[..., object], *arguments: object) -> float:
     return time.process_time() - start
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captions", type=Path, help="table of captions")
     parser.add_argument("--steps", type=int, default=8, help="of each kind (%(default)s)")
     parser.add_argument("--sample", type=int, default=1024, help="captions embedded to time the cache (%(default)s)")
-    options = parser.parse_args()
+    with one_line_errors():
+        measure(parser.parse_args(args))
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure and print.
+
+    Raises:
+        InputError: no such table, or one of too few captions.
+    """
     torch.manual_seed(0)
     texts = [text for group in read_captions(options.captions).values() for text in group]
+    if len(texts) < (least := max(BATCH, options.sample)):
+        raise InputError(
+            f"expected at least {least} captions in {options.captions}, found {len(texts)}; name a larger table, or "
+            f"lower --sample, down to {BATCH}"
+        )
     tokenizer = made_tokenizer(texts)
     clap = ClapEncoder(Cnn14((8, 8, 8, 8, 8, 8)), BertModel(BertConfig(), add_pooling_layer=False), tokenizer).eval()
     decoder = PrefixDecoder(1024, len(tokenizer), 2, 3, 0).train()
