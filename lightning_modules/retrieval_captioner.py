@@ -20,7 +20,7 @@ from earshot.errors import InputError
 from lightning_modules.contracts import EmbeddingModel, InferenceStrategy
 from lightning_modules.decoding.contracts import Refine
 from lightning_modules.embeddings.embedded_splits import EmbeddedSplits
-from lightning_modules.embeddings.memory import Memory
+from lightning_modules.embeddings.memory import FILE, Memory
 from lightning_modules.embeddings.searched import Searched
 from lightning_modules.embeddings.similar_captions import SimilarityBand
 from lightning_modules.embeddings.store import EmbeddingStore
@@ -254,7 +254,7 @@ class RetrievalCaptioner(L.LightningModule):
 
         Raises:
             InputError: it was trained with another CLAP, language model or prompt; no such folder; or a datastore is
-                wanted that it does not keep, without `data.train`.
+                wanted that it does not keep, without `data.train`; or it keeps no captions, and there are no data.
         """
         self._trained_with.require_export(folder)
         without_data = self._trainer is None or self._data.train is None
@@ -268,6 +268,11 @@ class RetrievalCaptioner(L.LightningModule):
         width = self.clap.network.embedding_dim
         self.searched.load(folder, width, alone=self._trainer is None)
         self.stored = Memory.load(folder / DATASTORE, width) or self.searched.memory or Memory.load(folder, width)
+        if self.stored is None and self.num_similar and self._trainer is None:  # which has no data to take them from
+            raise InputError(
+                f"expected captions to retrieve from in {folder}/, found no {FILE}; train it anew, or name another "
+                "export"
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what it is trained with beside the weights."""

@@ -169,6 +169,9 @@ def test_an_export_keeps_a_datastore_of_its_own(
     Path("exports/drcap/memory.safetensors").unlink()
     with pytest.raises(InputError, match=r"expected captions to search in in exports/drcap/, found no memory"):
         Captioner.from_pretrained("exports/drcap")
+    Path("overlay.yaml").write_text("model: {init_args: {inference_strategy: null}}")
+    with pytest.raises(InputError, match=r"expected captions to retrieve from in exports/drcap/, found no memory"):
+        Captioner.from_pretrained("exports/drcap", ["overlay.yaml"])
 
 
 def test_what_a_strategy_learns_is_in_no_checkpoint() -> None:
