@@ -1,6 +1,8 @@
 """The command line of training: LightningCLI with run folders, exports, and short help and errors."""
 
 import argparse
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,7 +26,7 @@ from callbacks.steps_left import require_steps_left
 from callbacks.wandb_logger import WandbLogger
 from earshot.atomic import write_text
 from earshot.errors import InputError
-from earshot.paths import located
+from earshot.paths import located, resource
 
 LEAST = {  # settings of the trainer below which Lightning divides by zero, or does something without a meaning
     "accumulate_grad_batches": 1,
@@ -56,7 +58,18 @@ class Parser(LightningArgumentParser):
             told = "expected a stage and its data, found none; name a YAML, as in --config configs/dali_ot.yaml"
         elif told.startswith("unrecognized arguments") and told.endswith((".yaml", ".yml")):
             told += ", as every YAML needs a --config before it"
+        elif missing := re.search("File does not exist: '(.*)'", told):
+            told += yamls_beside(os.path.relpath(missing[1]))
         raise InputError(f"{told}; see: {self.prog.replace(' [options]', '')} --help") from ex
+
+
+def yamls_beside(name: str) -> str:
+    """What there is in the folder of a --config that is not there."""
+    parent = os.path.dirname(name)
+    for folder in (resource(parent), resource(f"configs/{parent}")) if parent else ():
+        if os.path.isdir(folder) and (found := sorted(path.stem for path in folder.glob("*.yaml"))):
+            return f"; in {folder} are {', '.join(found)}"
+    return ""
 
 
 def one_line(message: str) -> str:

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("toy_folder")
         ("fit --model.class_path tests.toys.Nothing", "has no attribute 'Nothing'"),
         ("fit --trainer.max_epochs many", "Expected a <class 'int'> (found many)"),
         ("fit --config missing.yaml", "File does not exist"),
+        ("fit --config criterion/mdm", "configs/criterion are attentive_ot, "),
+        ("fit --config configs/criterion/mdm.yaml", ", fused, mmd; see: "),
         ("fit other.yaml", "every YAML needs a --config before it"),
         ("fit --run_name a/b", "found 'a/b'"),
         ("fit --run_name=", "found ''"),
