@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import lightning  # noqa: F401 (its handler of logs takes the stderr of its first import, which a test closes)
 import pytest
 import yaml
 from toy_command import run
