@@ -1,6 +1,6 @@
 """DRCap's language model: it reads similar captions, one embedding and a prompt, and writes a caption."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +112,11 @@ class PromptedLm(nn.Module):
             similar: of each caption the similar ones.
             captions: B of them.
         """
-        rows = [(self.before(found), self.after(found, text)) for found, text in zip(similar, captions)]
+        rows = list(zip(self.before(similar), self.after(similar, captions)))
         inputs, mask = self._inputs(embeddings, rows, left=False)
         labels = torch.full(mask.shape, IGNORED)  # (B, L)
-        for row, (found, (before, after)) in enumerate(zip(similar, rows)):
-            prompt = len(self.after(found, "")) - 1
+        for row, ((before, after), asked) in enumerate(zip(rows, self.after(similar, [""] * len(similar)))):
+            prompt = len(asked) - 1
             labels[row, len(before) + 1 + prompt : len(before) + 1 + len(after)] = torch.tensor(after[prompt:])
         self._drop_out(self.training)
         logits = self.model.network(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[:, :-1]
@@ -147,7 +147,8 @@ class PromptedLm(nn.Module):
         Returns:
             Of each the `returned` best, with the mean log-likelihood of their tokens; 0 without a beam search.
         """
-        rows = [(self.before(found), self.after(found, "")[:-1]) for found in similar]
+        asked = self.after(similar, [""] * len(similar))
+        rows = [(before, after[:-1]) for before, after in zip(self.before(similar), asked)]
         inputs, mask = self._inputs(embeddings, rows, left=True, written=max_new_tokens)
         self._drop_out(False)
         found = self.model.network.generate(
@@ -172,20 +173,21 @@ class PromptedLm(nn.Module):
         end: int = self.tokenizer.eos_token_id
         return end
 
-    def before(self, similar: list[str]) -> list[int]:
-        """The tokens before the soft one."""
-        return [] if PLACE in self.prompt else [*self._ids(self._joined(similar)), self.end]
+    def before(self, similar: list[list[str]]) -> list[list[int]]:
+        """The tokens before the soft one, for B lists of similar captions."""
+        return [[] for _ in similar] if PLACE in self.prompt else self._ids(map(self._joined, similar))
 
-    def after(self, similar: list[str], caption: str) -> list[int]:
-        """The tokens after the soft one."""
-        return [*self._ids(self.prompt.replace(PLACE, self._joined(similar)) + caption), self.end]
+    def after(self, similar: list[list[str]], captions: list[str]) -> list[list[int]]:
+        """The tokens after the soft one, for B lists of similar captions and B captions."""
+        found = zip(map(self._joined, similar), captions)
+        return self._ids(self.prompt.replace(PLACE, joined) + caption for joined, caption in found)
 
     def _joined(self, similar: list[str]) -> str:
         return "".join(f"{text}{self.between}" for text in similar)
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text)["input_ids"]
-        return ids
+    def _ids(self, texts: Iterable[str]) -> list[list[int]]:
+        """The tokens of each text, and an end token."""
+        return [[*ids, self.end] for ids in self.tokenizer(list(texts))["input_ids"]]
 
     def _inputs(
         self, embeddings: Tensor, rows: list[tuple[list[int], list[int]]], left: bool, written: int = 0
