@@ -228,8 +228,13 @@ def num_clips(trainer: L.Trainer) -> int | None:
     limited = isinstance(trainer.limit_test_batches, int) or trainer.limit_test_batches < 1  # 1 is one batch, 1.0 all
     if limited or not isinstance(data, CountedTest):
         return None
-    broken = trainer.strategy.reduce(torch.tensor(float(data.num_broken_test_clips())), reduce_op="sum")
-    return data.num_test_clips() - int(broken)
+    return data.num_test_clips() - sum_of_ranks(trainer, data.num_broken_test_clips())
+
+
+def sum_of_ranks(trainer: L.Trainer, number: int) -> int:
+    """The sum of a number over all ranks, which call this together; NCCL adds what is on the GPU alone."""
+    own = torch.tensor(float(number), device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(own, reduce_op="sum"))
 
 
 def report_line(captions: Path, clips: int, media: dict[str, MediaBytes] | None) -> str:

@@ -64,7 +64,7 @@ class Seen(NamedTuple):
 
 
 class FilterFigure(L.Callback):
-    """Draw how far clips are from their labels (DALI, Fig. 8): the `LabelDistance`s that a stage predicts.
+    """Draw how far clips are from their labels (DALI, Fig. 8): the `LabelDistance`s that this run of predict found.
 
     distances.png and .svg go into the run folder and to W&B: a histogram over the clips of all ranks, and of those of
     rank 0 the nearest and the farthest, each with its middle frame, what was seen there and its labels.

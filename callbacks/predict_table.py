@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks.caption_evaluation import CaptionEvaluation, are_captions
+from callbacks.caption_evaluation import CaptionEvaluation, are_captions, sum_of_ranks
 from callbacks.costs import costs_of
 from callbacks.export import NOTES, Export, settings_of
 from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
@@ -89,7 +88,7 @@ class PredictTable(L.Callback):
         """Once all ranks are done, rank 0 writes the table."""
         self._close()
         data = datamodule_of(trainer, PredictSource)
-        broken = int(trainer.strategy.reduce(torch.tensor(float(data.num_broken_clips())), reduce_op="sum"))
+        broken = sum_of_ranks(trainer, data.num_broken_clips())
         trainer.strategy.barrier("predicted")
         if not trainer.is_global_zero:
             return

@@ -19,6 +19,7 @@ from callbacks.checkpoint_file import read_checkpoint_file
 from callbacks.csv_logger import CSVLogger
 from callbacks.stop_signal import StopSignal
 from earshot.atomic import atomic_path
+from earshot.errors import InputError
 from earshot.signals import SIGNALS, Stopped
 
 IN_VALIDATION = "in_validation"  # in a checkpoint
@@ -57,9 +58,16 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         every_n_train_steps: a kill loses at most about this many steps.
+
+    Raises:
+        InputError: a number below 1.
     """
 
     def __init__(self, every_n_train_steps: int = 100) -> None:
+        if every_n_train_steps < 1:
+            raise InputError(
+                f"expected every_n_train_steps of at least 1, found {every_n_train_steps}; raise it to save seldom"
+            )
         self.every_n_train_steps = every_n_train_steps
         self.saved = self.stepped = 0
         self.stop: StopSignal | None = None

@@ -37,7 +37,7 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
 
     `last` and `best` are those of the newest fit run of this name, never an older one's; `fit` resumes from `last` in
     the folder of that run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none.
-    A SLURM job that was requeued takes its own, also where no `ckpt_path` is given. Every rank gets the same folder:
+    A SLURM job that was requeued takes its own, whatever `ckpt_path` it began with. Every rank gets the same folder:
     rank 0 tells the ranks that it starts; under SLURM the folder is named by the job id, which a requeued job keeps.
 
     Raises:
@@ -52,7 +52,7 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
             )
     requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     own = own_checkpoint(run_name)
-    if subcommand == "fit" and ckpt_path is None and requeued and own:
+    if subcommand == "fit" and requeued and own:
         ckpt_path = "last"
     if ckpt_path == "resume" and subcommand == "fit":
         ckpt_path = "last" if own or newest_checkpoint(run_name, "last")[0] else None
@@ -64,7 +64,7 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     elif HANDED_ON in os.environ:
         folder = Path(os.environ[HANDED_ON])
     elif SLURMEnvironment.detect():
-        folder = ROOT / run_name / f"{subcommand}-slurm{os.environ['SLURM_JOB_ID']}"
+        folder = ROOT / run_name / slurm_folder(subcommand)
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         raise InputError(
             f"expected {HANDED_ON} to name one folder for all ranks, found it unset under torchrun; "
@@ -121,8 +121,15 @@ def own_checkpoint(run_name: str) -> Path | None:
     """The last one of the SLURM job which this process is of, if there is one."""
     if not SLURMEnvironment.detect():
         return None
-    path = ROOT / run_name / f"fit-slurm{os.environ['SLURM_JOB_ID']}" / "checkpoints" / "last.ckpt"
+    path = ROOT / run_name / slurm_folder("fit") / "checkpoints" / "last.ckpt"
     return path if path.is_file() else None
+
+
+def slurm_folder(subcommand: str) -> str:
+    """The name of the folder of a command in a SLURM job; steps (`srun`) after the first have their numbers in it."""
+    step = os.environ.get("SLURM_STEP_ID", "")
+    later = f"_{step}" if step.isdecimal() and 0 < int(step) < 2**30 else ""  # SLURM's own steps have higher ones
+    return f"{subcommand}-slurm{os.environ['SLURM_JOB_ID']}{later}"
 
 
 def find_checkpoint(run_name: str, ckpt_path: str) -> Path:

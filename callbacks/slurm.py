@@ -76,14 +76,23 @@ def requeues(signum: int) -> bool:
         return False
     if signum != signal.SIGTERM:
         return signum == signal.SIGUSR1
-    shown = subprocess.run(["scontrol", "show", "job", job()], capture_output=True, text=True).stdout
-    return bool(re.search(r"PreemptTime=\d", shown))
+    return bool(re.search(r"PreemptTime=\d", scontrol("show", "job", job()).stdout))
 
 
 def requeue() -> str:
     """Put the job back into the queue, and say so or why not; SLURM then ends it."""
-    done = subprocess.run(["scontrol", "requeue", job()], capture_output=True, text=True)
+    done = scontrol("requeue", job())
     return f"SLURM job {job()} is queued again" if done.returncode == 0 else done.stderr.strip()
+
+
+def scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """SLURM's command, or its failure where there is none, as in many containers."""
+    command = ["scontrol", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        told = f"SLURM job {job()} could not be queued again: scontrol: {error.strerror}; do: sbatch"
+        return subprocess.CompletedProcess(command, 127, "", told)
 
 
 def job() -> str:

@@ -208,8 +208,8 @@ class ClipBatch:
         """
         if mute := [clip_id for clip_id, references in zip(self.clip_ids, self.captions) if not references]:
             raise InputError(
-                f"expected a reference of every clip to decode in its place, found none of clip {mute[0]!r}; pack the "
-                "clips with captions, or leave strategy/reference.yaml out"
+                f"expected a caption of every clip, found none of clip {mute[0]!r}; name a split that has them, or "
+                "pack the clips with theirs"
             )
         return [references[0] for references in self.captions]
 

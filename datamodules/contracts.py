@@ -137,6 +137,18 @@ class CaptionSource(Protocol):
 
 
 @runtime_checkable
+class FewShotSource(Protocol):
+    """A datamodule that may train on a few clips alone, with one image of each.
+
+    Attributes:
+        few_clips: these clips, decoded; None where fit reads a whole split.
+    """
+
+    @property
+    def few_clips(self) -> list[Any] | None: ...
+
+
+@runtime_checkable
 class TestSource(Protocol):
     """A datamodule that names the split that it tests on."""
 

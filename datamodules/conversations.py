@@ -24,6 +24,8 @@ def read_conversations(path: Path, remedy: str = "correct the path") -> dict[str
     for number, entry in enumerate(entries if isinstance(entries, list) else [None]):
         try:
             clip_id = entry["id"]
+            if not isinstance(clip_id, str):
+                raise TypeError
             answer = next(turn["value"].strip() for turn in entry["conversations"] if turn["from"] == "gpt")
         except (KeyError, TypeError, AttributeError, StopIteration):
             raise InputError(

@@ -66,9 +66,9 @@ class MediaLoader(KeepsNoState):
         return len(self.broken)
 
     def __len__(self) -> int:
-        """Batches of each rank."""
+        """Batches of each rank; a filler where all files are done, so that what follows the last one is done, too."""
         of_rank = -(-len(self.files) // self.order.world_size)
-        return -(-of_rank // self.batch_size)
+        return max(1, -(-of_rank // self.batch_size))
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """The rank's batches, then its filler batches."""

@@ -27,9 +27,9 @@ class Clip(NamedTuple):
     labels: list[str]
 
     def cells(self) -> list[str]:
-        """The cells of the line, without the score."""
+        """The cells of the line, without the score, and without NUL, with which no table is text."""
         lists = (json.dumps(texts, ensure_ascii=False) for texts in (self.references, self.labels))
-        return [self.clip_id, self.caption, *lists]
+        return [self.clip_id, self.caption.replace("\0", "�"), *lists]
 
 
 def clips_of(rows: CaptionRows) -> list[Clip]:
@@ -61,8 +61,9 @@ def captions_path(path: Path) -> Path:
     """The captions file that a path names: itself, or in a run folder, or in the newest finished test of a run name."""
     if not path.is_dir():
         return path
-    scored = sorted(path.glob("test-*/scores.json"), key=lambda file: file.stat().st_mtime)
-    return scored[-1].with_name(FILE_NAME) if scored else path / FILE_NAME
+    found = (file.with_name(FILE_NAME) for file in path.glob("test-*/scores.json"))
+    scored = [file for file in found if file.is_file()]  # `earshot score` writes scores anew, and captions never
+    return max(scored, key=lambda file: file.stat().st_mtime, default=path / FILE_NAME)
 
 
 def read_captions(path: Path, table: Path | None = None) -> CaptionRows:

@@ -128,14 +128,16 @@ def _run(pairs: Sequence[tuple[str, Sequence[str]]], folder: Path) -> list[dict[
     """SPICE's output, a record for each caption with its references; parses are cached in folder/cache."""
     source, target = folder / "in.json", folder / "out.json"
     target.unlink(missing_ok=True)
-    source.write_text(
-        json.dumps([{"image_id": index, "test": test, "refs": list(refs)} for index, (test, refs) in enumerate(pairs)])
-    )
+    asked = [{"image_id": index, "test": test, "refs": list(refs)} for index, (test, refs) in enumerate(pairs)]
     programs = cache_folder() / "spice"
     command = ["-cp", f"{programs / 'spice-1.0.jar'}{os.pathsep}{programs / 'lib' / '*'}"]
     command += ["edu.anu.spice.SpiceScorer", str(source), "-cache", str(folder / "cache"), "-out", str(target)]
-    result = run_java(SPICE_FILES, command, timeout=600 + 2.0 * len(pairs))
-    written: list[dict[str, Any]] = json.loads(target.read_text()) if target.is_file() else []
+    try:
+        source.write_text(json.dumps(asked))
+        result = run_java(SPICE_FILES, command, timeout=600 + 2.0 * len(pairs))
+        written: list[dict[str, Any]] = json.loads(target.read_text()) if target.is_file() else []
+    except (OSError, ValueError) as error:  # as where the disk is full
+        raise NotComputed(f"its files in {folder.parent} could not be written or read: {error}") from None
     if len(written) != len(pairs):  # SPICE ends with code 0 even when it fails
         raise NotComputed(complaint(result))
     return written

@@ -110,7 +110,7 @@ class ClapPrefixDecoder(L.LightningModule):
             prompt_tokens=hard_prompt.max_tokens if hard_prompt else 0,
         )  # fmt: skip
         self.embedded, self.searched, self.refine = EmbeddedSplits(clap), Searched(inference_strategy), refine
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as CLAP takes it, in test and predict; fit and validate read none."""
@@ -280,7 +280,7 @@ class ClapPrefixDecoder(L.LightningModule):
             InputError: it was trained with another CLAP, other strategies or other embeddings; or no such folder.
         """
         self._trained_with.require_export(folder)
-        self.decoder = PrefixDecoder.from_pretrained(folder).to(self.device).eval()
+        self.decoder = PrefixDecoder.from_pretrained(folder, strict=True).to(self.device).eval()
         self.decoder.require_room(self.max_new_tokens)
         self.training_strategies.load(folder)
         self.training_strategies.to(self.device)

@@ -143,6 +143,13 @@ class Media(Protocol):
     captions: list[list[str]]
     also: tuple[Tensor, Tensor] | None
 
+    def first_references(self) -> list[str]:
+        """The first caption of every clip.
+
+        Raises:
+            InputError: a clip has none.
+        """
+
 
 @dataclass(frozen=True)
 class Sampling:

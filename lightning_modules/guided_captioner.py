@@ -20,6 +20,7 @@ from lightning_modules.decoding.contracts import (
     NamesKeywords,
     RanksCaptions,
     Refine,
+    ShiftsKeys,
     TellsChoices,
     TellsRounds,
 )
@@ -36,8 +37,12 @@ CANDIDATES_TOLD = 5  # of each token, beside the chosen one
 
 @contextmanager
 def normal_mode() -> Iterator[None]:
-    """Without gradients, but with tensors that guidance may take gradients of: those of inference mode have none."""
-    with torch.inference_mode(False), torch.no_grad():
+    """Without gradients, but with tensors that guidance may take gradients of: those of inference mode have none.
+
+    In the precision of the weights: cosines that autocast rounds would be alike, and candidates chosen by chance.
+    """
+    exact = (torch.autocast(device, enabled=False) for device in ("cuda", "cpu"))
+    with torch.inference_mode(False), torch.no_grad(), next(exact), next(exact):
         yield
 
 
@@ -105,7 +110,10 @@ class GuidedCaptioner(L.LightningModule):
         """
         if self.lm is None:
             with pretrained(self.language_model, "a causal language model") as name:
-                model = AutoModelForCausalLM.from_pretrained(name, dtype=frozen_dtype(self._trainer) or "auto")
+                # gradient steps that are added to keys and values in half precision are rounded away
+                exact = isinstance(self.guidance, ShiftsKeys)
+                dtype = torch.float32 if exact else frozen_dtype(self._trainer) or "auto"
+                model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
                 self.lm = CausalLm(model, AutoTokenizer.from_pretrained(name))
             self.frozen.append(Frozen(model))
         if self.audible is None and self.classifier is not None:

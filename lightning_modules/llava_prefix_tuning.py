@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric
 from transformers import get_cosine_schedule_with_warmup
 
 from datamodules.clips import CaptionRows, ClipBatch, ClipFormat, Explanation, explained
-from datamodules.contracts import training_texts
+from datamodules.contracts import FewShotSource, training_texts
 from earshot.errors import InputError
 from lightning_modules.decoding.contracts import Refine
 from lightning_modules.losses.token_mean import rank_share
@@ -69,8 +69,8 @@ class LlavaPrefixTuning(L.LightningModule):
         self.optimizer = optimizer
         self.warmup = warmup
         self.prefix: nn.Parameter | None = None
-        self.known: dict[str, Tensor] = {}  # image tokens (M, D) of the few clips of fit
-        self.val_loss = MeanMetric()
+        self.known: dict[str, Tensor] | None = None  # image tokens (M, D) of a few clips of fit
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Tuning reads images, captioning what the captioner captions from."""
@@ -96,10 +96,13 @@ class LlavaPrefixTuning(L.LightningModule):
             "--config configs/paper/llava_prefix_tuning.yaml for the real LLaVA", self.print,
         )  # fmt: skip
         self.captioner.network.shard(validates=self.trainer.enable_validation)
+        data = vars(self.trainer).get("datamodule")
+        self.known = {} if isinstance(data, FewShotSource) and data.few_clips is not None else None
 
     def image_tokens(self, batch: ClipBatch) -> Tensor:
-        """(B, M, D), computed once for each of the few clips of fit, whose images stay the same."""
-        if not self.training:
+        """(B, M, D), computed once for each of a few clips of fit, whose images stay the same; those of a whole split
+        show another frame in each epoch."""
+        if not self.training or self.known is None:
             return self.captioner.network.image_tokens(batch)
         if not all(clip_id in self.known for clip_id in batch.clip_ids):
             self.known.update(zip(batch.clip_ids, self.captioner.network.image_tokens(batch)))

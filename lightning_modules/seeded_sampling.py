@@ -37,5 +37,6 @@ class SeededSampling(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Logits (B, V) to perturbed ones."""
-        noise = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in self.generators]
+        exact = torch.float32  # whatever the default is: in bfloat16 many tokens would get the same noise
+        noise = [torch.empty(scores.shape[1], dtype=exact).exponential_(generator=one) for one in self.generators]
         return scores - torch.stack(noise).log().to(scores)  # -log of an exponential variable is a Gumbel one

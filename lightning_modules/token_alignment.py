@@ -73,7 +73,7 @@ class TokenAlignment(L.LightningModule):
         self.criterion = criterion
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
         retrieval = {f"retrieval_r{k}": RetrievalRecall(k) for k in (1, 10)}
         self.val_scores = MetricCollection({**retrieval, "modality_gap": ModalityGap()}, prefix="val/")
 
@@ -125,7 +125,8 @@ class TokenAlignment(L.LightningModule):
         """The criterion, retrieval of images by audio, and the modality gap, each over all clips of all ranks."""
         loss, _, (audio_tokens, image_tokens) = self.distance(batch)
         clips = len(batch.clip_ids)  # none in a filler batch, whose tokens are of one silent clip
-        self.val_loss.update(loss, weight=clips)
+        if clips:
+            self.val_loss.update(loss, weight=clips)
         self.val_scores.update(audio_tokens[:clips], image_tokens[:clips])
         self.log("val/loss", self.val_loss, prog_bar=True, batch_size=clips)
         self.log_dict(self.val_scores, prog_bar=True, batch_size=clips)

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import html
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from earshot.atomic import atomic_path, write_text
 from earshot.errors import InputError
+from earshot.terminal import printable
 from evaluation.bootstrap import Estimate
 from reports.origin import HEADING, origin
 from reports.table import NOT_GIVEN, Cell, Line, Spread
@@ -61,7 +63,7 @@ def write_page(
     """
     markdown, values = (options.output.with_suffix(suffix) for suffix in (".md", ".csv"))
     grid = [[headings.get(key, key) for key in lines[0]], *([str(cell) for cell in line.values()] for line in lines)]
-    rows = [" | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) for row in grid]
+    rows = [" | ".join(map(plain, row)) for row in grid]
     table = "\n".join(f"| {row} |" for row in rows).replace("\n", f"\n|{'---|' * len(grid[0])}\n", 1)
     text = [f"# {options.title}"] if options.title else []
     text += [*options.note, table]
@@ -117,13 +119,18 @@ def print_table(console: Console, lines: Sequence[Line], headings: Mapping[str, 
     return left_out
 
 
+def plain(text: str) -> str:
+    """A cell of a Markdown table that shows nothing but its text: captions may come from anywhere."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("![", "!\\[")
+
+
 def short(cell: Cell) -> str:
     """A cell as the terminal shows it: a number without its interval."""
     if isinstance(cell, Estimate):
         return f"{cell.value:.3f}"
     if isinstance(cell, Spread):
         return str(Spread((float(np.mean(cell.values)),)))
-    return " ".join(cell.split())
+    return printable(" ".join(cell.split()))
 
 
 def csv_cells(key: str, cell: Cell) -> dict[str, str]:

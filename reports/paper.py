@@ -87,7 +87,8 @@ def read_report(path: Path) -> Scores:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        return {line.pop("row"): {key: float(value) for key, value in line.items() if value} for line in lines}
+        read = [f"{key}{end}" for key in ("N", *OURS) for end in ("", "_low", "_high")]
+        return {line["row"]: {key: float(line[key]) for key in read if line.get(key)} for line in lines}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"expected a report's CSV at {path}, found {error!r}; make it: python -m reports compare"

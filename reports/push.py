@@ -65,7 +65,7 @@ def push(options: argparse.Namespace) -> None:
             print(f"would be uploaded to {options.repo}; nothing was", file=sys.stderr)
             return
         copy = Path(work) / "export"
-        shutil.copytree(folder, copy, copy_function=os.symlink if hasattr(os, "symlink") else shutil.copy2)
+        shutil.copytree(folder.resolve(), copy, copy_function=os.symlink if hasattr(os, "symlink") else shutil.copy2)
         (copy / "README.md").unlink(missing_ok=True)
         (copy / "README.md").write_text(card, encoding="utf-8")
         print(f"uploaded to {upload(copy, options.repo, private=not options.public)}")

@@ -31,7 +31,8 @@ class CandidateScores:
 
     def __post_init__(self) -> None:
         self.beginnings = self.tokens[:, 1:].tolist()  # without the first token, which is no text
-        self.values = torch.zeros(len(self.audio), self.lm.model.config.vocab_size, device=self.audio.device)
+        shape = len(self.audio), self.lm.model.config.vocab_size
+        self.values = torch.zeros(shape, dtype=torch.float32, device=self.audio.device)
         self.known = torch.zeros_like(self.values, dtype=torch.bool)
 
     @torch.no_grad()

@@ -49,6 +49,13 @@ class RanksCaptions(Protocol):
         """At most `number` captions of each of B clips, the best first, each with a score: higher is better."""
 
 
+@runtime_checkable
+class ShiftsKeys(Protocol):
+    """A guidance that changes the language model's keys and values by gradient steps; it gets one in float32."""
+
+    num_steps: int
+
+
 class Proposer(Protocol):
     """Has a language model write descriptions, given some with their scores."""
 

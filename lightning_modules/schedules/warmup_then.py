@@ -1,9 +1,12 @@
 """A learning rate that rises over the first steps and then falls to 0, set anew at every step."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from torch.optim import Optimizer
+
+from earshot.errors import InputError
 
 
 def warmup_then(decay: Callable[[Optimizer, int, int], Any], optimizer: Optimizer, steps: float, warmup: float) -> Any:
@@ -15,6 +18,14 @@ def warmup_then(decay: Callable[[Optimizer, int, int], Any], optimizer: Optimize
         optimizer: at its full rate.
         steps: of the whole training run.
         warmup: the share of the steps in which the rate rises.
+
+    Raises:
+        InputError: the training run has no last step.
     """
+    if steps == math.inf:
+        raise InputError(
+            "expected a number of steps for the learning rate to end at, found training without an end; set "
+            "trainer.max_steps or trainer.max_epochs"
+        )
     schedule = decay(optimizer, int(warmup * int(steps)), int(steps))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -3,14 +3,16 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torch.utils.data import DataLoader
 
-from callbacks.caption_evaluation import CaptionEvaluation
+from callbacks.caption_evaluation import CaptionEvaluation, sum_of_ranks
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.captions_file import read_captions
@@ -281,3 +283,15 @@ def test_a_wandb_logger_gets_scores_and_a_table(tmp_path: Path, by_hand: Caption
     assert table["data"][0][4] == pytest.approx(score_rows(by_hand, tmp_path, java=False).cider_d[0])
     assert recorder.metrics["test/cider_d"] > 1
     assert recorder.metrics["test/num_clips"] == 12
+
+
+def test_numbers_of_ranks_are_added_on_their_device() -> None:
+    """NCCL has nothing for the CPU. The device "meta" stands for a GPU."""
+    seen: list[torch.device] = []
+
+    def reduce(own: torch.Tensor, reduce_op: str) -> float:
+        seen.append(own.device)
+        return 3.0
+
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta"), reduce=reduce))
+    assert sum_of_ranks(trainer, 2) == 3 and seen == [torch.device("meta")]

@@ -7,7 +7,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from callbacks.resuming import AtomicCheckpointIO
+from callbacks.resuming import AtomicCheckpointIO, LastCheckpoint
+from earshot.errors import InputError
 from train import main
 
 
@@ -104,3 +105,8 @@ def test_the_best_checkpoint_of_half_a_step_is_tested_and_not_resumed_from(
         assert "after a whole step of 2 batches, found one after 7 batches of an epoch" in capsys.readouterr().err
     last = "runs/toy/fit-1/checkpoints/last.ckpt"
     main(["fit", "--config", "toy.yaml", *two, "--ckpt_path", last, "--trainer.max_epochs", "2"])
+
+
+def test_saving_after_no_step_is_refused() -> None:
+    with pytest.raises(InputError, match="expected every_n_train_steps of at least 1, found 0"):
+        LastCheckpoint(every_n_train_steps=0)

@@ -62,6 +62,10 @@ def test_slurm_tasks_and_a_requeued_job_agree(monkeypatch: pytest.MonkeyPatch) -
             folder, _ = open_run("a", "fit", None)
             assert folder == Path("runs/a/fit-slurm71")
             (folder / "metrics.csv").touch()
+    for step, name in (("0", "test-slurm71"), ("1", "test-slurm71_1"), ("4294967291", "test-slurm71")):
+        monkeypatch.setenv("SLURM_STEP_ID", step)  # one `srun` after the other, or SLURM's own step
+        with hand_over():
+            assert open_run("a", "test", None)[0].name == name
 
 
 def test_torchrun_needs_a_common_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +127,9 @@ def test_a_requeued_job_resumes_its_own_run_unasked(monkeypatch: pytest.MonkeyPa
     os.environ.pop(HANDED_ON)
     own = checkpoint("runs/a/fit-slurm7/checkpoints/last.ckpt", age=50)
     assert open_run("a", "fit", None) == (Path("runs/a/fit-slurm7"), own)
+    os.environ.pop(HANDED_ON)
+    began_with = "runs/a/fit-2/checkpoints/last.ckpt"
+    assert open_run("a", "fit", began_with) == (Path("runs/a/fit-slurm7"), own), "back to where it began"
     os.environ.pop(HANDED_ON)
     assert open_run("a", "test", None)[1] is None
     os.environ.pop(HANDED_ON)

@@ -1,9 +1,10 @@
 import os
+import signal
 
 import pytest
 from jsonargparse import Namespace
 
-from callbacks.slurm import job, match_tasks
+from callbacks.slurm import job, match_tasks, requeue, requeues
 from earshot.errors import InputError
 
 
@@ -63,3 +64,10 @@ def test_a_task_of_an_array_has_its_own_name(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert job() == "5_3"
+
+
+def test_without_slurms_command_a_job_is_not_queued_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container."""
+    monkeypatch.setenv("PATH", "")
+    assert not requeues(signal.SIGTERM)
+    assert requeue().startswith("SLURM job 7 could not be queued again: scontrol: No such file")

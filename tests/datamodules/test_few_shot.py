@@ -93,7 +93,8 @@ def test_the_pairs_of_dalis_authors(tmp_path: Path) -> None:
     found = [(clip.clip_id, clip.captions) for clip in clips]
     assert found == [("YAuMklNxE5cY", ["An emergency vehicle"]), ("-BZ6I5i_kW4_30.000", ["A toilet"])]
     for wrong, message in (
-        ("[{}]", "in entry 0"), ('{"id": 1}', "in entry 0"), ("[", "expected a JSON list of conversations"),
+        ("[{}]", "in entry 0"), (json.dumps([{**entries[0], "id": 12}]), "in entry 0"),
+        ('{"id": 1}', "in entry 0"), ("[", "expected a JSON list of conversations"),
         (json.dumps([*entries, {"id": "x", "conversations": [turns[0]]}]), "in entry 2"),
         (json.dumps([*entries, entries[0]]), "found 'AuMklNxE5cY' twice"),
     ):  # fmt: skip

@@ -55,6 +55,12 @@ def test_two_ranks_read_every_file_once_in_as_many_batches(folder: Path, num_wor
     assert sorted(given) == [f"{number}.wav" for number in range(1, 8)] and len(broken) == 8
 
 
+def test_where_all_files_are_done_there_is_a_filler() -> None:
+    """Without any batch, Lightning would leave out what follows the last one, such as writing the table."""
+    (only,) = MediaLoader({}, SOUND, 3)
+    assert not only.valid
+
+
 def test_a_part_is_what_a_packed_clip_would_be(tmp_path: Path) -> None:
     """The same samples as the reader of shards makes of the same file; the beginning of a long one."""
     soundfile.write(tmp_path / "a.wav", tone(3, 44100), 44100, subtype="FLOAT")

@@ -1,12 +1,13 @@
 """Captions files are read as they were written; wrong ones are named."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
-from evaluation.captions_file import read_captions, write_captions
+from evaluation.captions_file import captions_path, read_captions, write_captions
 
 ROWS = CaptionRows(
     clip_ids=["a.b", "c"],
@@ -59,3 +60,20 @@ def test_a_file_that_a_spreadsheet_saved_again(tmp_path: Path) -> None:
     path.write_text('clip_id;caption;references\na;"rain; wind";"[""it rains, hard""]"\n', encoding="utf-8-sig")
     rows = read_captions(path)
     assert (rows["captions"], rows["references"]) == (["rain; wind"], [["it rains, hard"]])
+
+
+def test_the_newest_test_is_the_one_that_captioned_last(tmp_path: Path) -> None:
+    """And not the one that was scored last; a test without scores did not finish."""
+    for number in (1, 2, 3):
+        (folder := tmp_path / f"test-{number}").mkdir()
+        for place, name in enumerate(("captions.csv", "scores.json")[: 1 if number == 3 else 2]):
+            (folder / name).touch()
+            os.utime(folder / name, (time := 100 * number + place, time))
+    os.utime(tmp_path / "test-1/scores.json", (900, 900))
+    assert captions_path(tmp_path) == tmp_path / "test-2/captions.csv"
+
+
+def test_a_caption_with_nul_is_read_again(tmp_path: Path) -> None:
+    rows = CaptionRows(clip_ids=["a"], captions=["a dog\0 barks"], references=[["x"]], labels=[[]])
+    write_captions(tmp_path / "captions.csv", rows)
+    assert read_captions(tmp_path / "captions.csv")["captions"] == ["a dog� barks"]

@@ -98,6 +98,17 @@ def test_failing_java_is_no_crash(
     assert not list(tmp_path.glob("spice-*"))  # its cache folder is gone
 
 
+def test_spice_without_room_for_its_files_is_not_computed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(files: dict[str, str], command: list[str], timeout: float) -> None:
+        Path(command[-1]).write_text('[{"image_id": 0, "sco')
+
+    monkeypatch.setattr(spice, "run_java", cut_off)
+    with pytest.raises(NotComputed, match="its files in .* could not be written or read"):
+        spice.spice(["a dog barks"], [["a dog"]], tmp_path)
+
+
 def test_java_that_hangs_is_stopped(path: Path, cache: Path) -> None:
     fake_program(path, "java", "exec /bin/sleep 30")
     with pytest.raises(NotComputed, match="not finished after 0 s"):

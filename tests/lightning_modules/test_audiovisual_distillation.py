@@ -149,3 +149,29 @@ def test_clips_without_references_are_left_out_of_the_scores_and_a_test_of_them_
         main(["test", *command(world_root, "--export.load", "false", "--data.test", "none/test")])
     assert stopped.value.code == 2
     assert "expected reference captions in none/test, found none for any clip; use `predict`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            ("--data.val", "audioset/val", "--trainer.limit_val_batches", "1.0"),
+            "expected a caption of every clip, found none",
+        ),
+        (
+            ("--trainer.max_epochs", "-1"),
+            "expected a number of steps for the learning rate to end at, found training without",
+        ),
+    ],
+)
+def test_what_would_be_a_traceback_is_one_line(
+    more: tuple[str, ...],
+    said: str,
+    in_tmp_path: Path,
+    world_root: Path,
+    table: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *command(world_root, "--data.captions", str(table), *more)])
+    assert ended.value.code == 2 and said in capsys.readouterr().err

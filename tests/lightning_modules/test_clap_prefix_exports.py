@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from conftest import MINIATURE, REPOSITORY
+from safetensors.torch import load_file, save_file
 from wsac_command import CONFIG, SHORT, command, stage
 
 from datamodules.caption_datamodule import CaptionDataModule
@@ -52,8 +53,14 @@ def test_an_export_is_of_its_clap_and_training(
         with pytest.raises(SystemExit) as ended:
             command("test", captions_root, *source, *more, strategies=strategies)
         assert ended.value.code == 2 and found in capsys.readouterr().err
+    weights = load_file(path := Path("exports/clap_prefix/model.safetensors"))
+    save_file({name: value for name, value in weights.items() if name != "mapping.0.weight"}, path)
+    with pytest.raises(SystemExit) as ended:
+        command("test", captions_root)
+    assert ended.value.code == 2 and "mapping.0.weight" in capsys.readouterr().err
+    save_file(weights, path)
     command("test", captions_root, "--model.max_new_tokens", "3")
-    with open("runs/clap_prefix/test-2/captions.csv") as file:
+    with open("runs/clap_prefix/test-3/captions.csv") as file:
         assert all(len(row["caption"].split()) <= 2 for row in csv.DictReader(file))  # [CLS] is the third
 
 

@@ -56,6 +56,9 @@ def test_guided(classifier: str, world_root: Path, capsys: pytest.CaptureFixture
     assert dict(zip(again["clip_ids"], again["captions"])) == dict(zip(rows["clip_ids"], rows["captions"]))
     pooled = json.loads(Path("runs/guided/test-2/scores.json").read_text())
     assert pooled["audibility"] == pytest.approx(scores["audibility"], abs=1e-6)
+    mixed = ("--trainer.precision", "bf16-mixed", "--model.guidance.init_args.max_new_tokens", "4")
+    command("test", "guided", world_root, *mixed)  # cosines and gradient steps in float32 all the same
+    assert read_captions(Path("runs/guided/test-3"))["captions"] == rows["captions"]
     command("predict", "guided", world_root, "--model.guidance.init_args.max_new_tokens", "2")
     assert len(read_captions(Path("runs/guided/predict-1"))["captions"]) == 40
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from conftest import MINIATURE, REPOSITORY, arguments
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration
@@ -114,6 +114,15 @@ def batch(seed: int = 0) -> ClipBatch:
     return ClipBatch(["a", "b"], None, None, images, [["a dog barks"], ["rain falls while a bell rings"]], [[], []])
 
 
+class OneBatch(LightningDataModule):
+    """The few clips of a batch, as if of `num_pairs`."""
+
+    few_clips: list[Any] = []
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader([batch()], batch_size=None)
+
+
 def test_only_the_soft_tokens_change_and_the_rate_is_a_cosine() -> None:
     stage = stage_of(optimizer=lambda p: torch.optim.AdamW(p, lr=0.01), warmup=0.0)
     trainer = Trainer(
@@ -123,14 +132,17 @@ def test_only_the_soft_tokens_change_and_the_rate_is_a_cosine() -> None:
     stage.setup("fit")
     model = stage.captioner.network.loaded
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer.fit(stage, torch.utils.data.DataLoader([batch()], batch_size=None))
+    trainer.fit(stage, datamodule=OneBatch())
     after = model.state_dict()
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert len(changed) == 1 and "trainable_tokens_delta" in changed[0]
     assert (after[changed[0]] != before[changed[0]]).any(1).all()  # all 16
     assert sum(p.numel() for p in stage.parameters() if p.requires_grad) == 16 * 128
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)  # the cosine has ended
-    assert len(stage.known) == 2  # pictures are encoded once
+    assert len(stage.known or {}) == 2  # pictures are encoded once
+    trainer = Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
+    trainer.fit(stage, torch.utils.data.DataLoader([batch()], batch_size=None))
+    assert stage.known is None  # a whole split shows another frame of each clip in each epoch
 
 
 def test_the_export_captions_as_the_tuned_model_does(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -195,6 +196,10 @@ def test_validation_counts_every_clip_by_its_weight() -> None:
         each = [stage.distance(b)[0] for b in batches[:2]]
     assert logged["val/loss"] == pytest.approx((3 * each[0] + each[1]).item() / 4, rel=1e-5)
     assert logged["val/retrieval_r10"] == 1  # 4 clips
+    with pytest.MonkeyPatch.context() as patch:  # a clip whose loss is no number is not left out
+        patch.setattr(stage.criterion, "forward", lambda audio, image: (audio.sum() * torch.nan, {}))
+        again = trainer.validate(stage, torch.utils.data.DataLoader(batches[1:], batch_size=None), verbose=False)[0]
+    assert math.isnan(again["val/loss"])
     with torch.no_grad():
         tokens = [
             torch.cat([encode(b) for b in batches[:2]]).flatten(0, 1)

@@ -41,6 +41,7 @@ def test_the_best_row_has_the_highest_mean(tmp_path: Path, capsys: pytest.Captur
     for name, scores in (("a1", {"cider_d": 1.0, "rouge_l": 0.9}), ("a2", {"cider_d": 3.0}), ("b", {"cider_d": 1.9})):
         (tmp_path / name / "test-1").mkdir(parents=True)
         (tmp_path / name / "test-1" / "scores.json").write_text(json.dumps(scores))
+        (tmp_path / name / "test-1" / "captions.csv").touch()
     rows = [f"b={tmp_path / 'b'}", f"NI, NND={tmp_path / 'a1'},{tmp_path / 'a2'}"]
     main(["best", *rows, "--output", str(tmp_path / "out" / "best.txt")])
     printed = capsys.readouterr()

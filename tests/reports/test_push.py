@@ -129,6 +129,12 @@ def test_the_hub_gets_every_file_and_a_card_that_it_reads(
     assert "uploaded to http" in capsys.readouterr().out
 
 
+def test_an_export_is_named_from_the_working_folder(export: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(export.parents[1])
+    main(["exports/toy", "u/r"])
+    assert hub.files["model.safetensors"] == b"\0weights" and len(hub.files) == 4
+
+
 def test_a_dry_run_shows_all_and_sends_nothing(export: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     main([str(export), "u/r", "--dry-run"])
     out, err = capsys.readouterr()

@@ -199,7 +199,7 @@ class LlavaCaptioner(nn.Module):
         self, media: Media, audio_tokens: Tensor | None = None, image_tokens: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean negative log-likelihood of the tokens in each clip's first caption; the number of these tokens."""
-        captions = [references[0] for references in media.captions]
+        captions = media.first_references()
         nll, tokens = self.loaded.nll(audio_tokens, image_tokens, captions, self.question)
         return nll.sum() / tokens.sum(), tokens.sum()
 

@@ -5,8 +5,10 @@ import torch
 from conftest import MINIATURE
 
 from earshot.errors import InputError
+from lightning_modules.contracts import Sampling
 from lightning_modules.networks.llava.generation import Generation
 from lightning_modules.networks.llava.language_model import QUESTION, LlavaLanguageModel
+from lightning_modules.networks.llava.prompted_clips import PromptedClips
 from lightning_modules.seeded_sampling import SeededSampling
 
 IDS = ["a", "b", "c", "d", "e", "f"]
@@ -70,3 +72,20 @@ def test_the_settings_reach_the_decoder(captioner: LlavaLanguageModel, tokens: t
 def test_bad_settings_are_named(settings: dict) -> None:
     with pytest.raises(InputError, match="model.captioner.generation"):
         Generation(**settings)
+
+
+def test_rows_that_do_not_fit_at_once_are_decoded_in_parts(
+    captioner: LlavaLanguageModel, tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = PromptedClips(captioner, captioner(None, tokens), Generation(max_new_tokens=6), IDS)
+    whole = clips.beams(3), clips.samples(2, Sampling(1.0, 1.0, 0))
+    monkeypatch.setattr("lightning_modules.networks.llava.prompted_clips.ROWS", 6)
+    rows: list[int] = []
+    generate = captioner.llava.generate
+    monkeypatch.setattr(
+        captioner.llava, "generate", lambda **given: rows.append(len(given["inputs_embeds"])) or generate(**given)
+    )
+    parts = clips.beams(3), clips.samples(2, Sampling(1.0, 1.0, 0))
+    assert rows == [2, 2, 2, 6, 6]  # clips of three beams, then samples
+    assert [[text for text, _ in best] for best in parts[0]] == [[text for text, _ in best] for best in whole[0]]
+    assert parts[1] == whole[1]
