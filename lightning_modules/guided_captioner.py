@@ -41,8 +41,10 @@ def normal_mode() -> Iterator[None]:
 
     In the precision of the weights: cosines that autocast rounds would be alike, and candidates chosen by chance.
     """
-    exact = (torch.autocast(device, enabled=False) for device in ("cuda", "cpu"))
-    with torch.inference_mode(False), torch.no_grad(), next(exact), next(exact):
+    with (
+        torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False),
+        torch.inference_mode(False), torch.no_grad(),
+    ):  # fmt: skip
         yield
 
 
