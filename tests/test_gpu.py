@@ -34,3 +34,10 @@ def test_fit_and_predict_in_mixed_precision(precision: str, in_tmp_path: Path, w
         main(["predict", *arguments(world_root, *gpu, config=config)])
         with open(f"runs/{name}/predict-1/captions.csv") as file:
             assert len(list(csv.DictReader(file))) == 40
+
+
+def test_ranks_add_their_numbers_by_nccl(in_tmp_path: Path, world_root: Path) -> None:
+    """One GPU is a whole group of processes, too: test counts its clips over the ranks."""
+    gpu = ("--trainer.accelerator", "gpu", "--trainer.devices", "1", "--trainer.strategy", "ddp")
+    main(["test", *arguments(world_root, *gpu, "--export.load", "false", config="dali_ot.yaml")])
+    assert Path("runs/dali_ot/test-1/scores.json").is_file()
