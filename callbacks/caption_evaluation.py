@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, TypeGuard
 
 import lightning as L
-import torch
 import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from rich import get_console
@@ -16,6 +15,7 @@ from callbacks import wandb_logger
 from callbacks.clip_table import log_clips, media_of_test
 from callbacks.explanations import write_explanations
 from callbacks.made_by import made_by
+from callbacks.rank_sums import sum_of_ranks
 from datamodules.clips import CaptionRows, ClipFormat
 from datamodules.contracts import AudioTextModel, CountedTest, TestClips
 from earshot.digests import model_name
@@ -228,13 +228,7 @@ def num_clips(trainer: L.Trainer) -> int | None:
     limited = isinstance(trainer.limit_test_batches, int) or trainer.limit_test_batches < 1  # 1 is one batch, 1.0 all
     if limited or not isinstance(data, CountedTest):
         return None
-    return data.num_test_clips() - sum_of_ranks(trainer, data.num_broken_test_clips())
-
-
-def sum_of_ranks(trainer: L.Trainer, number: int) -> int:
-    """The sum of a number over all ranks, which call this together; NCCL adds what is on the GPU alone."""
-    own = torch.tensor(float(number), device=trainer.strategy.root_device)
-    return int(trainer.strategy.reduce(own, reduce_op="sum"))
+    return data.num_test_clips() - round(sum_of_ranks(trainer, data.num_broken_test_clips()))
 
 
 def report_line(captions: Path, clips: int, media: dict[str, MediaBytes] | None) -> str:

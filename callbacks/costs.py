@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from torch import nn
 
+from callbacks.rank_sums import sum_of_ranks
 from datamodules.clips import ClipBatch
 from datamodules.contracts import AligningStage, HoldsFrozen, ReadingNoted
 
@@ -71,20 +72,13 @@ class Costs(L.Callback):
         found = os.times()
         return found.user + found.system + found.children_user + found.children_system
 
-    def _sum(self, number: float) -> float:
-        """Over all ranks, which call this together."""
-        assert self.trainer is not None
-        device = self.trainer.strategy.root_device
-        total = torch.tensor(number, device=device, dtype=torch.float64 if device.type == "cpu" else torch.float32)
-        return float(self.trainer.strategy.reduce(total, reduce_op="sum"))
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin to count."""
         self.since = self._now()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the fit."""
-        seconds = self._sum(self.before + self._now() - self.since)
+        seconds = sum_of_ranks(trainer, self.before + self._now() - self.since)
         trained = {id(p): p.numel() for p in pl_module.parameters() if p.requires_grad}
         self.noted = {
             "seconds": round(seconds, 3),
@@ -114,9 +108,9 @@ class Costs(L.Callback):
 
     def _note_captions(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.noted = {
-            "seconds": round(self._sum(self.caption_seconds), 3),
+            "seconds": round(sum_of_ranks(trainer, self.caption_seconds), 3),
             "unit": unit_of(trainer),
-            "captions": round(self._sum(self.captions)),
+            "captions": round(sum_of_ranks(trainer, self.captions)),
             "parameters": count(pl_module),
             "read": self._all_read(trainer),
         }

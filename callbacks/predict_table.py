@@ -13,10 +13,11 @@ from typing import Any, TextIO
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks.caption_evaluation import CaptionEvaluation, are_captions, sum_of_ranks
+from callbacks.caption_evaluation import CaptionEvaluation, are_captions
 from callbacks.costs import costs_of
 from callbacks.export import NOTES, Export, settings_of
 from callbacks.lineage import MADE_FROM, PROVENANCE, made_from
+from callbacks.rank_sums import sum_of_ranks
 from callbacks.wandb_logger import WandbLogger
 from datamodules.contracts import CaptioningStage, ExportingStage, PredictSource, datamodule_of, expect
 from earshot.atomic import atomic_path, write_text
@@ -88,7 +89,7 @@ class PredictTable(L.Callback):
         """Once all ranks are done, rank 0 writes the table."""
         self._close()
         data = datamodule_of(trainer, PredictSource)
-        broken = sum_of_ranks(trainer, data.num_broken_clips())
+        broken = round(sum_of_ranks(trainer, data.num_broken_clips()))
         trainer.strategy.barrier("predicted")
         if not trainer.is_global_zero:
             return

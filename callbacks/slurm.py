@@ -91,7 +91,7 @@ def scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
-        told = f"SLURM job {job()} could not be queued again: scontrol: {error.strerror}; do: sbatch"
+        told = f"SLURM job {job()} could not be queued again: scontrol: {error.strerror}; submit it again"
         return subprocess.CompletedProcess(command, 127, "", told)
 
 

@@ -1,4 +1,4 @@
-"""The settings in a YAML, without the libraries that make something of them."""
+"""Reads the settings of a YAML, without the libraries that build a stage of them."""
 
 from pathlib import Path
 from typing import Any

@@ -22,7 +22,7 @@ from evaluation.java_metrics import complaint, run_java
 from evaluation.metric import NotComputed
 
 LONGEST = 100  # words of a sentence; its parser fails on captions that repeat themselves thousands of times
-AT_ONCE = 3600  # sentences that a run of Java parses; each run starts and warms up anew, which takes a fifth of 1,200
+AT_ONCE = 3600  # sentences that a run of Java parses; to start and warm up for every 1,200 takes a fifth longer
 NAMED = 5  # clips at most
 FIRST = 120  # of the first run, from which the time that is left is told
 LONG = 30.0  # seconds; less is not announced

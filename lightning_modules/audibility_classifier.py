@@ -54,7 +54,7 @@ class AudibilityClassifier(L.LightningModule):
         self.lr_scheduler = lr_scheduler
         scores = MetricCollection({"accuracy": BinaryAccuracy(), "f1": BinaryF1Score(), "auroc": BinaryAUROC()})
         self.val_scores, self.test_scores = scores.clone(prefix="val/"), scores.clone(prefix="test/")
-        self.val_loss, self.test_loss = (MeanMetric(nan_strategy=float("nan")) for _ in range(2))  # not left out
+        self.val_loss, self.test_loss = (MeanMetric(nan_strategy=float("nan")) for _ in range(2))  # a NaN counts
 
     def _take(self, classifier: SequenceClassifier) -> None:
         self.classifier = classifier

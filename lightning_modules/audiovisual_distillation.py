@@ -67,7 +67,7 @@ class AudiovisualDistillation(L.LightningModule):
         self.optimizer = optimizer
         self.warmup = warmup
         self.audio_projector: nn.Module | None = None
-        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # a NaN is not left out
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Distillation reads audio, captioning what the captioner captions from."""

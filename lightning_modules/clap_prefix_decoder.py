@@ -110,7 +110,7 @@ class ClapPrefixDecoder(L.LightningModule):
             prompt_tokens=hard_prompt.max_tokens if hard_prompt else 0,
         )  # fmt: skip
         self.embedded, self.searched, self.refine = EmbeddedSplits(clap), Searched(inference_strategy), refine
-        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # a NaN is not left out
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as CLAP takes it, in test and predict; fit and validate read none."""

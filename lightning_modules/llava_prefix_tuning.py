@@ -70,7 +70,7 @@ class LlavaPrefixTuning(L.LightningModule):
         self.warmup = warmup
         self.prefix: nn.Parameter | None = None
         self.known: dict[str, Tensor] | None = None  # image tokens (M, D) of a few clips of fit
-        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # a NaN is not left out
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Tuning reads images, captioning what the captioner captions from."""

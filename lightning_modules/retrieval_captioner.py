@@ -95,7 +95,7 @@ class RetrievalCaptioner(L.LightningModule):
         self.embedded, self.searched, self.refine = EmbeddedSplits(clap), Searched(inference_strategy), refine
         self.similar: dict[str, list[list[str]]] = {}  # of each caption of a split those in its prompt
         self.stored: Memory | None = None  # what captions are retrieved from
-        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # a NaN is not left out
 
     def clip_format(self, stage: str) -> ClipFormat:
         """Audio as CLAP takes it, in test and predict; fit and validate read none."""

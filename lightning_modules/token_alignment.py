@@ -73,7 +73,7 @@ class TokenAlignment(L.LightningModule):
         self.criterion = criterion
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
-        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # not left out: the mean is then none
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))  # a NaN is not left out
         retrieval = {f"retrieval_r{k}": RetrievalRecall(k) for k in (1, 10)}
         self.val_scores = MetricCollection({**retrieval, "modality_gap": ModalityGap()}, prefix="val/")
 

@@ -12,7 +12,8 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torch.utils.data import DataLoader
 
-from callbacks.caption_evaluation import CaptionEvaluation, sum_of_ranks
+from callbacks.caption_evaluation import CaptionEvaluation
+from callbacks.rank_sums import sum_of_ranks
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
 from evaluation.captions_file import read_captions
