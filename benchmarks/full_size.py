@@ -36,6 +36,10 @@ from train import main as train
 LAYERS = 2  # on a CPU
 UNTIMED = 2  # steps: one to warm up, one whose FLOPs are counted
 ALIGNMENT = ("dali_ot", "paper/token_alignment")
+WAVCAPS = (  # the CLAP that refines
+    "--model.refine.clap", "lightning_modules.networks.clap.encoder.ClapEncoder.from_checkpoint",
+    "--model.refine.clap.path", "checkpoints/WavCaps-HTSAT.pt",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Stage:
         configs: names in configs/; an overlay in paper/ has the batch.
         of_texts: whether a batch is of texts, not of clips.
         on_cpu: clips of a batch on a CPU; 0 where a CPU does not do it.
+        on_gpu: likewise on a GPU; 0 is that of configs/paper.
         more: arguments.
     """
 
@@ -56,6 +61,7 @@ class Stage:
     configs: tuple[str, ...]
     of_texts: bool = False
     on_cpu: int = 2
+    on_gpu: int = 0
     more: tuple[str, ...] = ()
 
 
@@ -72,10 +78,17 @@ STAGES = [  # each is given what those before it export
     Stage("DALI, pseudo-captions", "predict", ("pseudo_captions", "paper/pseudo_captions")),
     Stage("DALI, distillation", "fit", ("distillation", "paper/audiovisual_distillation")),
     Stage("DALI, captions of audio", "test", ("distillation", "paper/audiovisual_distillation")),
+    Stage(
+        "DALI, captions of audio, CLAP-Refine", "test",
+        ("distillation", "paper/audiovisual_distillation", "refine/clap"), on_gpu=8, more=WAVCAPS,
+    ),
     # torch's CPU kernel copies the vocabulary of BLIP-2's language model for each beam of each image: 13 GB a clip
     Stage("AudioSet's filter", "predict", ("audioset_filter", "paper/audioset_filter"), on_cpu=0),
     Stage("WSAC", "fit", ("clap_prefix", "paper/clap_prefix"), of_texts=True),
     Stage("WSAC, captions of audio", "test", ("clap_prefix", "paper/clap_prefix")),
+    Stage("WSAC, captions of audio, CLAP-Refine", "test", ("clap_prefix", "paper/clap_prefix", "refine/own_clap")),
+    Stage("DRCap", "fit", ("drcap", "paper/drcap"), of_texts=True),
+    Stage("DRCap, captions of audio", "test", ("drcap", "paper/drcap")),
     Stage("audibility classifier", "fit", ("audibility", "paper/audibility_classifier"), of_texts=True),
     Stage("audibility guidance", "test", ("guided", "paper/guided_captioner"), on_cpu=1),
     Stage("ZerAuCap", "test", ("keywords", "paper/keywords")),
@@ -195,7 +208,9 @@ def main(args: Sequence[str] | None = None) -> None:
     device = torch.device("cuda" if on_gpu else "cpu")
     layers = options.layers or (None if on_gpu else LAYERS)
     os.environ["WANDB_MODE"] = "disabled"
-    batches = {stage: batch_of(stage) if on_gpu or stage.of_texts else stage.on_cpu for stage in STAGES}
+    batches = {
+        stage: (stage.on_gpu or batch_of(stage)) if on_gpu or stage.of_texts else stage.on_cpu for stage in STAGES
+    }
     batches = {stage: batch for stage, batch in batches.items() if batch and stage.name in options.stages}
     if options.clips:
         batches |= {stage: options.clips for stage in batches if not stage.of_texts}

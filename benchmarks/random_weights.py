@@ -23,6 +23,7 @@ from transformers import (
     Blip2VisionConfig,
     DistilBertConfig,
     GPT2Config,
+    LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     OPTConfig,
@@ -44,6 +45,7 @@ WORDS = {  # of each tokenizer, and the small one that is made as large
     "facebook/opt-1.3b": (50265, "gpt2"),
     "gpt2": (50257, "gpt2"),
     "gpt2-medium": (50257, "gpt2"),
+    "lmsys/vicuna-7b-v1.5": (32000, "vicuna"),
     "openai/clip-vit-large-patch14": (49408, "clap"),
 }
 
@@ -69,6 +71,9 @@ def configs(layers: int | None) -> dict[str, PretrainedConfig]:
         ),
         "gpt2": GPT2Config(n_layer=depth(12)),
         "gpt2-medium": GPT2Config(n_embd=1024, n_layer=depth(24), n_head=16),
+        "lmsys/vicuna-7b-v1.5": LlamaConfig(
+            max_position_embeddings=4096, rms_norm_eps=1e-5, num_hidden_layers=depth(32)
+        ),
     }  # fmt: skip
 
 

@@ -35,11 +35,17 @@ TRAINED = {
     "DALI, alignment, Cauchy-Schwarz": BRANCH + TO_IMAGE_TOKENS,
     "DALI, distillation": PROJECTOR,
     "WSAC": 53_425_024,
+    "DRCap": (1024 * 2048 + 2048) + (2048 * 4096 + 4096) + 2 * 2 * 8 * (4096 + 4096),  # the mapping; LoRA of 2 layers
     "audibility classifier": 66_362_880 + (768 * 768 + 768) + (768 * 2 + 2),  # DistilBERT, and its head
 }
 SHORT = {  # few tokens and candidates; the first is still whole
     "DALI, pseudo-captions": ("--model.captioner.generation.max_new_tokens", "2"),
     "DALI, captions of audio": ("--model.captioner.generation.max_new_tokens", "2"),
+    "DALI, captions of audio, CLAP-Refine": (
+        "--model.captioner.generation.max_new_tokens", "2", "--model.refine.beams", "[2,3]", *full_size.WAVCAPS,
+    ),
+    "WSAC, captions of audio, CLAP-Refine": ("--model.max_new_tokens", "2", "--model.refine.beams", "[2,3]"),
+    "DRCap, captions of audio": ("--model.max_new_tokens", "2"),
     "AudioSet's filter": ("--model.captioner.max_new_tokens", "2", "--model.captioner.num_beams", "1"),
     "audibility guidance": (
         "--model.guidance.max_new_tokens", "1", "--model.guidance.num_candidates", "8",
@@ -67,7 +73,7 @@ def test_one_step(stage: full_size.Stage, folder: None) -> None:
     found = StepMeter.found[-1]
     if stage.command == "fit":
         assert found.trained == TRAINED[stage.name]
-    assert found.precision == ("bf16-mixed" if stage.name.startswith(("DALI", "AudioSet")) else "32-true")
+    assert found.precision == ("bf16-mixed" if stage.name.startswith(("DALI", "AudioSet", "DRCap")) else "32-true")
 
 
 @pytest.mark.slow
