@@ -251,7 +251,8 @@ def measure_next(
         return [failed]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     peaks |= {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
-    print(f"{stage.name}: {statistics.median(found[stage].seconds) / batch:.3g} s each", flush=True)
+    row = line(stage, batch, found[stage], peaks)  # whole, in case the machine ends before the page is written
+    print(", ".join(f"{HEADINGS.get(key, key)} {value}" for key, value in row.items()), flush=True)
     return []
 
 

@@ -1,6 +1,7 @@
 """Measures steps of any stage: a callback of the trainer."""
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +44,22 @@ class Measured:
     peak: float = 0.0
 
 
+class NoModules(AbstractContextManager[None]):
+    """In place of torch's tracker of modules, whose hooks keep what gradient checkpointing drops."""
+
+    parents = ("Global",)
+
+    def __exit__(self, *_: Any) -> None:
+        """Nothing to undo."""
+
+
+def flop_counter() -> FlopCounterMode:
+    """Counts as torch's, in the memory that a step takes without it."""
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    counter.mod_tracker = NoModules()
+    return counter
+
+
 class StepMeter(L.Callback):
     """Of the batches of a command the first warms up, the FLOPs of the second are counted, the others are timed."""
 
@@ -59,7 +76,7 @@ class StepMeter(L.Callback):
         if self.batches == 0:
             self.found.append(Measured(*parameters(pl_module), str(trainer.precision)))
         elif self.batches == 1:
-            self.counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+            self.counter = flop_counter()
             self.counter.__enter__()
         elif self.batches == 2:
             reset_peak(pl_module.device)

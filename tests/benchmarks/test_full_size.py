@@ -6,20 +6,26 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
     LlavaForConditionalGeneration,
 )
 
 from benchmarks import full_size
 from benchmarks.alignment_parts import PARTS, AlignmentParts
 from benchmarks.random_weights import configs, random_weights
-from benchmarks.step_meter import Measured, StepMeter
+from benchmarks.step_meter import Measured, StepMeter, flop_counter
 from lightning_modules.networks.imagebind.towers import ImageBind
 
 BRANCH, TO_IMAGE_TOKENS = 85_647_360, 787_456  # CAV-MAE's audio branch, and the map to the width of image tokens
@@ -94,6 +100,26 @@ def test_a_process_of_its_own(folder: None) -> None:
     assert 0.5 * 6 * 43e6 * 2 * 15 < found.flops < 2 * 6 * 43e6 * 2 * 15
     with pytest.raises(SystemExit):
         full_size.in_own_process(replace(stage, more=("--data.root", "nowhere")), 2, 3, False, 2)
+
+
+def test_gradient_checkpointing_holds_while_flops_are_counted() -> None:
+    config = LlamaConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=5, num_attention_heads=4, vocab_size=10
+    )
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    made: list[StorageWeakRef] = []
+    alive: list[int] = []
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        alive.append(sum(not storage.expired() for storage in made))
+        made.append(StorageWeakRef(output.untyped_storage()))
+
+    for layer in model.model.layers:
+        layer.mlp.act_fn.register_forward_hook(count)
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    with flop_counter() as counter:
+        model(inputs_embeds=torch.randn(2, 4, 16, requires_grad=True), use_cache=False).logits.sum().backward()
+    assert alive == [0] * 10 and counter.get_total_flops() > 0
 
 
 def test_whole_networks_have_the_parameters_of_the_checkpoints() -> None:
