@@ -1,6 +1,7 @@
 """Optimal transport against closed forms; with autograd through POT's `emd2` it is compared in test_criteria."""
 
-import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+
 import ot
 import pytest
 import torch
@@ -90,6 +91,19 @@ def clustered(generator: torch.Generator) -> torch.Tensor:
     return centres[torch.randint(3, (1, 300), generator=generator)] + 0.1 * torch.randn(1, 300, 16, generator=generator)
 
 
+def clips_with_all_pairs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The clips of a batch for which the shortlist is not enough, as they come."""
+    found: list[int] = []
+    solve_all = earth_mover.solve_all
+
+    def spy(problems: earth_mover.Problems, pool: ThreadPoolExecutor) -> earth_mover.Solved:
+        found.extend(problems.clips.tolist())
+        return solve_all(problems, pool)
+
+    monkeypatch.setattr(earth_mover, "solve_all", spy)
+    return found
+
+
 @pytest.mark.parametrize(
     ("kind", "from_the_list"), [("spread", True), ("weighted", True), ("clustered", False), ("a weight of 0", True)]
 )
@@ -103,12 +117,10 @@ def test_a_shortlist_of_pairs_changes_nothing(kind: str, from_the_list: bool, mo
     weights[1][0, :5] *= kind != "a weight of 0"
     weights = weights[0], weights[1] / weights[1].sum() if kind != "spread" else weights[0]
     cost = squared_distances(audio, image)
-    found = []
     monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0)
-    solve_listed = earth_mover.solve_listed
-    monkeypatch.setattr(earth_mover, "solve_listed", lambda *problem: found.append(solve_listed(*problem)) or found[-1])
+    with_all_pairs = clips_with_all_pairs(monkeypatch)
     ours = EarthMover()(cost, *weights)
-    assert bool(found and found[0]) == from_the_list
+    assert with_all_pairs == ([] if from_the_list else [0])
     a, b = (part.double() / part.double().sum() for part in weights)
     expected = ot.emd2(a[0].numpy(), b[0].numpy(), cost[0].double().numpy(), numItermax=10**6)
     plan = ours.plan.to_dense().double()
@@ -126,18 +138,41 @@ def test_a_plan_that_is_not_optimal_among_all_pairs_is_found_out(
     unused: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The only listed pairs are the diagonal's and those of the northwest corner; the cheapest are elsewhere."""
-    weights = np.full(4, 0.25)
-    cost = 1 + np.eye(4, dtype=np.float32)
-    cost[3, 0] = unused
-
-    def shortlist() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return np.eye(4, dtype=bool), np.zeros(4), np.zeros(4)
-
-    found = earth_mover.solve_listed(weights, weights, cost, 1.0, *shortlist())
-    assert found is not None and found[0] == 1  # the second round has them
+    weights = torch.full((1, 4), 0.25)
+    cost = 1 + torch.eye(4)[None]
+    cost[0, 3, 0] = unused
+    shortlist = lambda *_: (torch.eye(4, dtype=torch.bool)[None], torch.zeros(1, 4), torch.zeros(1, 4))  # noqa: E731
+    monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0)
+    monkeypatch.setattr(earth_mover, "LONGEST", 1.0)
+    monkeypatch.setattr(earth_mover, "pair_shortlist", shortlist)
+    monkeypatch.setattr(earth_mover, "scales", lambda cost: torch.ones(len(cost), dtype=torch.float64))
+    with_all_pairs = clips_with_all_pairs(monkeypatch)
+    assert EarthMover()(cost, weights, weights).cost.item() == 1
+    assert with_all_pairs == []  # the second round has them
     monkeypatch.setattr(earth_mover, "ROUNDS", 1)
-    assert earth_mover.solve_listed(weights, weights, cost, 1.0, *shortlist()) is None
-    assert earth_mover.solve(weights, weights, cost, *shortlist())[0] == 1  # with all pairs
+    assert EarthMover()(cost, weights, weights).cost.item() == 1
+    assert with_all_pairs == [0]
+
+
+def test_clips_of_a_batch_are_solved_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first round, in a later one and with all pairs: each keeps its place in the batch."""
+    generator = torch.Generator().manual_seed(0)
+    spread = [torch.randn(1, 300, 16, generator=generator) for _ in range(6)]
+    audio = torch.cat([clustered(generator), spread[0], clustered(generator), spread[1], spread[2]])
+    image = torch.cat([clustered(generator), spread[3], clustered(generator), spread[4], spread[5]])
+    weights = torch.rand(5, 300, generator=generator)
+    weights /= weights.sum(1, keepdim=True)
+    monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0)
+    with_all_pairs = clips_with_all_pairs(monkeypatch)
+    cost = squared_distances(audio, image)
+    found = EarthMover()(cost, weights, weights)
+    assert with_all_pairs == [0, 2]
+    for clip in range(5):
+        alone = EarthMover()(cost[clip : clip + 1], *[weights[clip : clip + 1]] * 2)
+        assert torch.equal(found.cost[clip], alone.cost[0])
+        assert torch.equal(found.plan.to_dense()[clip], alone.plan.to_dense()[0])
+        torch.testing.assert_close(found.audio_potentials[clip], alone.audio_potentials[0])
+        torch.testing.assert_close(found.image_potentials[clip], alone.image_potentials[0])
 
 
 @pytest.mark.parametrize("listed", [True, False])
