@@ -2,7 +2,8 @@
 
 Every stage runs by its own command with its overlay in configs/paper, on noise of the papers' sizes and with random
 weights: no download, and whoever has a GPU gets the table by this one command. On a GPU the networks are whole and the
-batches those of configs/paper; on a CPU language models have 2 layers and batches few clips, and the page says so.
+batches those of configs/paper, but for CLAP-Refine after LLaVA; on a CPU language models have 2 layers and batches few
+clips, and the page says so.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -25,11 +26,11 @@ import yaml
 from benchmarks.alignment_parts import AlignmentParts
 from benchmarks.full_size_data import write_data
 from benchmarks.random_weights import random_weights
-from benchmarks.step_meter import Measured, StepMeter, now
+from benchmarks.step_meter import Measured, StepMeter, peak_of
 from callbacks.made_by import processor
 from earshot.errors import InputError, one_line_errors
 from earshot.paths import config_file
-from reports.page import add_page, write_page
+from reports.page import add_page, write_files, write_page
 from reports.table import Line
 from train import main as train
 
@@ -80,7 +81,8 @@ STAGES = [  # each is given what those before it export
     Stage("DALI, captions of audio", "test", ("distillation", "paper/audiovisual_distillation")),
     Stage(
         "DALI, captions of audio, CLAP-Refine", "test",
-        ("distillation", "paper/audiovisual_distillation", "refine/clap"), on_gpu=8, more=WAVCAPS,
+        ("distillation", "paper/audiovisual_distillation", "refine/clap"),
+        on_gpu=8, more=WAVCAPS,  # 32 clips take minutes a step
     ),
     # torch's CPU kernel copies the vocabulary of BLIP-2's language model for each beam of each image: 13 GB a clip
     Stage("AudioSet's filter", "predict", ("audioset_filter", "paper/audioset_filter"), on_cpu=0),
@@ -154,18 +156,6 @@ def _measured(stage: Stage, batch: int, steps: int, on_gpu: bool, layers: int | 
     return AlignmentParts.shares() if parts else StepMeter.found[-1]
 
 
-def peak_of(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs a second of a large product of matrices: the best of several."""
-    size = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    seconds = []
-    for _ in range(8):
-        began = now(device)
-        a @ b
-        seconds.append(now(device) - began)
-    return 2 * size**3 / min(seconds)
-
-
 def line(stage: Stage, batch: int, found: Measured, peaks: dict[torch.dtype, float]) -> Line:
     """A row of the table; `peaks` are FLOPs a second by the precision of the products."""
     peak = peaks[torch.bfloat16 if "bf16" in found.precision else torch.float32]
@@ -223,20 +213,26 @@ def main(args: Sequence[str] | None = None) -> None:
         peaks = {dtype: peak_of(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
         found: dict[Stage, Measured] = {}
         notes = list(NOTES)
+
+        def page(write: Callable[..., Any], *more: str) -> None:
+            rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
+            if rows:
+                write(options, rows, HEADINGS, [*notes, *more], how_measured(device, layers, peaks, options.steps))
+
         try:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             for stage, batch in batches.items():
                 notes += measure_next(found, stage, batch, peaks, (steps, on_gpu, layers))
+                page(write_files, f"written after {stage.name}; the stages after it were not measured yet")
             if (aligning := STAGES[1]) in found:
                 shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
                 parts = [f"{part} {share:.0%}" for part, share in shares.items()]
                 notes.insert(0, f"a step of alignment by OT, {batches[aligning]} clips: {', '.join(parts)}")
         except KeyboardInterrupt:  # hours may be behind it
             notes.append(f"ended by a signal after {len(found)} of {len(batches)} stages; the others are missing")
-        rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
-        if not rows:
+        if not found:
             raise InputError("expected a stage to be measured, none was; the lines above say why")
-        write_page(options, rows, HEADINGS, notes, how_measured(device, layers, peaks, options.steps))
+        page(write_page)
 
 
 def measure_next(
@@ -251,8 +247,7 @@ def measure_next(
         return [failed]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     peaks |= {dtype: max(rate, peak_of(device, dtype)) for dtype, rate in peaks.items()}  # others may run, too
-    row = line(stage, batch, found[stage], peaks)  # whole, in case the machine ends before the page is written
-    print(", ".join(f"{HEADINGS.get(key, key)} {value}" for key, value in row.items()), flush=True)
+    print(f"{stage.name}: {statistics.median(found[stage].seconds) / batch:.3g} s each", flush=True)
     return []
 
 

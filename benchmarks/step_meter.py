@@ -129,3 +129,15 @@ def peak(device: torch.device) -> float:
         return float(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")
     return float(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 if status.exists() else float("nan")
+
+
+def peak_of(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second of a large product of matrices: the best of several."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(8):
+        began = now(device)
+        a @ b
+        seconds.append(now(device) - began)
+    return 2 * size**3 / min(seconds)

@@ -61,6 +61,29 @@ def write_page(
         figure: a picture beside the page, to be shown on it.
         apart: columns that the terminal shows in tables of their own.
     """
+    markdown, values = write_files(options, lines, headings, notes, measured, figure)
+    console = Console()
+    name, *others = lines[0]
+    first = [key for key in others if not any(key in keys for keys in apart)]
+    left_out = []
+    for keys in (first, *apart):
+        left_out += print_table(console, [{key: line[key] for key in (name, *keys)} for line in lines], headings)
+    for note in (*notes, *measured):
+        console.print(note, soft_wrap=True, markup=False)
+    if left_out:
+        console.print(f"in the files also: intervals and {', '.join(left_out)}", soft_wrap=True, markup=False)
+    console.print(f"written to {markdown} and {values}", soft_wrap=True, markup=False)
+
+
+def write_files(
+    options: argparse.Namespace,
+    lines: Sequence[Line],
+    headings: Mapping[str, str],
+    notes: Sequence[str],
+    measured: Sequence[str],
+    figure: Path | None = None,
+) -> tuple[Path, Path]:
+    """Write a page as Markdown and its values as CSV, of the arguments of `write_page`; returns their paths."""
     markdown, values = (options.output.with_suffix(suffix) for suffix in (".md", ".csv"))
     grid = [[headings.get(key, key) for key in lines[0]], *([str(cell) for cell in line.values()] for line in lines)]
     rows = [" | ".join(map(plain, row)) for row in grid]
@@ -77,17 +100,7 @@ def write_page(
         writer.writeheader()
         for line in lines:
             writer.writerow({name: text for key, cell in line.items() for name, text in csv_cells(key, cell).items()})
-    console = Console()
-    name, *others = lines[0]
-    first = [key for key in others if not any(key in keys for keys in apart)]
-    left_out = []
-    for keys in (first, *apart):
-        left_out += print_table(console, [{key: line[key] for key in (name, *keys)} for line in lines], headings)
-    for note in (*notes, *measured):
-        console.print(note, soft_wrap=True, markup=False)
-    if left_out:
-        console.print(f"in the files also: intervals and {', '.join(left_out)}", soft_wrap=True, markup=False)
-    console.print(f"written to {markdown} and {values}", soft_wrap=True, markup=False)
+    return markdown, values
 
 
 def print_table(console: Console, lines: Sequence[Line], headings: Mapping[str, str]) -> list[str]:

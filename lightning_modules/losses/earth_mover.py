@@ -32,7 +32,7 @@ class Problems:
         cost: (C, N, M), float32 or float64.
         audio_weights: (C, N), float64, each row summing to 1.
         image_weights: (C, M), likewise.
-        scale: (C,), float64: powers of two, by which costs are at most 1.
+        scale: (C,), float64: powers of two, divided by which costs are at most 1.
     """
 
     clips: Tensor
@@ -70,7 +70,7 @@ class EarthMover:
     Few pairs of tokens carry mass in an optimal plan. Where `pair_shortlist` can tell most of them, the simplex looks
     at those alone, and potentials that are feasible for all pairs prove the plan optimal. Where they are not, the pairs
     that they overprice are listed, too (column generation), and after some rounds all pairs. Lists and proofs are made
-    of the whole batch where the costs are, so that a GPU hands over the listed pairs, some 5%, and not the costs.
+    of the whole batch where the costs are, so that a GPU hands over the listed pairs, and not all costs.
 
     Args:
         num_threads: clips solved at once; None takes every core that this process may run on.
@@ -180,7 +180,9 @@ def solve_listed(
     # potentials are not finite at far clusters whose weights differ by many magnitudes
     few = listed.sum((1, 2), dtype=torch.int32) <= LONGEST * listed[0].numel()
     left = few & u.isfinite().all(1) & v.isfinite().all(1)
-    add_northwest_corner(listed, problems.audio_weights, problems.image_weights)
+    rows, columns = northwest_corner(problems.audio_weights.cpu(), problems.image_weights.cpu())
+    # or there might be no plan
+    listed[problems.clips[:, None], rows.to(listed.device), columns.to(listed.device)] = True
     for _ in range(ROUNDS):
         problems, listed, u, v = kept(problems, left), listed[left], u[left], v[left]
         if not len(problems.clips):
@@ -258,15 +260,13 @@ def proven_plans(
     return Solved(problems.clips[proven], value[proven], places, masses[used], u[proven], v[proven])
 
 
-def add_northwest_corner(listed: Tensor, audio_weights: Tensor, image_weights: Tensor) -> None:
-    """List the pairs of the plan that fills one row after the other from the left, as some plan must exist.
+def northwest_corner(audio_weights: Tensor, image_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns (B, N + M - 1) of the plan that fills one row after the other from the left; it always exists.
 
     Args:
-        listed: (B, N, M), changed.
-        audio_weights: (B, N).
-        image_weights: (B, M).
+        audio_weights: (B, N), on the CPU: CUDA's cumulative sums differ from run to run, and so would the pairs.
+        image_weights: (B, M), likewise.
     """
     row_ends, column_ends = (part.cumsum(1)[:, :-1].contiguous() for part in (audio_weights, image_weights))
     starts = torch.cat([torch.zeros_like(audio_weights[:, :1]), row_ends, column_ends], 1).sort(1).values
-    rows, columns = (torch.searchsorted(ends, starts, right=True) for ends in (row_ends, column_ends))
-    listed[torch.arange(len(listed), device=listed.device)[:, None], rows, columns] = True
+    return torch.searchsorted(row_ends, starts, right=True), torch.searchsorted(column_ends, starts, right=True)

@@ -165,14 +165,21 @@ def test_clips_of_a_batch_are_solved_as_alone(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0)
     with_all_pairs = clips_with_all_pairs(monkeypatch)
     cost = squared_distances(audio, image)
+    cost[3] *= 2.0**40
     found = EarthMover()(cost, weights, weights)
     assert with_all_pairs == [0, 2]
+    plan = found.plan.to_dense()
+    torch.testing.assert_close(plan.sum(2), weights)
+    torch.testing.assert_close(plan.sum(1), weights)
+    clip, row, column = found.plan.indices()
+    assert ((clip * 300 + row) * 300 + column).diff().min() > 0 and found.plan.values().min() > 0
     for clip in range(5):
         alone = EarthMover()(cost[clip : clip + 1], *[weights[clip : clip + 1]] * 2)
         assert torch.equal(found.cost[clip], alone.cost[0])
-        assert torch.equal(found.plan.to_dense()[clip], alone.plan.to_dense()[0])
-        torch.testing.assert_close(found.audio_potentials[clip], alone.audio_potentials[0])
-        torch.testing.assert_close(found.image_potentials[clip], alone.image_potentials[0])
+        assert torch.equal(plan[clip], alone.plan.to_dense()[0])
+        unit = cost[clip].max()
+        torch.testing.assert_close(found.audio_potentials[clip] / unit, alone.audio_potentials[0] / unit)
+        torch.testing.assert_close(found.image_potentials[clip] / unit, alone.image_potentials[0] / unit)
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -218,7 +225,9 @@ def test_a_token_that_is_no_number_is_an_error_that_names_the_clip(value: float)
 
 
 @pytest.mark.filterwarnings("ignore:numItermax")
-def test_a_solver_that_stops_early_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("many", [0, 200_000])
+def test_a_solver_that_stops_early_is_an_error(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(earth_mover, "MANY_PAIRS", many)
     monkeypatch.setattr(earth_mover, "MAX_ITERATIONS", 3)
     with pytest.raises(RuntimeError, match="POT stopped early"):
         OptimalTransport()(tokens(1, 40, 4), tokens(1, 40, 4, seed=1))
