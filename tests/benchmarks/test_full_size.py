@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -26,7 +27,7 @@ from transformers import (
 from benchmarks import full_size
 from benchmarks.alignment_parts import PARTS, AlignmentParts
 from benchmarks.random_weights import configs, random_weights
-from benchmarks.step_meter import Measured, StepMeter, flop_counter
+from benchmarks.step_meter import CPU_ATTENTION, Measured, StepMeter, flop_counter
 from lightning_modules.networks.imagebind.towers import ImageBind
 
 BRANCH, TO_IMAGE_TOKENS = 85_647_360, 787_456  # CAV-MAE's audio branch, and the map to the width of image tokens
@@ -118,13 +119,19 @@ def test_gradient_checkpointing_holds_while_flops_are_counted() -> None:
     for layer in model.model.layers:
         layer.mlp.act_fn.register_forward_hook(count)
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+
+    def flops(counter: FlopCounterMode) -> int:
+        with counter:
+            model(inputs_embeds=torch.randn(2, 4, 16, requires_grad=True), use_cache=False).logits.sum().backward()
+        return counter.get_total_flops()
+
     gc.disable()  # what torch's own counter keeps are cycles, which a collection would free
     try:
-        with flop_counter() as counter:
-            model(inputs_embeds=torch.randn(2, 4, 16, requires_grad=True), use_cache=False).logits.sum().backward()
+        found = flops(flop_counter())
     finally:
         gc.enable()
-    assert alive == [0] * 10 and counter.get_total_flops() == 460_800  # as torch's own
+    assert alive == [0] * 10
+    assert found == flops(FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION))
 
 
 def test_whole_networks_have_the_parameters_of_the_checkpoints() -> None:
