@@ -114,9 +114,9 @@ def scales(cost: Tensor) -> Tensor:
 def transport(solved: list[Solved], cost: Tensor, start: float) -> Transport:
     """All clips of the batch, of costs (B, N, M), in their order."""
     clips = torch.cat([part.clips for part in solved])
-    value, u, v = (torch.cat([getattr(part, name) for part in solved]).to(cost) for name in ("value", "u", "v"))
-    offset = u.mean(dim=1, keepdim=True)  # decides nothing
     order = clips.argsort()
+    value, u, v = (torch.cat([getattr(part, name) for part in solved])[order] for name in ("value", "u", "v"))
+    offset = u.mean(dim=1, keepdim=True)  # decides nothing
     places, masses = (np.concatenate([getattr(part, name) for part in solved]) for name in ("places", "masses"))
     coalesced = places.argsort()
     indices = np.stack(np.unravel_index(places[coalesced], cost.shape))  # (3, entries)
@@ -125,7 +125,7 @@ def transport(solved: list[Solved], cost: Tensor, start: float) -> Transport:
         dtype=cost.dtype, device=cost.device, is_coalesced=True, check_invariants=False,
     )  # fmt: skip
     measures: Measures = {"solver_seconds": time.perf_counter() - start}
-    return Transport(value[order], plan, (u - offset)[order], (v + offset)[order], measures)
+    return Transport(value.to(cost), plan, (u - offset).to(cost), (v + offset).to(cost), measures)
 
 
 def solve_all(problems: Problems, pool: ThreadPoolExecutor) -> Solved:
