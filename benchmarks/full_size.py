@@ -13,7 +13,7 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from benchmarks.step_meter import Measured, StepMeter, peak_of
 from callbacks.made_by import processor
 from earshot.errors import InputError, one_line_errors
 from earshot.paths import config_file
-from reports.page import add_page, write_files, write_page
+from reports.page import add_page, write_page
 from reports.table import Line
 from train import main as train
 
@@ -214,16 +214,17 @@ def main(args: Sequence[str] | None = None) -> None:
         found: dict[Stage, Measured] = {}
         notes = list(NOTES)
 
-        def page(write: Callable[..., Any], *more: str) -> None:
+        def page(*more: str, printed: bool) -> None:
             rows = [line(stage, batches[stage], measured, peaks) for stage, measured in found.items()]
+            how = how_measured(device, layers, peaks, options.steps)
             if rows:
-                write(options, rows, HEADINGS, [*notes, *more], how_measured(device, layers, peaks, options.steps))
+                write_page(options, rows, HEADINGS, [*notes, *more], how, printed=printed)
 
         try:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             for stage, batch in batches.items():
                 notes += measure_next(found, stage, batch, peaks, (steps, on_gpu, layers))
-                page(write_files, f"written after {stage.name}; the stages after it were not measured yet")
+                page(f"written after {stage.name}; the stages after it were not measured yet", printed=False)
             if (aligning := STAGES[1]) in found:
                 shares = in_own_process(aligning, batches[aligning], steps, on_gpu, layers, parts=True)
                 parts = [f"{part} {share:.0%}" for part, share in shares.items()]
@@ -232,7 +233,7 @@ def main(args: Sequence[str] | None = None) -> None:
             notes.append(f"ended by a signal after {len(found)} of {len(batches)} stages; the others are missing")
         if not found:
             raise InputError("expected a stage to be measured, none was; the lines above say why")
-        page(write_page)
+        page(printed=True)
 
 
 def measure_next(

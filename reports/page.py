@@ -49,8 +49,9 @@ def write_page(
     measured: Sequence[str],
     figure: Path | None = None,
     apart: Sequence[Collection[str]] = (),
+    printed: bool = True,
 ) -> None:
-    """Write and print a page.
+    """Write a page, and print it.
 
     Args:
         options: of `add_page`, and the command.
@@ -60,30 +61,8 @@ def write_page(
         measured: how the numbers were measured, beside the command, the versions and the date.
         figure: a picture beside the page, to be shown on it.
         apart: columns that the terminal shows in tables of their own.
+        printed: False only writes.
     """
-    markdown, values = write_files(options, lines, headings, notes, measured, figure)
-    console = Console()
-    name, *others = lines[0]
-    first = [key for key in others if not any(key in keys for keys in apart)]
-    left_out = []
-    for keys in (first, *apart):
-        left_out += print_table(console, [{key: line[key] for key in (name, *keys)} for line in lines], headings)
-    for note in (*notes, *measured):
-        console.print(note, soft_wrap=True, markup=False)
-    if left_out:
-        console.print(f"in the files also: intervals and {', '.join(left_out)}", soft_wrap=True, markup=False)
-    console.print(f"written to {markdown} and {values}", soft_wrap=True, markup=False)
-
-
-def write_files(
-    options: argparse.Namespace,
-    lines: Sequence[Line],
-    headings: Mapping[str, str],
-    notes: Sequence[str],
-    measured: Sequence[str],
-    figure: Path | None = None,
-) -> tuple[Path, Path]:
-    """Write a page as Markdown and its values as CSV, of the arguments of `write_page`; returns their paths."""
     markdown, values = (options.output.with_suffix(suffix) for suffix in (".md", ".csv"))
     grid = [[headings.get(key, key) for key in lines[0]], *([str(cell) for cell in line.values()] for line in lines)]
     rows = [" | ".join(map(plain, row)) for row in grid]
@@ -100,7 +79,19 @@ def write_files(
         writer.writeheader()
         for line in lines:
             writer.writerow({name: text for key, cell in line.items() for name, text in csv_cells(key, cell).items()})
-    return markdown, values
+    if not printed:
+        return
+    console = Console()
+    name, *others = lines[0]
+    first = [key for key in others if not any(key in keys for keys in apart)]
+    left_out = []
+    for keys in (first, *apart):
+        left_out += print_table(console, [{key: line[key] for key in (name, *keys)} for line in lines], headings)
+    for note in (*notes, *measured):
+        console.print(note, soft_wrap=True, markup=False)
+    if left_out:
+        console.print(f"in the files also: intervals and {', '.join(left_out)}", soft_wrap=True, markup=False)
+    console.print(f"written to {markdown} and {values}", soft_wrap=True, markup=False)
 
 
 def print_table(console: Console, lines: Sequence[Line], headings: Mapping[str, str]) -> list[str]:

@@ -203,9 +203,9 @@ def solve_listed(
             missing &= ~listed
             left &= missing.flatten(1).any(1)  # what is left elsewhere is rounding
             listed |= missing
-    done = torch.cat([part.clips for part in solved]) if solved else whole.clips[:0]
     rest = torch.ones_like(whole.clips, dtype=torch.bool)
-    rest[done] = False
+    for part in solved:
+        rest[part.clips] = False
     return solved, kept(whole, rest)
 
 

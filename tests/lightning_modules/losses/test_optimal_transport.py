@@ -141,10 +141,10 @@ def test_a_plan_that_is_not_optimal_among_all_pairs_is_found_out(
     weights = torch.full((1, 4), 0.25)
     cost = 1 + torch.eye(4)[None]
     cost[0, 3, 0] = unused
-    shortlist = lambda *_: (torch.eye(4, dtype=torch.bool)[None], torch.zeros(1, 4), torch.zeros(1, 4))  # noqa: E731
+    potentials = torch.zeros(1, 4)
     monkeypatch.setattr(earth_mover, "MANY_PAIRS", 0)
     monkeypatch.setattr(earth_mover, "LONGEST", 1.0)
-    monkeypatch.setattr(earth_mover, "pair_shortlist", shortlist)
+    monkeypatch.setattr(earth_mover, "pair_shortlist", lambda *_: (torch.eye(4).bool()[None], potentials, potentials))
     monkeypatch.setattr(earth_mover, "scales", lambda cost: torch.ones(len(cost), dtype=torch.float64))
     with_all_pairs = clips_with_all_pairs(monkeypatch)
     assert EarthMover()(cost, weights, weights).cost.item() == 1
