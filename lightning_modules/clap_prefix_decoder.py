@@ -1,5 +1,6 @@
 """WSAC: a decoder that learns to invert CLAP's text embeddings, and then captions audio by its embeddings."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +102,7 @@ class ClapPrefixDecoder(L.LightningModule):
         self.clap, self.training_strategies = Frozen(clap), StrategyChain(training_strategies or [])
         self._inference = None if inference_strategy is None else Frozen(inference_strategy)  # in no checkpoint
         self.supervised, self.caption_from, self.hard_prompt = supervised, caption_from, hard_prompt
+        self._prompts = partial(hard_prompt.tokens, clap) if hard_prompt else None  # of embeddings as CLAP has them
         self.max_caption_tokens, self.max_new_tokens = max_caption_tokens, max_new_tokens
         self.cache, self.decoder_checkpoint = Path(cache), decoder_checkpoint
         self.optimizer, self.lr_scheduler, self.tokenizer = optimizer, lr_scheduler, clap.tokenizer
@@ -135,7 +137,7 @@ class ClapPrefixDecoder(L.LightningModule):
                 "--config configs/paper/clap_prefix.yaml for the real CLAP", self.print, self.max_caption_tokens,
             )  # fmt: skip
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
-            self.embedded.read(name, getattr(self._data, name), self._store, audio=self.supervised)  # .train, .val
+            self.embedded.read(name, getattr(self._data, name), self._store, self.supervised, self._prompts)
         if stage == "fit":
             self.training_strategies.prepare(self._store.captions, self._store.audio)
             self.searched.learn(lambda: self._store)
@@ -170,8 +172,9 @@ class ClapPrefixDecoder(L.LightningModule):
         return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
 
     def _given(self, name: str, batch: CaptionBatch, part: Part | None = None) -> PrefixCaptions:
-        plain = self.embedded.rows(name, batch.rows).to(self.device)  # (B, D)
-        return self._decoding(changed(self.training_strategies, plain, part), plain)
+        plain, prompts = self.embedded.rows(name, batch.rows, self.device)
+        moved = changed(self.training_strategies, plain, part)
+        return PrefixCaptions(self.decoder, self.tokenizer, moved, self.max_new_tokens, prompts=prompts)
 
     def _loss(self, name: str, batch: CaptionBatch, part: Part | None = None) -> tuple[Tensor, Tensor]:
         given, tokens = self._given(name, batch, part), self.tokens(batch.captions)
@@ -214,11 +217,13 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def _ready(self, batch: ClipBatch, audio: Tensor) -> PrefixCaptions:
         """What is decoded: audio embeddings (B, D), moved among the captions', or the first references'."""
+        plain, found = audio, self.searched.strategy
+        moved = self.training_strategies(found(audio)) if found else audio
         if self.caption_from == "reference":
             plain = self.clap.network.embed_text(batch.first_references())
-            return self._decoding(self.training_strategies(plain), plain, batch.clip_ids)
-        found = self.searched.strategy
-        return self._decoding(self.training_strategies(found(audio)) if found else audio, audio, batch.clip_ids)
+            moved = self.training_strategies(plain)
+        prompts = self._prompts(plain) if self._prompts else None
+        return PrefixCaptions(self.decoder, self.tokenizer, moved, self.max_new_tokens, batch.clip_ids, prompts)
 
     def candidates(self, batch: ClipBatch, number: int) -> Ranked:
         """See `datamodules.contracts.RankingStage`."""
@@ -238,11 +243,6 @@ class ClapPrefixDecoder(L.LightningModule):
         if self.refine:
             found[self.refine.what] = self._ranked(batch, audio, self._ready(batch, audio))
         return explained(found)
-
-    def _decoding(self, embeddings: Tensor, plain: Tensor, clip_ids: list[str] | None = None) -> PrefixCaptions:
-        """Embeddings (B, D), as the decoder takes them and as CLAP has them, ready to be decoded."""
-        prompts = self.hard_prompt.tokens(self.clap.network, plain) if self.hard_prompt else None
-        return PrefixCaptions(self.decoder, self.tokenizer, embeddings, self.max_new_tokens, clip_ids or (), prompts)
 
     def captions_made_by(self) -> dict[str, Any]:
         """See `datamodules.contracts.CaptioningStage`."""

@@ -156,7 +156,7 @@ class RetrievalCaptioner(L.LightningModule):
         """The embeddings (B, D) of a batch's captions, or of its first, and their similar captions."""
         rows = batch.rows[:number]
         similar = [self.similar[name][row] for row in rows.tolist()]
-        return self.embedded.rows(name, rows).to(self.device), similar
+        return self.embedded.rows(name, rows, self.device)[0], similar
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         """The captions' negative log-likelihood given their embeddings and similar captions."""

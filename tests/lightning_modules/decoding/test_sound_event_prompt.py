@@ -73,7 +73,13 @@ def test_captions_in_training_and_audio_in_test_choose_the_words(
     learnt: list[tuple] = []
     plain = PrefixDecoder.forward
     monkeypatch.setattr(PrefixDecoder, "forward", lambda self, *args: learnt.append(args) or plain(self, *args))
+    asked: list[int] = []
+    find = SoundEventPrompt.prompts
+    monkeypatch.setattr(
+        SoundEventPrompt, "prompts", lambda self, match, found: asked.append(len(found)) or find(self, match, found)
+    )
     command("fit", root, *SHORT, strategies=("hard_prompt",))
+    assert len(asked) == 2 and sum(asked) > len(learnt)  # of all captions of train and of val, once
     network = clap()
     for embeddings, tokens, prompts in learnt:
         said = network.tokenizer.batch_decode(tokens, skip_special_tokens=True)
