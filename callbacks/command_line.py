@@ -78,15 +78,18 @@ def one_line(message: str) -> str:
     bullets: list[int] = []
     for line in message.splitlines():
         text, indent = line.strip(), len(line) - len(line.lstrip())
+        if "Expected a path but" in text:  # before all others it looks for a file of that name
+            continue
         if text.startswith("- "):
             if indent in bullets:
                 break
             bullets.append(indent)
+        text = text.removeprefix("- ")
         if not text.startswith(("Does not validate", "Subtypes:", "Errors:", "Given value")):
-            kept.append(text.removeprefix("- "))
-    given = message.splitlines()[-1].strip().removeprefix("Given value: ")
-    if message.splitlines()[-1] != given and given.isalnum():
-        kept.append(f"(found {given})")
+            kept.append(text)
+    given = re.search(r"Given value: ([\w.]*\w)(?=\.? |\.?$)", message, re.MULTILINE)  # that of the innermost list
+    if given and not kept[-1].endswith(given[1]):
+        kept.append(f"(found {given[1]})")
     return " ".join(" ".join(kept).split())
 
 

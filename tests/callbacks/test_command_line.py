@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("toy_folder")
         ("fit --model.init_args.depth 3", "Option 'depth' is not accepted"),
         ("fit --model.class_path tests.toys.Nothing", "has no attribute 'Nothing'"),
         ("fit --trainer.max_epochs many", "Expected a <class 'int'> (found many)"),
+        ("fit --trainer.callbacks many", "Expected a <class 'list'> (found many)"),
         ("fit --config missing.yaml", "File does not exist"),
         ("fit --config criterion/mdm", "configs/criterion are attentive_ot, "),
         ("fit --config configs/criterion/mdm.yaml", ", fused, mmd; see: "),
@@ -46,6 +47,13 @@ def test_bad_input_is_one_line(command: str, said: str, capsys: pytest.CaptureFi
     assert len(error[-1].strip().splitlines()) == 1
     assert "Traceback" not in "".join(error)
     assert not [path for path in Path().rglob("runs/toy/*") if not list(path.iterdir())], "an empty run folder"
+
+
+def test_a_wrong_argument_of_an_optimizer_is_no_path(capsys: pytest.CaptureFixture) -> None:
+    tuned = "--model tests.campaigns.bad_commands.Tuned --model.optimizer torch.optim.Adam"
+    with pytest.raises(SystemExit):
+        run(f"fit {tuned} --model.optimizer.lr many")
+    assert "Parser key \"lr\": Expected a <class 'float'> (found many)" in capsys.readouterr().err
 
 
 def test_a_command_without_a_yaml_says_so(capsys: pytest.CaptureFixture) -> None:
