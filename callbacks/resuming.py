@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class LastCheckpoint(Checkpoint):
 
     SIGINT, SIGTERM and SIGUSR1, to any rank, save it after the next optimizer step at which it may be saved, and end
     all ranks there; during a validation, after its next batch, so that a resumed run begins with this validation. A
-    signal after the last of `max_steps` changes nothing: the weights are exported as usual.
+    signal after the last of `max_steps` changes nothing: the weights are exported as usual. A run that ends in the
+    middle of an epoch is saved there, so that with more steps or time it goes on as an unbroken one.
 
     Args:
         every_n_train_steps: a kill loses at most about this many steps.
@@ -140,12 +142,12 @@ class LastCheckpoint(Checkpoint):
         return stopping or trainer.global_step // self.every_n_train_steps > self.saved // self.every_n_train_steps
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save if due, after a whole step, and if no validation follows."""
+        """Save if due or if training ends here, after a whole step, and if no validation follows."""
         whole = trainer.global_step != self.stepped  # a step may take several batches
         if self.stop is not None and whole:
             self.stepped = trainer.global_step
             self.stop.step()
-        if whole and self.due(trainer) and not validates(trainer, batch_idx):
+        if whole and (ends(trainer) or self.due(trainer)) and not validates(trainer, batch_idx):
             self.save(trainer)
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
@@ -168,33 +170,51 @@ class LastCheckpoint(Checkpoint):
             checkpoint[IN_VALIDATION] = True
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Save if due, after a validation in the middle of an epoch."""
+        """Save if due or if training ends here, after a validation in the middle of an epoch."""
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if fitting and self.due(trainer) and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if not fitting or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        if self.due(trainer) or (ends(trainer) and after_whole_step(trainer)):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Save the finished epoch."""
-        self.save(trainer)
+        """Save the finished epoch; of one that `max_steps` or `max_time` broke off, what was saved in it stays."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self.save(trainer)
+
+
+def ends(trainer: L.Trainer) -> bool:
+    """Whether training ends after this step, as by `max_steps`, `max_time` or early stopping."""
+    stops = trainer.should_stop and trainer.fit_loop._can_stop_early
+    return stops or 0 <= trainer.max_steps <= trainer.global_step
 
 
 def validates(trainer: L.Trainer, batch_idx: int) -> bool:
-    """Whether a validation, or the end of the epoch, follows a training batch."""
+    """Whether a validation, or the end of the epoch, follows a training batch, also in a run that does not end here."""
     epoch = trainer.fit_loop.epoch_loop
     if epoch.batch_progress.is_last_batch:
         return True
     every = trainer.check_val_every_n_epoch
-    batches = batch_idx + 1 if every else epoch.total_batch_idx + 1
-    due = batches % (trainer.val_check_batch or 1) == 0 and (trainer.current_epoch + 1) % (every or 1) == 0
+    if (seconds := trainer._val_check_time_interval) is not None:  # type: ignore[attr-defined]  # set at run time
+        due = time.monotonic() - trainer._last_val_time >= seconds  # type: ignore[attr-defined]  # likewise
+    else:
+        batches = batch_idx + 1 if every else epoch.total_batch_idx + 1
+        due = batches % (trainer.val_check_batch or 1) == 0
+    due &= (trainer.current_epoch + 1) % (every or 1) == 0
     loaders = trainer.num_val_batches  # [] before the first validation
     return due and trainer.enable_validation and (not loaders or sum(loaders) > 0)
 
 
+def after_whole_step(trainer: L.Trainer) -> bool:
+    """Whether the batches so far make up whole optimizer steps."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
+
+
 def begins_with_validation(trainer: L.Trainer) -> bool:
     """Whether a run that is resumed in this validation can begin with it: after whole steps, and before the last."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress
-    whole = progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
-    return whole and not 0 <= trainer.max_steps <= trainer.global_step and not trainer.fast_dev_run  # type: ignore[attr-defined]
+    last = 0 <= trainer.max_steps <= trainer.global_step
+    return after_whole_step(trainer) and not last and not trainer.fast_dev_run  # type: ignore[attr-defined]  # set at run time
 
 
 def begin_with_validation(trainer: L.Trainer) -> None:

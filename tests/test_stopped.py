@@ -45,6 +45,33 @@ def test_a_fit_of_so_many_steps_goes_on_exactly_from_the_end_of_an_epoch() -> No
     assert [note["epoch"] for note in notes] == [3, 3]
 
 
+ENDS = "--trainer.callbacks+ tests.toys.EndsAt --trainer.callbacks.batch"
+
+
+@pytest.mark.parametrize(
+    ("end", "same"),
+    [
+        ("--trainer.max_steps 13", ""), ("--trainer.max_steps 12", "--trainer.val_check_interval 4"),
+        ("--trainer.max_steps 5", "--trainer.accumulate_grad_batches 2"),
+        (f"{ENDS} 13", ""), (f"{ENDS} 13", "--trainer.check_val_every_n_epoch 3"),
+        (f"{ENDS} 13", "--trainer.accumulate_grad_batches 2"),
+    ],
+)  # fmt: skip
+def test_a_fit_that_ended_in_an_epoch_goes_on_exactly(end: str, same: str) -> None:
+    seldom = f"--trainer.callbacks.every_n_train_steps 100 {same}"
+    run(f"fit --run_name ended {seldom} {end}")
+    run(f"fit --run_name ended {seldom} --ckpt_path last")
+    run(f"fit --run_name whole {seldom}")
+    resumed, whole = (torch.load(f"runs/{name}/fit-1/checkpoints/last.ckpt") for name in ("ended", "whole"))
+    for part in ("epoch", "global_step", "state_dict", "optimizer_states", "ToyData"):
+        torch.testing.assert_close(resumed[part], whole[part], rtol=0, atol=0)
+    steps = [
+        [(row["epoch"], row["step"], row["train/loss"]) for row in metrics(f"{name}/fit-1") if row["train/loss"]]
+        for name in ("ended", "whole")
+    ]
+    assert steps[0] == steps[1]
+
+
 def test_one_command_starts_a_run_and_resumes_it() -> None:
     command = "fit --ckpt_path resume"
     killed = start(command, EARSHOT_TEST_KILL_AT="train 13")
@@ -95,6 +122,15 @@ def test_a_signal_saves_the_state_and_the_run_resumes_exactly(name: str, place: 
     assert saved["global_step"] == {"train 4": 5, "train 7": 8, "validate 8": 8}[place]
     run(f"fit {often} --ckpt_path resume")
     same_as(*whole(often))
+
+
+def test_a_signal_need_not_wait_for_a_validation_that_is_due_in_an_hour() -> None:
+    hourly = (
+        "--trainer.callbacks.every_n_train_steps 100 --trainer.max_epochs 2 --trainer.val_check_interval 00:01:00:00"
+    )
+    done = start(f"fit {hourly}", EARSHOT_TEST_KILL_AT="train 4", EARSHOT_TEST_SIGNAL="SIGTERM")
+    assert done.returncode == 143, done.stderr
+    assert torch.load("runs/toy/fit-1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 5
 
 
 @pytest.mark.parametrize(

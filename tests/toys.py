@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -75,6 +76,16 @@ class WorseningStage(ExportingStage):
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self.log("val/loss", float(self.global_step), sync_dist=True)
+
+
+class EndsAt(L.Callback):
+    """Ends training after so many batches, as Lightning's Timer does after `max_time`, and at each one after that."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        trainer.should_stop = trainer.fit_loop.total_batch_idx + 1 >= self.batch
 
 
 class Batches:
