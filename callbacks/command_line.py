@@ -58,6 +58,8 @@ class Parser(LightningArgumentParser):
             told = "expected a stage and its data, found none; name a YAML, as in --config configs/dali_ot.yaml"
         elif told.startswith("unrecognized arguments") and told.endswith((".yaml", ".yml")):
             told += ", as every YAML needs a --config before it"
+        elif lacks := re.search(r"does not implement protocol (\w+)", told):
+            told += f", whose arguments have names and type hints; give the class's methods the same as {lacks[1]}'s"
         elif missing := re.search("File does not exist: '(.*)'", told):
             told += yamls_beside(os.path.relpath(missing[1]))
         raise InputError(f"{told}; see: {self.prog.replace(' [options]', '')} --help") from ex

@@ -10,8 +10,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import soundfile
 from PIL import Image
-from tqdm import tqdm
 
+from earshot.terminal import counted
 from miniature import world
 from miniature.vocabulary import COLOURS, SCENES, SILENT, SOUNDING, THINGS, a
 from miniature.world import AUDIOCAPS, AUDIOSET, CLOTHO, WAVCAPS, Clip, Style
@@ -68,7 +68,7 @@ def clip_sample(seed: int, split: str, index: int, style: Style) -> tuple[str, d
 
 def samples(split: str, seed: int, count: int) -> Iterator[tuple[str, dict[str, bytes], dict]]:
     """The first `count` clips of a split."""
-    for index in tqdm(range(count), desc=f"writing {split}", unit=" clips", disable=None):
+    for index in counted(range(count), f"writing {split}", "clips"):
         yield clip_sample(seed, split, index, SPLITS[split][0])
 
 

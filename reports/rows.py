@@ -102,6 +102,6 @@ def _in_order(rows: CaptionRows, clip_ids: Sequence[str], row: str, first: str) 
     if different := clips.keys() ^ set(clip_ids):
         raise InputError(
             f"expected the same clips in every run, found {len(different)} that only one of {first!r} and "
-            f"{row!r} has; test both on the same split"
+            f"{row!r} has; test both on the same split, with the same --data.max_clips"
         )
     return rows_of([clips[clip_id] for clip_id in clip_ids])

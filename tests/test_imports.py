@@ -65,7 +65,7 @@ def forbidden(module: str, imported: str) -> bool:
         computing = package == "lightning_modules" and rest and rest[0] in PARTS
         return computing and third_party and imported.split(".")[0] not in COMPUTING
     if package == "lightning_modules" and rest and rest[0] in PARTS:
-        data = ("datamodules.contracts", "earshot.atomic") if rest[0] == "embeddings" else ()
+        data = ("datamodules.contracts", "earshot.atomic", "earshot.terminal") if rest[0] == "embeddings" else ()
         return not inside(imported, *ERRORS, *SHARED, f"lightning_modules.{rest[0]}", *data)
     if package == "lightning_modules":
         parts = [f"lightning_modules.{part}" for part in PARTS]

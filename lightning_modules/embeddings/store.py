@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
-from tqdm import tqdm
 
 from datamodules.contracts import CaptionSource
 from earshot.errors import InputError
+from earshot.terminal import counted
 from lightning_modules.contracts import Embedded, EmbeddingModel
 from lightning_modules.embeddings.cache import cached, new_cache
 from lightning_modules.embeddings.memory import Memory
@@ -156,4 +156,4 @@ class EmbeddingStore:
         if self.rank:
             return batches
         print(what, flush=True)
-        return tqdm(batches, desc="embedding", unit="batch", disable=None)
+        return counted(batches, "embedding", "batches")

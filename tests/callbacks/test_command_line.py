@@ -56,6 +56,18 @@ def test_a_wrong_argument_of_an_optimizer_is_no_path(capsys: pytest.CaptureFixtu
     assert "Parser key \"lr\": Expected a <class 'float'> (found many)" in capsys.readouterr().err
 
 
+def test_a_class_without_type_hints_is_told_what_a_contract_asks_for(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(".")
+    Path("mine.py").write_text(
+        "from torch import nn\n\n\nclass Mine(nn.Module):\n    def forward(self, audio, image):\n        return audio\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "dali_ot", "--model.criterion", "mine.Mine"])
+    assert "give the class's methods the same as Criterion's" in capsys.readouterr().err
+
+
 def test_a_command_without_a_yaml_says_so(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["fit"])

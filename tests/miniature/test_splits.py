@@ -57,7 +57,8 @@ def test_two_processes_write_a_split_at_once(tmp_path: Path, unbroken: dict[str,
         writer.stdin.flush()
     said = [writer.communicate(timeout=120)[0] for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]
-    assert sorted(said) == ["", f"writing {CLIPS} clips to {tmp_path / SPLIT}\n"]  # who lost found the winner's
+    first = [text.partition("\n")[0] for text in said]  # on a slow machine there are more lines
+    assert sorted(first) == ["", f"writing {CLIPS} clips to {tmp_path / SPLIT}"]  # who lost found the winner's
     assert contents(tmp_path) == unbroken
 
 
