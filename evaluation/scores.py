@@ -138,16 +138,18 @@ def lacking(not_computed: Mapping[str, str]) -> list[str]:
 
 
 def captions_table(rows: CaptionRows, number: int, cider_d: Sequence[float | None] | None = None) -> Table:
-    """The first captions as a table for the terminal."""
+    """The first captions as a table for the terminal, with a reference and the score where there are scores."""
     columns = [Column("clip", no_wrap=True, overflow="ellipsis", max_width=22)]  # folded ids cannot be searched for
-    columns += [Column(name, overflow="fold") for name in ("caption", "a reference")]
+    columns.append(Column("caption", overflow="fold"))
+    if cider_d is not None:
+        columns += [Column("a reference", overflow="fold"), Column("CIDEr-D", justify="right")]
     title = f"the first {min(number, len(rows['captions']))} captions"
-    table = Table(*columns, Column("CIDEr-D", justify="right"), title=title, title_justify="left")
+    table = Table(*columns, title=title, title_justify="left")
     for index, clip in enumerate(clips_of(rows)[:number]):
         score = None if cider_d is None else cider_d[index]
         shown = "" if score is None else f"{score:.2f}"
         cells = (clip.clip_id, clip.caption, (clip.references or [""])[0], shown)
-        table.add_row(*(escape(printable(cell)) for cell in cells))
+        table.add_row(*(escape(printable(cell)) for cell in cells[: len(columns)]))
     return table
 
 
