@@ -119,29 +119,40 @@ def the_column(columns: Sequence[str], names: Sequence[str], path: Path, what: s
 def read_rows(path: Path, what: str, remedy: str) -> list[dict[str, str]]:
     """The rows of a CSV, by column; `what` it holds and the `remedy` where it is missing are for messages.
 
-    Rows without any text, such as Excel writes, are left out.
+    Rows without any text, such as Excel writes, are left out, also above the columns' names.
 
     Raises:
-        InputError: no such file; an encoding or a separator that is not clear; no row; a column twice; a line with
-            more or fewer cells than the first.
+        InputError: no such file; an encoding or a separator that is not clear; a quote that is not closed, or one
+            inside a quoted cell that is not doubled; no row; a column twice; a line with more or fewer cells than the
+            first.
     """
+    columns: list[str] = []
     rows = []
+    begin = 1  # the row's first line
     try:
         text = decoded(path, what)
         mark = separator(text, path, what)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
-        columns = reader.fieldnames or ()
-        for row in reader:
-            if None in row or None in row.values():
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+        for cells in reader:
+            filled = any(map(str.strip, cells))
+            if filled and not columns:
+                columns = cells
+            elif filled and len(cells) != len(columns):
                 raise InputError(
                     f"expected {len(columns)} cells in line {reader.line_num} of {path}, found "
-                    f"{'more' if None in row else 'fewer'}; put {what} that hold {SEPARATORS[mark]} in quotes"
+                    f"{'more' if len(cells) > len(columns) else 'fewer'}; put {what} that hold {SEPARATORS[mark]} in "
+                    "quotes"
                 )
-            if any(cell.strip() for cell in row.values()):
-                rows.append(row)
-    except (OSError, csv.Error) as error:
-        found = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"expected a CSV table of {what} in {path}, found: {found}; {remedy}") from None
+            elif filled:
+                rows.append(dict(zip(columns, cells)))
+            begin = reader.line_num + 1
+    except OSError as error:
+        raise InputError(f"expected a CSV table of {what} in {path}, found: {error.strerror}; {remedy}") from None
+    except csv.Error as error:
+        raise InputError(
+            f"expected whole cells in the row from line {begin} of {path}, found: {error}; close its quotes, and write "
+            "those inside a cell twice"
+        ) from None
     if repeated := [name for name, count in Counter(map(plain, columns)).items() if name and count > 1]:
         twice = " and ".join(column for column in columns if plain(column) == repeated[0])
         raise InputError(f"expected every column once in {path}, found {twice}; remove or rename one of them")
@@ -181,7 +192,7 @@ def separator(text: str, path: Path, what: str) -> str:
     Raises:
         InputError: the first line has several, and not one alone gives each line as many cells.
     """
-    first = text.splitlines()[0] if text else ""
+    first = next(filter(str.strip, text.splitlines()), "")
     found = [mark for mark in SEPARATORS if len(next(csv.reader([first], delimiter=mark), [])) > 1]
     if len(found) < 2:
         return found[0] if found else ","

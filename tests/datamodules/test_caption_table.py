@@ -116,8 +116,14 @@ def test_a_series_of_columns_and_what_comes_first(tmp_path: Path) -> None:
     assert read_captions(path) == {"a.wav": ["short"]}
 
 
-def test_rows_and_columns_that_excel_leaves_empty(tmp_path: Path) -> None:
-    assert read_captions(table(tmp_path, "file_name;caption;;\na.wav;rain;;\n;;;\n\n")) == {"a": ["rain"]}
+@pytest.mark.parametrize("above", ["", "\r\n\n", " \n", ";;;\n"])
+def test_rows_and_columns_that_excel_leaves_empty(above: str, tmp_path: Path) -> None:
+    assert read_captions(table(tmp_path, f"{above}file_name;caption;;\na.wav;rain;;\n;;;\n\n")) == {"a": ["rain"]}
+
+
+def test_quotes_and_line_ends_inside_cells(tmp_path: Path) -> None:
+    path = table(tmp_path, 'file_name,caption\na.wav,"a ""big"" dog\nbarks"\nb.wav,a "big" car\n')
+    assert read_captions(path) == {"a": ['a "big" dog\nbarks'], "b": ['a "big" car']}
 
 
 @pytest.mark.parametrize(
@@ -148,6 +154,11 @@ def test_what_may_be_mistaken_is_refused(text: str, message: str, tmp_path: Path
         ),
         ("file_name,caption\na.wav\n", "expected 2 cells in line 2 of .*, found fewer"),
         ("file_name,caption\n", "found no row below its first line"),
+        (
+            'file_name,caption\n\na.wav,"a dog barks\nb.wav,a cat\nc.wav,a "big" car\n',
+            "whole cells in the row from line 3 of .*, found: ',' expected after '\"'; close its quotes",
+        ),
+        ('file_name,caption\na.wav,"a dog\nb.wav,a cat\n', "the row from line 2 of .*, found: unexpected end of data"),
     ],
 )
 def test_lines_that_are_cut_or_missing(tmp_path: Path, text: str, message: str) -> None:

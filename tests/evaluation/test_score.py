@@ -137,7 +137,7 @@ BROKEN = {  # a name, what is in the file, and what the line says of it
     "deep.csv": (HEAD + b"a,b," + b"[" * 90_000 + b"\n", "JSON list"),
     "half.csv": (HEAD + b'a,b,"[""\\ud83d""]"\n', "half of one"),
     "long_cell.csv": (HEAD + b"a," + b"b" * 131_073 + b",[]\n", "larger than field limit"),
-    "open_quote.csv": (HEAD + b'a,"b,[]\n' * 3, "fewer"),
+    "open_quote.csv": (HEAD + b'a,"b,[]\n' * 3, "row from line 2 of"),
     "more_cells.csv": (HEAD + b"a,b,[],c,d\n", "more"),
     "fewer_cells.csv": (GOOD + b"b\n", "fewer"),
     "unnamed.csv": (HEAD + b",b,[]\n", "found ''"),
