@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,32 @@ def clips_meant(listed: Iterable[str], clip_ids: Iterable[str]) -> dict[str, str
         if len(meant) == 1:
             found[name] = meant[0]
     return found
+
+
+def clips_touched(listed: Iterable[str], clips: Mapping[str, Iterable[str]]) -> set[str]:
+    """The clips that a list may mean, all of them, as what must not be trained on has to be left out.
+
+    They are called as a listed id, with or without the ending of a media file, or are of a listed YouTube video,
+    whatever their start: parts of a video may overlap, and share its sounds where they do not.
+
+    Args:
+        listed: ids, names of files or paths.
+        clips: the names of each clip, by its id.
+    """
+    keys = set(listed)
+    keys |= {ENDING.sub("", name) for name in keys}
+    keys |= set(map(_video_or_name, keys))
+    return {
+        clip_id
+        for clip_id, names in clips.items()
+        if any(name in keys or _video_or_name(name) in keys for name in names)
+    }
+
+
+def _video_or_name(name: str) -> str:
+    """The YouTube id in a name or path; of another one itself."""
+    video = VIDEO.fullmatch(name.rpartition("/")[2])
+    return video[1] if video else name
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import argparse
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from datamodules.caption_table import read_captions
 from datamodules.endings import ENDING
-from datamodules.id_list import clips_meant, read_ids
+from datamodules.id_list import clips_meant, clips_touched, read_ids
 from datamodules.prepare import corpora
 from datamodules.prepare.encode import Encoding
 from datamodules.prepare.folder import folder_clips
@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> None:
             "expected AudioCaps' tables for validation and test, whose clips are AudioSet's and must not be trained "
             "on, found no --exclude; give --exclude val.csv test.csv, or --no-exclude to keep them"
         )
-    ids, exclude = _ids(options.ids and [options.ids]), _ids(options.exclude)
+    ids = options.ids and {ENDING.sub("", name) for name in read_ids(options.ids)}
+    exclude = {path: read_ids(path) for path in options.exclude or ()}
     if options.command == "folder":
         media = MediaFolder(options.input)
         clips, rows = folder_clips(media, read_captions(options.captions) if options.captions else {})
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         clips, more = match(segments, media)
         tables = ", ".join(path.name for path in options.table)
         counts = f"found {len(clips):,} of the {len(segments):,} clips in {tables}"
-        if exclude is not None:
+        if exclude:
             counts += f", besides {sum(row.reason == 'excluded' for row in rows):,} left out by --exclude"
         _require_found(clips, segments, media, tables)
         used = {path for clip in clips for path in (clip.file, clip.image)} | {row.file for row in more}
@@ -78,14 +79,12 @@ def _segments(options: argparse.Namespace) -> list[Segment]:
     )
 
 
-def _ids(paths: Sequence[Path] | None) -> set[str] | None:
-    return None if paths is None else {ENDING.sub("", name) for path in paths for name in read_ids(path)}
-
-
 def choose(
-    segments: Sequence[Segment], ids: set[str] | None, exclude: set[str] | None
+    segments: Sequence[Segment], ids: set[str] | None, exclude: Mapping[Path, Sequence[str]]
 ) -> tuple[list[Segment], list[Row]]:
-    """The segments that the list `ids` names, if there is one, and `exclude` does not, with rows on the lists.
+    """The segments that the list `ids` names, if there is one, and none of `exclude` does, with rows on the lists.
+
+    A list of `exclude` leaves out all clips that it may mean; one that leaves out none is printed.
 
     Raises:
         InputError: that is none.
@@ -96,10 +95,10 @@ def choose(
         named, absent = _named(segments, ids)
         rows += [Row(name, "", "not in the table", "named by --ids") for name in sorted(absent)]
         segments = [segment for segment in segments if segment.clip_id in named]
-    left_out = _named(segments, exclude)[0] if exclude else set()
+    left_out = _left_out(segments, exclude) if exclude else set()
     for segment in segments:
         if segment.clip_id in left_out:
-            rows.append(Row(segment.clip_id, "", "excluded", "named by --exclude"))
+            rows.append(Row(segment.clip_id, "", "excluded", "its id, file or video is in --exclude"))
         else:
             kept.append(segment)
     if not kept:
@@ -113,6 +112,17 @@ def _named(segments: Sequence[Segment], ids: set[str]) -> tuple[set[str], set[st
     meant = clips_meant(ids, (segment.clip_id for segment in segments))
     named = {segment.clip_id for segment in segments if segment.is_in(ids)} | set(meant.values())
     return named, ids - by_file.keys() - meant.keys()
+
+
+def _left_out(segments: Sequence[Segment], exclude: Mapping[Path, Sequence[str]]) -> set[str]:
+    """The clips of which a list has the id, the file or the video; what leaves out none is printed."""
+    names = {s.clip_id: {s.clip_id, *s.names, PurePosixPath(s.clip_id).name} for s in segments}
+    found: set[str] = set()
+    for path, listed in exclude.items():
+        if not (touched := clips_touched(listed, names)):
+            print(f"{path}: --exclude leaves out no clip by its {len(listed):,} ids, such as {listed[0]!r}")
+        found |= touched
+    return found
 
 
 def _require_found(clips: list[Clip], segments: Sequence[Segment], media: MediaFolder, tables: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.id_list import read_ids
+from datamodules.id_list import clips_touched, read_ids
 from earshot.errors import InputError
 
 
@@ -62,3 +62,20 @@ def test_a_list_that_the_filter_makes_is_made_by_it(tmp_path: Path, monkeypatch:
     made = "make it: python train.py predict --config configs/audioset_filter.yaml --config configs/paper/"
     with pytest.raises(InputError, match=f"{made}audioset_filter.yaml, then earshot prepare nearest$"):
         read_ids(Path("exports/audioset_filter_paper/nearest.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "touched"),
+    [
+        ("YabcdefghiJK", {"YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60"}),
+        ("abcdefghiJK_30_40.wav", {"YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60"}),
+        ("elsewhere/YabcdefghiJK.flac", {"YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60"}),
+        ("bell.wav", {"sub/bell"}),  # by the name of its file
+        ("sub/bell.wav", {"sub/bell"}),
+        ("other/bell.wav", set()),
+        ("Ybell", set()),
+    ],
+)
+def test_all_clips_that_a_list_may_mean_are_touched(name: str, touched: set[str]) -> None:
+    clips = ["YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60", "Yabcdefghijk", "sub/bell"]
+    assert clips_touched([name], {clip: [clip, clip.split("/")[-1]] for clip in clips}) == touched

@@ -151,6 +151,21 @@ def test_captions_of_the_table_go_with_their_clips(folder: Path, tmp_path: Path)
     }
 
 
+def test_every_part_of_an_excluded_video_is_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("YabcdefghiJK_30.000.wav", "YabcdefghiJK_60.000.wav", "deeper/abcdefghiJK_90.wav"):
+        soundfile.write(folder / name, tone(1.0, rate=RATE), RATE)
+    test, other = tmp_path / "test.csv", tmp_path / "other.txt"
+    test.write_text("audiocap_id,youtube_id,start_time,caption\n1,abcdefghiJK,30,a dog\n")
+    other.write_text("zzzzzzzzzzz\nbell.2\n")
+    prepare(folder, tmp_path / "out", "--exclude", str(test), str(other))
+    assert set(packed(tmp_path / "out")) == {"bell.1", "deeper/drum", "rain", "siren"}
+    out = capsys.readouterr().out
+    assert "left out 3: 3 excluded" in out and f"{test}: " not in out
+    assert f"{other}: --exclude leaves out no clip by its 2 ids, such as 'zzzzzzzzzzz'" in out
+
+
 def test_a_table_of_semicolons_in_latin_1_from_the_command(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
