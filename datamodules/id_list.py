@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.caption_table import read_captions
+from datamodules.caption_table import decoded, read_captions
 from datamodules.endings import ENDING
 from earshot.errors import InputError, command_that_makes
 
 COLUMNS = {"clip_id", "id", "file_name", "youtube_id"}
 SEGMENT = re.compile(r"([\w-]{11}), *\d+(?:\.\d+)?, *\d+(?:\.\d+)?, ", re.ASCII)  # a row of AudioSet's lists
+QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a line of one cell
 VIDEO = re.compile(r"Y?([\w-]{11})((?:_\d+(?:\.\d+)?){0,2})", re.ASCII)  # [Y]<id>[_<start>[_<end>]]
 
 
@@ -22,16 +23,18 @@ def read_ids(path: Path) -> list[str]:
 
     - a table with a column clip_id, id, file_name or youtube_id, as `earshot prepare nearest` writes it, with captions
       or without;
-    - a text file with an id, or the name of a media file, in each line; empty lines do not count;
+    - a text file with an id, or the name of a media file, in each line, quoted or not; empty lines do not count;
     - one of AudioSet's lists of segments, whose ids are called Y<YouTube id>; its lines after a # do not count;
     - a JSON list of ids, or WavCaps' blacklists, a JSON object with a list for each subset, whose ids are called
       `<subset>_<id>` but for AudioSet's.
 
+    Its encoding is one of `datamodules.caption_table`.
+
     Raises:
-        InputError: no such file, none of these forms, or no id.
+        InputError: no such file, another encoding, none of these forms, or no id.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        text = decoded(path, "ids")
         is_json = path.suffix.lower() == ".json" or text.lstrip().startswith('["')
         content = json.loads(text) if is_json else None
         if isinstance(content, dict):
@@ -51,20 +54,20 @@ def read_ids(path: Path) -> list[str]:
             raise InputError(f'expected a JSON list of ids such as ["a", "b"] in {path}, found another; correct it')
         listed = content
     else:
-        lines = text.splitlines() or [""]
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()] or [""]
         segments = [row for line in lines if (row := SEGMENT.match(line))]
-        cells = {cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", lines[0])}
-        if segments and all(line.startswith("#") or SEGMENT.match(line) for line in lines if line.strip()):
+        cells = {lines[0]} if QUOTED.fullmatch(lines[0]) else set(re.split(r"[,;\t]", lines[0]))
+        if segments and all(line.startswith("#") or SEGMENT.match(line) for line in lines):
             listed = [f"Y{row[1]}" for row in segments]
-        elif cells & COLUMNS:
+        elif COLUMNS & {cell.strip().strip('"').lower() for cell in cells}:
             listed = list(read_captions(path, required=False))
         elif len(cells) > 1:
             raise InputError(
                 f"expected a column {', '.join(sorted(COLUMNS))} in {path}, or one id in each line, found a first line "
                 f"{lines[0][:60]!r}; add a line with the columns' names"
             )
-        else:
-            listed = [line.rstrip() for line in lines if line.strip()]  # some names in Clotho begin with a space
+        else:  # some names in Clotho begin with a space
+            listed = [line[1:-1].replace('""', '"') if QUOTED.fullmatch(line) else line for line in lines if line]
     if not listed:
         raise InputError(f"expected ids in {path}, found none; name another list")
     return list(dict.fromkeys(listed))

@@ -13,6 +13,8 @@ from earshot.errors import InputError
     [
         ("ids.txt", "a\n\n -b,c \na\n", ["a", " -b,c"]),
         ("ids.txt", "a\n -b\n\na\n", ["a", " -b"]),
+        ("ids.txt", '"a, ""b""; c.wav"\n"d"\n', ['a, "b"; c.wav', "d"]),
+        ("ids.csv", '\n"clip_id"\n"a, b"\n', ["a, b"]),
         ("ids.csv", "clip_id,distance\nb,0.1\na,0.2\n", ["b", "a"]),
         ("ids.csv", "\ufeffclip_id\nb\na\n", ["b", "a"]),
         ("ids.csv", "audiocap_id,youtube_id,start_time,caption\n1,b,30,x\n2,a,0,y\n", ["Yb", "Ya"]),
@@ -38,6 +40,16 @@ def test_forms(tmp_path: Path, name: str, content: str, ids: list[str]) -> None:
     assert read_ids(tmp_path / name) == ids
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1", "cp1252"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("ids.txt", "fährt\nb\n"), ("ids.csv", "clip_id\nfährt\nb\n"), ("ids.json", '["fährt", "b"]')],
+)
+def test_encodings(encoding: str, name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding)
+    assert read_ids(tmp_path / name) == ["fährt", "b"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -48,6 +60,7 @@ def test_forms(tmp_path: Path, name: str, content: str, ids: list[str]) -> None:
         ("ids.json", "[", "expected a list of ids in .*, found: Expecting value"),
         ("ids.txt", " \n\n", "expected ids in .*, found none"),
         ("ids.json", "[]", "expected ids in .*, found none"),
+        ("ids.txt", "ab\0cd", "expected a table of ids in UTF-8 or .*, found another encoding in line 1; save it"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, content: str | None, message: str) -> None:
