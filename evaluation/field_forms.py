@@ -11,7 +11,7 @@ from datamodules.caption_table import FILES, IDS, YOUTUBE_IDS, plain, read_rows,
 from datamodules.endings import ENDING
 from earshot.errors import InputError
 
-CAPTIONS = ("caption", "caption_predicted", "prediction", "candidate", "text")
+CAPTIONS = ("caption_predicted", "caption", "prediction", "candidate", "text")
 CLIP_IDS = (*IDS, "image_id", *FILES, *YOUTUBE_IDS)
 SERIES = re.compile(r"(caption|reference)s?\d+")  # of a column's plain name: caption_1, caption_2 ...
 
@@ -22,15 +22,16 @@ class Fields:
     Args:
         columns: their names.
         path: of the table, for errors.
+        captions: what the captions' column may be called; the first name comes before the others, which must be alone.
 
     Raises:
         InputError: no caption, no name of the clip, or several that may be meant.
     """
 
-    def __init__(self, columns: Sequence[str], path: Path) -> None:
+    def __init__(self, columns: Sequence[str], path: Path, captions: Sequence[str] = CAPTIONS) -> None:
         self.path = path
         names = {plain(column): column for column in columns}
-        caption = the_column(columns, CAPTIONS, path, "the caption")
+        caption = the_column(columns, captions, path, "the caption")
         # COCO's annotations have an id beside the image's
         clips = [column for column in columns if not ("imageid" in names and plain(column) == "id")]
         clip = the_column(clips, CLIP_IDS, path, "the clip's name")

@@ -8,7 +8,7 @@ from datamodules.caption_table import read_captions
 from datamodules.id_list import clips_meant
 from earshot.errors import InputError
 from earshot.terminal import printable
-from evaluation.field_forms import Fields, read_entries, text_of
+from evaluation.field_forms import CAPTIONS, Fields, read_entries, text_of
 
 
 def references_by_clip(table: Path, clip_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -57,7 +57,7 @@ def _read(table: Path) -> dict[str, list[str]]:
     columns = [column for column in dict.fromkeys(key for entry in entries for key in entry) if column]
     if table.suffix.lower() not in (".json", ".jsonl") and "references" not in columns:
         return read_captions(table, remedy)
-    fields = Fields(columns, table)
+    fields = Fields(columns, table, ("caption", *CAPTIONS))  # which is the truth beside caption_predicted
     found: dict[str, list[str]] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{table}, entry {number}"

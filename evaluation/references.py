@@ -11,19 +11,19 @@ NAMED = 3  # at most this many clips are named
 
 
 def with_references(rows: CaptionRows) -> tuple[CaptionRows, list[str]]:
-    """The clips that have a reference, and the ids of the others.
+    """The clips that have a reference, without blank ones among others, and the ids of the other clips.
 
     Raises:
         InputError: none has.
     """
-    clips = clips_of(rows)
-    found = [clip for clip in clips if any(map(str.strip, clip.references))]
+    clips = [clip._replace(references=list(filter(str.strip, clip.references))) for clip in clips_of(rows)]
+    found = [clip for clip in clips if clip.references]
     if clips and not found:
         raise InputError(
             f"expected reference captions, found none for {len(clips)} clips such as {clips[0].clip_id!r}; use "
             "`predict` for clips without references, or name a table of them: earshot score FILE --references TABLE"
         )
-    return rows_of(found), [clip.clip_id for clip in clips if not any(map(str.strip, clip.references))]
+    return rows_of(found), [clip.clip_id for clip in clips if not clip.references]
 
 
 def not_scored(without_references: Sequence[str], num_clips: int) -> str:

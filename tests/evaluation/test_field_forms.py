@@ -95,7 +95,24 @@ def earshot_caption(folder: Path, rows: CaptionRows) -> list[Path]:
     return [table(folder / "captioned.csv", columns, lines), clotho(folder, rows)]
 
 
-FORMS = (earshot_caption, project, project_by_table, another_run, dcase, audiocaps, aac_metrics, coco, json_lines)
+def beside_the_truth(folder: Path, rows: CaptionRows) -> list[Path]:
+    """A reference in `caption`, and what a model said in `caption_predicted`; the same columns in the references."""
+    clips = list(zip(rows["clip_ids"], rows["captions"], rows["references"]))
+    lines = [[clip, texts[0], text] for clip, text, texts in clips]
+    pairs = [
+        {"clip_id": clip, "caption": truth, "caption_predicted": text} for clip, text, texts in clips for truth in texts
+    ]
+    (folder / "references.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    return [
+        table(folder / "both.csv", ["clip_id", "caption", "caption_predicted"], lines),
+        folder / "references.jsonl",
+    ]
+
+
+FORMS = (
+    beside_the_truth, earshot_caption, project, project_by_table, another_run, dcase, audiocaps, aac_metrics, coco,
+    json_lines,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)

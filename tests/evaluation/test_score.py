@@ -54,6 +54,16 @@ def test_clips_without_references_are_left_out(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.count("not scored: 4 of 12 clips, which have no references: c01, c04, c07") == 1
 
 
+def test_blank_references_do_not_count(tmp_path: Path, recorded: dict) -> None:
+    rows = read_captions(BY_HAND)
+    blank = [[" ", *group, ""] for group in rows["references"]]
+    write_captions(tmp_path / "mine.csv", CaptionRows(**{**rows, "references": blank}))  # type: ignore[typeddict-item]
+    main([str(tmp_path / "mine.csv"), "--no-java"])
+    scores = scores_of(tmp_path / "mine.scores.json")
+    for name in ("bleu_4", "cider_d"):
+        assert scores[name] == pytest.approx(recorded["corpus"][name], rel=1e-9), name
+
+
 def test_no_reference_at_all_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bare.csv").write_text("clip_id,caption,references\na,rain,[]\nb,wind,[]\n")
     with pytest.raises(SystemExit) as stop:
@@ -142,6 +152,7 @@ BROKEN = {  # a name, what is in the file, and what the line says of it
     "fewer_cells.csv": (GOOD + b"b\n", "fewer"),
     "unnamed.csv": (HEAD + b",b,[]\n", "found ''"),
     "two_captions.csv": (b"clip_id,prediction,text,references\na,b,c,[]\n", "found prediction and text"),
+    "truth_beside.csv": (b"clip_id,caption,prediction,references\na,b,c,[]\n", "found caption and prediction"),
     "two_references.csv": (b"clip_id,caption,references,References\na,b,[],[]\n", "every column once"),
     "utf16.csv": ("clip_id,caption".encode("utf-16-le"), "another encoding"),
     "cyrillic.csv": (HEAD + "a,пёс лает,[]".encode("cp1251"), "another encoding"),
