@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def read_clip_scores(captions: Path, rows: CaptionRows) -> PerClip:
 
 
 def read_score(captions: Path, name: str) -> float | None:
-    """A score of a captions file; None where it was not computed.
+    """A score of a captions file; None where it was not computed, or is not a number.
 
     Raises:
         InputError: no scores, or a file that cannot be read.
@@ -106,4 +107,4 @@ def read_score(captions: Path, name: str) -> float | None:
     if not scores_path(captions).is_file():
         raise InputError(f"expected scores at {scores_path(captions)}, found none; run `test` first")
     value = read_scores(captions).get(name)
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and not math.isnan(value) else None

@@ -76,6 +76,9 @@ def read_scores(rows: Mapping[str, Sequence[Path]], key: str, advice: str) -> di
 def read_runs(rows: Mapping[str, Sequence[Path]]) -> dict[str, list[CaptionRows]]:
     """Read the captions of every row, of the clips that have references, in the same order; the others are printed.
 
+    The references of a clip may stand in any order. Rows are to be scored with those of the first: METEOR's program
+    chooses among equally good ones by their order.
+
     Raises:
         InputError: runs whose clips with references, or whose references, differ; or without references.
     """
@@ -89,7 +92,7 @@ def read_runs(rows: Mapping[str, Sequence[Path]]) -> dict[str, list[CaptionRows]
         found = _in_order(found, first["clip_ids"] if first else sorted(found["clip_ids"]), name, first_name)
         if first is None:
             first, first_name = found, name
-        if found["references"] != first["references"]:
+        if list(map(sorted, found["references"])) != list(map(sorted, first["references"])):
             raise InputError(
                 f"expected the same references in {first_name!r} and {name!r}, found others; test both again"
             )

@@ -14,6 +14,14 @@ from reports.__main__ import main
 from tests.reports.compared_runs import SOUNDS, read, rows_of, run_report
 
 
+def test_the_order_of_references_changes_no_score(runs: Path) -> None:
+    table = run_report(runs)
+    rows = read_captions(runs / "good")
+    rows["references"] = [group[::-1] for group in rows["references"]]
+    write_captions(runs / "good" / "captions.csv", rows)
+    assert run_report(runs) == table
+
+
 def test_the_table(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vocabulary = ["--vocabulary", str(runs / "vocabulary.json")]
     table = run_report(

@@ -1,6 +1,7 @@
 """The command's verbs: quick to ask for help, and the choice of the best row."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def test_an_unknown_verb_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_best_row_has_the_highest_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, scores in (("a1", {"cider_d": 1.0, "rouge_l": 0.9}), ("a2", {"cider_d": 3.0}), ("b", {"cider_d": 1.9})):
+    b = {"cider_d": 1.9, "bleu_1": math.nan}
+    for name, scores in (("a1", {"cider_d": 1.0, "rouge_l": 0.9}), ("a2", {"cider_d": 3.0}), ("b", b)):
         (tmp_path / name / "test-1").mkdir(parents=True)
         (tmp_path / name / "test-1" / "scores.json").write_text(json.dumps(scores))
         (tmp_path / name / "test-1" / "captions.csv").touch()
@@ -50,3 +52,6 @@ def test_the_best_row_has_the_highest_mean(tmp_path: Path, capsys: pytest.Captur
     with pytest.raises(SystemExit) as stop:
         main(["best", *rows, "--metric", "rouge_l"])
     assert stop.value.code == 2 and "expected metric ROUGE-L in" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["best", rows[0], "--metric", "bleu_1"])  # not a number
+    assert stop.value.code == 2 and "expected metric BLEU-1 in" in capsys.readouterr().err
