@@ -37,6 +37,7 @@ CAPTIONS: dict[str, str | bytes] = {  # files that `earshot score` is given
     "no reference at all": "clip_id,caption,references\na,rain,[]\n",
     "a cell of a megabyte": f"clip_id,caption,references\na,{'x' * 2**20},[]\n",
     "an open quote": 'clip_id,caption,references\na,"rain,[]\n',
+    "an open quote, and another below": 'clip_id,caption,references\na,"rain,[]\nb,"a big" car,[]\n',
 }
 JSONS: dict[str, str] = {
     "half": '[{"image_id": 1, "caption": "a',
@@ -57,6 +58,7 @@ LISTS: dict[str, str | bytes] = {  # of ids, for prepare
     "a JSON object of numbers": '{"AudioSet": 3}',
     "columns without an id": "start,end\n1,2\n",
     "ids of other clips": "x\ny\n",
+    "UTF-16 without its mark": "x\ny\n".encode("utf-16-le"),
 }
 DISTANCES: dict[str, str] = {
     "empty": "", "no distance": "clip_id,nearness\na,1\n", "a word": "clip_id,distance\na,near\n",
