@@ -1,7 +1,8 @@
 """Audio and frames of any media file that FFmpeg reads, through PyAV."""
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ NUM_FRAMES = 10  # the first of each second (DALI, section 4)
 SILENCE = 1e-4  # a peak of -80 dB of full scale
 LOUDEST = 8.0  # times full scale; less is clipped, as codecs and mixes overshoot, more is another scale
 EXACT_SEEK = {"wav", "flac", "ogg", "aiff", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # others: from the beginning
-ESTIMATED = {"mp3", "aac"}  # whose duration may be a guess from the bit rate
+ESTIMATED = {"mp3", "aac"}  # whose duration may be a guess from the first frames' bit rate
+MATROSKA_TIME = re.compile(r"(\d+):(\d+):(\d+\.?\d*)")  # 00:00:10.000000000
+XING = re.compile(rb"(?:Xing|Info)\0{3}[\x03\x07\x0b\x0f].{4}(.{4})", re.DOTALL)  # of an MP3: flags, frames, bytes
 LEEWAY = 0.5  # seconds that a file may end before its header says
 
 SCHEME = "file:"
@@ -96,9 +99,7 @@ def audio_windows(
 ) -> Iterator[Audio]:
     """The audio from `start` on in parts of `seconds`, the last of which may be shorter; see `read_audio`."""
     with opened(path) as container:
-        if not container.streams.audio:
-            raise MediaError("no audio", "the file has no audio stream")
-        stream = container.streams.audio[0]
+        stream = _first(container.streams.audio, "no audio", "audio")
         rate = stream.rate
         size = None if seconds is None else max(1, math.ceil(seconds * rate))
         parts: list[np.ndarray] = []  # decoded and not given yet
@@ -118,35 +119,49 @@ def audio_windows(
 
 
 def duration(path: Path) -> float:
-    """How long a file is, in seconds, by its header; its audio is decoded where the header does not say."""
+    """How long a file is, in seconds, by its header or packets; its audio is decoded where neither says."""
     with opened(path) as container:
+        if container.format.name in ESTIMATED:
+            return float(sum((packet.duration or 0) * packet.time_base for packet in container.demux(audio=0)))
         if container.duration:
             return float(container.duration / av.time_base)
     return sum(audio.seconds for audio in audio_windows(path, seconds=60.0))
 
 
+def _first(streams: Sequence[Any], reason: str, medium: str) -> Any:
+    """The first stream of a medium; without one the file is refused for the reason."""
+    if not streams:
+        raise MediaError(reason, f"the file has no {medium} stream")
+    if streams[0].codec_context is None:
+        raise MediaError("broken", f"FFmpeg has no decoder for its {medium}")
+    return streams[0]
+
+
 def _decoded(container: Any, stream: Any, start: float, mono: Mono) -> Iterator[np.ndarray]:
     """The samples (T,) after `start`, some tens of frames at a time."""
+    rate = stream.rate
     origin = (container.start_time or 0) / av.time_base
     if start and container.format.name in EXACT_SEEK:
         container.seek(int((max(0.0, start - 1.0) + origin) * av.time_base))  # codecs need a few frames to settle
     frames: list[np.ndarray] = []
     behind = None  # samples to drop until `start`
     for frame in container.decode(stream):
+        if frame.sample_rate != rate:
+            raise MediaError("broken", f"the sampling rate changes from {rate} to {frame.sample_rate} Hz")
         if behind is None:
             begin = 0.0 if frame.time is None else frame.time - origin
-            behind = max(0, round((start - begin) * stream.rate))
+            behind = max(0, round((start - begin) * rate))
         samples = frame.to_ndarray()  # (channels, T), or (1, T * channels)
         if not frame.format.is_planar:
             samples = samples.reshape(-1, frame.layout.nb_channels).T
         if behind >= samples.shape[1]:
             behind -= samples.shape[1]
             continue
-        frames.append(samples[:, behind:])
-        behind = 0
-        if len(frames) == 64:
+        if frames and (len(frames) == 64 or (len(samples), samples.dtype) != (len(frames[0]), frames[0].dtype)):
             yield _one_channel(frames, mono)
             frames = []
+        frames.append(samples[:, behind:])
+        behind = 0
     if frames:
         yield _one_channel(frames, mono)
 
@@ -166,21 +181,24 @@ def _one_channel(frames: list[np.ndarray], mono: Mono) -> np.ndarray:
 
 def _require_whole(container: Any, stream: Any, end: float) -> None:
     """Refuse a file whose audio ends, at `end` seconds, before its header says."""
-    promised = 0.0
-    if stream.duration is not None:
+    promised, kind = 0.0, container.format.name
+    if stream.duration is not None and kind not in ESTIMATED:
         promised = float(stream.duration * stream.time_base)
-    elif "DURATION" in stream.metadata:  # Matroska's, as 00:00:10.000000000
-        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        promised = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    if container.format.name == "wav":
+    elif time := MATROSKA_TIME.fullmatch(stream.metadata.get("DURATION", "")):  # when it ends, by FFmpeg
+        hours, minutes, seconds = map(float, time.groups())
+        promised = 3600 * hours + 60 * minutes + seconds - float((stream.start_time or 0) * stream.time_base)
+    if kind in ("wav", "mp3"):  # which may say how many bytes they have
         path = Path(container.name.removeprefix(SCHEME))
+        found, size = path.stat().st_size, 0
         with path.open("rb") as file:
-            size = int.from_bytes(file.read(8)[4:], "little") + 8
-        found = path.stat().st_size
+            head = file.read(2**20)  # an MP3's pictures come first
+        if kind == "wav":
+            size = int.from_bytes(head[4:8], "little") + 8
+        elif tag := XING.search(head):
+            found, size = found - tag.start(), int.from_bytes(tag[1], "big")
         if found < size < 2**31 - 1:  # a WAV that was piped says 2^31 or 2^32
             promised = end * size / found
-    share = 0.5 if container.format.name in ESTIMATED else 1.0
-    if end < promised * share - LEEWAY:
+    if end < promised - LEEWAY:
         raise MediaError("broken", f"the file ends after {end:.1f} s, its header says {promised:.1f} s")
 
 
@@ -201,9 +219,7 @@ def read_frames(
     """
     frames: dict[int, Image.Image] = {}
     with opened(path) as container:
-        if not container.streams.video:
-            raise MediaError("no images", "the file has no video stream")
-        stream = container.streams.video[0]
+        stream = _first(container.streams.video, "no images", "video")
         stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
         begin = (container.start_time or 0) / av.time_base + start
         if start or container is path:  # which was read already

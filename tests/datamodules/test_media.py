@@ -87,6 +87,67 @@ def test_a_file_that_was_cut_off_is_refused(ending: str, tmp_path: Path) -> None
     assert reason_of(path) == "broken"
 
 
+@pytest.mark.parametrize("ending", ["mp3", "aac"])
+def test_a_bit_rate_that_rises_does_not_make_a_file_long(ending: str, tmp_path: Path) -> None:
+    """FFmpeg guesses these lengths by the first bit rate, here that of silence; the header is of the first part."""
+    path = tmp_path / f"a.{ending}"
+    noise = np.random.default_rng(0).uniform(-1, 1, 8 * 48000).astype(np.float32)
+    parts = []
+    for samples in (np.zeros(2 * 48000, np.float32), noise):
+        write_audio(path, samples, 48000, "aac" if ending == "aac" else None)
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+    with av.open(str(path)) as container:
+        assert container.duration / av.time_base > 20
+    assert abs(read_audio(path).seconds - 10) < 0.2 and abs(duration(path) - 10) < 0.2
+
+
+@pytest.mark.parametrize("ending", ["mkv", "webm", "mp4"])
+def test_sound_that_begins_after_the_picture_is_whole(ending: str, tmp_path: Path) -> None:
+    codecs = ("libvpx", "libopus") if ending == "webm" else ("mpeg4", "aac")
+    path = tmp_path / f"a.{ending}"
+    write_video(path, tone(7.0, rate=48000), 48000, video_codec=codecs[0], audio_codec=codecs[1], late=3)
+    assert abs(read_audio(path).seconds - 7) < 0.1 and abs(duration(path) - 10) < 0.1
+
+
+def test_parts_of_other_channels_are_read_and_of_other_rates_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    parts = {}
+    for rate, channels in ((44100, 1), (44100, 2), (22050, 1)):
+        soundfile.write(path, np.stack([tone(2.0, rate=rate)] * channels, 1), rate)
+        parts[rate, channels] = path.read_bytes()
+    path.write_bytes(parts[44100, 1] + parts[44100, 2])
+    audio = read_audio(path)
+    assert abs(audio.seconds - 4) < 0.2
+    for second in (0.5, 3.0):
+        assert abs(frequency_of(audio.waveform[int(second * 44100) :][:22050], 44100) - 440) < 2
+    path.write_bytes(parts[44100, 1] + parts[22050, 1])
+    with pytest.raises(MediaError, match="changes from 44100 to 22050 Hz"):
+        read_audio(path)
+
+
+def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content and len(old) == len(new)
+    path.write_bytes(content.replace(old, new))
+
+
+def test_codecs_that_nothing_decodes_are_named(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", tone(1.0))
+    replace_bytes(tmp_path / "a.wav", b"fmt \x10\0\0\0\x01\0", b"fmt \x10\0\0\0\x34\x12")
+    assert reason_of(tmp_path / "a.wav") == "broken"
+    write_video(tmp_path / "a.avi", tone(1.0, rate=48000), 48000, audio_codec="mp3")
+    replace_bytes(tmp_path / "a.avi", b"FMP4", b"ZZZZ")
+    with pytest.raises(MediaError, match="no decoder for its video"):
+        read_frames(tmp_path / "a.avi")
+
+
+def test_a_damaged_time_in_matroskas_tags_promises_nothing(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.mka", tone(1.0), codec="flac")
+    replace_bytes(tmp_path / "a.mka", b"00:00:01.", b"00:00:x1.")
+    assert abs(read_audio(tmp_path / "a.mka").seconds - 1) < 0.1
+
+
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("not a sound\n" * 100)

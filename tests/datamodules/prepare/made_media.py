@@ -37,10 +37,11 @@ def write_video(
     size: tuple[int, int] = (64, 48),
     video_codec: str | None = "mpeg4",
     audio_codec: str = "aac",
+    late: int = 0,
 ) -> None:
-    """Samples (T,), and frames of which the first of each second is grey and the others are white."""
+    """Samples (T,), `late` seconds after frames of which the first of each second is grey and the others are white."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    seconds = len(samples) / rate if samples is not None else seconds
+    seconds = late + len(samples) / rate if samples is not None else seconds
     with av.open(str(path), "w") as container:
         if video_codec:
             video = container.add_stream(video_codec, rate=frames_per_second)
@@ -59,7 +60,7 @@ def write_video(
                 frame = av.AudioFrame.from_ndarray(samples[None, begin : begin + 960], format="fltp", layout="mono")
                 frame.sample_rate, frame.pts, frame.time_base = rate, begin, Fraction(1, rate)
                 for part in av.AudioResampler(kind, "mono", rate).resample(frame):
-                    part.pts = begin
+                    part.pts = late * rate + begin
                     container.mux(audio.encode(part))
             container.mux(audio.encode())
 
