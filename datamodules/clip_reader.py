@@ -13,8 +13,10 @@ import numpy as np
 import soundfile
 import torch
 from PIL import Image, ImageOps
+from torch.nn.utils.rnn import pad_sequence
 
 from datamodules.clips import AudioFormat, ClipBatch, ClipFormat
+from datamodules.pictures import PICTURE_ERRORS, read_picture
 from datamodules.shards import Sample
 from datamodules.waveform import int16_at
 from earshot.errors import InputError
@@ -63,8 +65,7 @@ def decode_audio(data: bytes, sampling_rate: int, max_seconds: float | None = No
 
 def decode_image(data: bytes, size: int, pad: bool = False) -> np.ndarray:
     """An image as (3, size, size) uint8 (`square`)."""
-    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as file:
-        return square(file.convert("RGB"), size, pad)
+    return square(read_picture(io.BytesIO(data)), size, pad)
 
 
 def square(image: Image.Image, size: int, pad: bool = False) -> np.ndarray:
@@ -160,7 +161,7 @@ def lacks(clip_id: str, medium: str, other: str) -> BrokenClip:
 def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], *args: Any) -> np.ndarray:
     try:
         return decode(sample.media[extension], *args)
-    except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*PICTURE_ERRORS, RuntimeError) as error:  # the last is soundfile's
         found = re.sub(r"<_io\.BytesIO[^>]*>", f"{sample.key}.{extension}", str(error))
         raise BrokenClip(
             f"expected readable media of clip {sample.record['id']!r} in {sample.shard}, found: {found}; "
@@ -195,11 +196,8 @@ def _stacked(waveforms: list[np.ndarray | None]) -> tuple[torch.Tensor, torch.Te
     audio = [waveform for waveform in waveforms if waveform is not None]
     if not audio:
         return None
-    num_samples = torch.tensor([len(waveform) for waveform in audio])  # (B,)
-    stacked = torch.zeros(len(audio), int(num_samples.max()), dtype=torch.int16)  # (B, T)
-    for row, waveform in zip(stacked, audio, strict=True):
-        row[: len(waveform)] = torch.from_numpy(waveform)
-    return stacked, num_samples
+    rows = [torch.from_numpy(waveform) for waveform in audio]
+    return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])  # (B, T), (B,)
 
 
 def joined(parts: list[ClipBatch]) -> ClipBatch:
@@ -232,9 +230,8 @@ def _together(
     audio = [(waveforms, lengths) for waveforms, lengths in parts if waveforms is not None and lengths is not None]
     if not audio:
         return None
-    longest = max(waveforms.shape[1] for waveforms, _ in audio)
-    padded = [torch.nn.functional.pad(waveforms, (0, longest - waveforms.shape[1])) for waveforms, _ in audio]
-    return torch.cat(padded), torch.cat([lengths for _, lengths in audio])
+    rows = list(chain.from_iterable(waveforms for waveforms, _ in audio))
+    return pad_sequence(rows, batch_first=True), torch.cat([lengths for _, lengths in audio])
 
 
 def filler_batch(clip_format: ClipFormat) -> ClipBatch:

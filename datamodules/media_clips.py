@@ -9,12 +9,12 @@ from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from datamodules.clip_reader import Clip, decode_image, square
 from datamodules.clips import AudioFormat, ClipFormat
 from datamodules.endings import AUDIO, IMAGES, VIDEO
 from datamodules.media import NUM_FRAMES, Audio, MediaError, audio_windows, read_audio, read_frames
+from datamodules.pictures import PICTURE_ERRORS
 from datamodules.waveform import int16_at
 from earshot.errors import InputError
 
@@ -169,6 +169,6 @@ def _image(path: Path, start: float, count: int, clip_format: ClipFormat) -> np.
         if beside.suffix.lower() in IMAGES and beside.is_file():
             try:
                 return decode_image(beside.read_bytes(), size, clip_format.pad_images)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except PICTURE_ERRORS as error:
                 raise MediaError("broken", f"{beside.name}: {error}") from error
     raise MediaError("no images", "neither a video nor an image of the same name")

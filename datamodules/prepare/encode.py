@@ -20,11 +20,11 @@ from datamodules.media import (
     read_audio,
     read_frames,
 )
+from datamodules.pictures import PICTURE_ERRORS, read_picture
 from datamodules.waveform import int16_at
 
 JPEG_QUALITY = 95
 ALREADY_CUT = 1.0  # seconds that a file may be longer than its segment and still be the segment
-IMAGE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,8 @@ def _images(
     """
     if source.image is not None:
         try:
-            with Image.open(source.image, formats=("JPEG", "PNG")) as picture:
-                image = ImageOps.exif_transpose(picture).convert("RGB")
-        except IMAGE_ERRORS as error:
+            image = read_picture(source.image)
+        except PICTURE_ERRORS as error:
             raise MediaError("no images", f"{source.image.name}: {error}") from None
         size = encoding.image_size
         return [(0, image if size is None else ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))]

@@ -24,9 +24,10 @@ def folder_clips(media: MediaFolder, captions: dict[str, list[str]]) -> tuple[li
     files: dict[str, list[str]] = {}
     for path in sorted(media.files, key=lambda path: (not is_video(path), path)):
         files.setdefault(os.path.splitext(path)[0], []).append(path)
-    images = {os.path.splitext(path)[0]: path for path in sorted(media.images, reverse=True)}
+    images = {composed(os.path.splitext(path)[0]): path for path in sorted(media.images, reverse=True)}
     key_of = {composed(key): key for key in captions}
     of_name = Counter(composed(PurePosixPath(clip_id).name) for clip_id in files)
+    id_of = {composed(clip_id): clip_id for clip_id in files}
     clips, rows = [], []
     used: set[str] = set()  # keys of captions
     taken: set[str] = set()  # images
@@ -35,16 +36,16 @@ def folder_clips(media: MediaFolder, captions: dict[str, list[str]]) -> tuple[li
         name = composed(PurePosixPath(clip_id).name)
         key = key_of.get(composed(clip_id)) or (key_of.get(name, "") if of_name[name] == 1 else "")
         used.add(key)
-        image = "" if is_video(file) else images.get(clip_id, "")
+        image = "" if is_video(file) else images.get(composed(clip_id), "")
         taken.add(image)
         clips.append(Clip(Segment(clip_id, (clip_id,), captions=tuple(captions.get(key, ()))), file, image, cut=True))
         rows += [Row(clip_id, other, "same clip", f"same name as {file}") for other in others]
     for path in media.images:
-        clip_id = os.path.splitext(path)[0]
-        if clip_id not in files:
+        own = id_of.get(composed(os.path.splitext(path)[0]))
+        if own is None:
             rows.append(Row("", path, "image alone", "an image without audio of the same name"))
         elif path not in taken:
-            rows.append(Row(clip_id, path, "same clip", f"same name as {files[clip_id][0]}"))
+            rows.append(Row(own, path, "same clip", f"same name as {files[own][0]}"))
     why = "neither audio nor video nor image by its ending, or a name that is not in UTF-8"
     rows += [Row("", path, "unknown kind", why) for path in media.unknown]
     for key in captions:

@@ -96,6 +96,18 @@ def test_a_photographed_picture_stands_upright(folder: Path, tmp_path: Path) -> 
         assert upright.size == (20, 40)
 
 
+def test_a_picture_belongs_to_its_sound_in_either_form_of_unicode(folder: Path, tmp_path: Path) -> None:
+    """As macOS writes the one and another system the other; of two pictures the second is named."""
+    write_audio(folder / "caf\u00e9.wav", tone(1.0))
+    for ending in ("jpg", "png"):
+        Image.new("RGB", (9, 9)).save(folder / f"cafe\u0301.{ending}")
+    prepare(folder, tmp_path / "out")
+    assert list(packed(tmp_path / "out")["caf\u00e9"].media) == ["flac", "0.jpg"]
+    assert [(row["clip_id"], row["reason"]) for row in report(tmp_path / "out") if row["file"].endswith("png")] == [
+        ("caf\u00e9", "same clip")
+    ]
+
+
 def test_odd_files_are_named_and_the_rest_is_packed(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
