@@ -13,6 +13,7 @@ import numpy as np
 from datamodules.clip_reader import Clip, decode_image, square
 from datamodules.clips import AudioFormat, ClipFormat
 from datamodules.endings import AUDIO, IMAGES, VIDEO
+from datamodules.folder_files import folder_files
 from datamodules.media import NUM_FRAMES, Audio, MediaError, audio_windows, read_audio, read_frames
 from datamodules.pictures import PICTURE_ERRORS
 from datamodules.waveform import int16_at
@@ -61,10 +62,8 @@ def list_media(paths: Sequence[Path]) -> tuple[dict[str, Path], Counter[str]]:
     others: Counter[str] = Counter()
     for path in paths:
         if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                name = file.relative_to(path).as_posix()
-                if name.startswith(".") or "/." in name or file.is_dir():
-                    continue
+            for name in folder_files(path):
+                file = path / name
                 if file.suffix.lower() in AUDIO | VIDEO:
                     _add(found, name, file)
                 elif file.suffix.lower() not in IMAGES:

@@ -4,12 +4,13 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from datamodules.endings import AUDIO, IMAGES, VIDEO
+from datamodules.folder_files import folder_files
 from earshot.errors import InputError
 
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
@@ -91,7 +92,7 @@ class MediaFolder:
         self.by_timed_name: dict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
         self.images_by_name: dict[str, list[str]] = defaultdict(list)
         self.unknown_names: dict[str, str] = {}
-        for path in sorted(_walk(self.folder)):
+        for path in folder_files(self.folder):
             if (readable := path.encode(errors="replace").decode()) != path:  # a table could not be written
                 self.unknown.append(readable)
                 continue
@@ -184,19 +185,3 @@ def _agree(times: tuple[str, ...], segment: Segment) -> bool:
 def composed(name: str) -> str:
     """A name in Unicode's composed form."""
     return unicodedata.normalize("NFC", name)
-
-
-def _leads_back(place: str, name: str) -> bool:
-    """Whether a folder in `place` is a link to one that `place` is in."""
-    path = Path(place, name)
-    return path.is_symlink() and Path(place).resolve().is_relative_to(path.resolve())
-
-
-def _walk(folder: Path) -> Iterable[str]:
-    """Paths of all files but hidden ones, in the folder."""
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(place, name)]
-        inside = os.path.relpath(place, folder)
-        for name in names:
-            if not name.startswith("."):
-                yield name if inside == "." else f"{inside}/{name}"
