@@ -38,7 +38,8 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     `last` and `best` are those of the newest fit run of this name, never an older one's; `fit` resumes from `last` in
     the folder of that run. `resume`, of `fit` alone, is `last` where there is one, and a new run where there is none.
     A SLURM job that was requeued takes its own, whatever `ckpt_path` it began with. Every rank gets the same folder:
-    rank 0 tells the ranks that it starts; under SLURM the folder is named by the job id, which a requeued job keeps.
+    rank 0 tells the ranks that it starts; under SLURM the folder is named by the job id, which a requeued job keeps,
+    with a number behind it where a job of one task has had this folder already, as in a loop without `srun`.
 
     Raises:
         InputError: the checkpoint is not there, another command trains in the folder, or ranks were started from
@@ -65,6 +66,8 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
         folder = Path(os.environ[HANDED_ON])
     elif SLURMEnvironment.detect():
         folder = ROOT / run_name / slurm_folder(subcommand)
+        if os.environ["SLURM_NTASKS"] == "1" and folder.exists():
+            folder = new_folder(folder.parent, folder.name)
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         raise InputError(
             f"expected {HANDED_ON} to name one folder for all ranks, found it unset under torchrun; "
@@ -85,12 +88,12 @@ def open_run(run_name: str, subcommand: str, ckpt_path: str | None, run_suffix: 
     return folder, checkpoint
 
 
-def new_folder(parent: Path, subcommand: str) -> Path:
-    """Make the folder <subcommand>-<n> of the next n; two runs that start at the same time get two folders."""
-    numbers = [re.fullmatch(rf"{subcommand}-(\d+)", path.name) for path in parent.glob(f"{subcommand}-*")]
+def new_folder(parent: Path, name: str) -> Path:
+    """Make the folder <name>-<n> of the next n; two runs that start at the same time get two folders."""
+    numbers = [re.fullmatch(rf"{name}-(\d+)", path.name) for path in parent.glob(f"{name}-*")]
     n = 1 + max((int(number[1]) for number in numbers if number), default=0)
     while True:
-        folder = parent / f"{subcommand}-{n}"
+        folder = parent / f"{name}-{n}"
         try:
             folder.mkdir(parents=True)
             return folder
@@ -98,12 +101,15 @@ def new_folder(parent: Path, subcommand: str) -> Path:
             n += 1
 
 
-def newest_checkpoint(run_name: str, name: str) -> tuple[Path | None, Path | None]:
+def newest_checkpoint(run_name: str, name: str, *of: str) -> tuple[Path | None, Path | None]:
     """The checkpoint of a name in the newest fit run of a run name, and that run's folder; None where there is none.
+
+    `of` are patterns of the folders' names; all fit runs by default.
 
     The newest is the one that began, was resumed or saved last. An older one's checkpoint is never taken instead.
     """
-    runs = [folder for folder in (ROOT / run_name).glob("fit-*") if folder.is_dir()]
+    found = (folder for pattern in of or ("fit-*",) for folder in (ROOT / run_name).glob(pattern))
+    runs = [folder for folder in found if folder.is_dir()]
     if not runs:
         return None, None
     newest = max(runs, key=lambda folder: max(path.stat().st_mtime for path in touched(folder)))
@@ -118,11 +124,11 @@ def touched(folder: Path) -> list[Path]:
 
 
 def own_checkpoint(run_name: str) -> Path | None:
-    """The last one of the SLURM job which this process is of, if there is one."""
+    """The last one of the newest fit run in the SLURM job which this process is of, if there is one."""
     if not SLURMEnvironment.detect():
         return None
-    path = ROOT / run_name / slurm_folder("fit") / "checkpoints" / "last.ckpt"
-    return path if path.is_file() else None
+    name = slurm_folder("fit")
+    return newest_checkpoint(run_name, "last", name, f"{name}-*")[0]
 
 
 def slurm_folder(subcommand: str) -> str:

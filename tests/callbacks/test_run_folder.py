@@ -68,6 +68,27 @@ def test_slurm_tasks_and_a_requeued_job_agree(monkeypatch: pytest.MonkeyPatch) -
             assert open_run("a", "test", None)[0].name == name
 
 
+def test_commands_of_a_job_without_srun_have_folders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a loop over seeds, say; `last` is that of the newest of them, and a requeued job overwrites none."""
+    for name, value in {"NTASKS": "1", "JOB_ID": "7", "JOB_NAME": "train"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    for requeued, names in ((None, ["fit-slurm7", "test-slurm7"]), ("1", ["fit-slurm7-1", "test-slurm7-1"])):
+        if requeued:
+            monkeypatch.setenv("SLURM_RESTART_COUNT", requeued)
+        for name in names:
+            with hand_over():
+                folder, _ = open_run("a", name.partition("-")[0], None)
+                assert folder.name == name
+                (folder / "config.yaml").touch()
+    aged(Path("runs/a/fit-slurm7/config.yaml"), 20)
+    checkpoint("runs/a/fit-slurm7/checkpoints/last.ckpt", age=10)
+    checkpoint("runs/a/fit-slurm77/checkpoints/last.ckpt", age=-10)  # of another job
+    own = checkpoint("runs/a/fit-slurm7-1/checkpoints/last.ckpt", age=5)
+    for command, ckpt_path in (("test", "last"), ("fit", "resume"), ("fit", None)):
+        with hand_over():
+            assert open_run("a", command, ckpt_path)[1] == own
+
+
 def test_torchrun_needs_a_common_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(InputError, match=HANDED_ON):
