@@ -35,15 +35,17 @@ def made_by(trainer: L.Trainer, stage: L.LightningModule, clip_ids: Sequence[str
     trained_on = captions.pop("trained_on", [])
     origin = provenance()
     clips = clips_of_test(trainer, clip_ids)
+    export = next((callback for callback in vars(trainer)["callbacks"] if isinstance(callback, Export)), None)
+    started_from = [] if export is None else export.starts_from(trainer, stage)
     found = {
         "clips": clips,
         "captions": captions,
-        "weights": weights_of_test(trainer),
+        "weights": weights_of_test(trainer, started_from),
         "seed": os.environ.get("PL_GLOBAL_SEED"),
         "precision": str(trainer.precision),
         "hardware": hardware(trainer),
         **costs_of(trainer),
-        MADE_FROM: exports_read(trainer, stage),
+        MADE_FROM: made_from(settings_of(Path(trainer.default_root_dir)), *started_from),
         "command": origin.pop("command"),
         "versions": origin,
     }
@@ -71,21 +73,14 @@ def clips_of_test(trainer: L.Trainer, clip_ids: Sequence[str]) -> dict[str, Any]
     return found | beside_its_list(split, len(clip_ids))
 
 
-def weights_of_test(trainer: L.Trainer) -> dict[str, Any]:
+def weights_of_test(trainer: L.Trainer, started_from: list[Path]) -> dict[str, Any]:
     """The checkpoint or the export that the test started from, with the export's own note; nothing where neither."""
     if trainer.ckpt_path is not None:
         return {"checkpoint": str(trainer.ckpt_path)}
-    export = next((callback for callback in trainer.callbacks if isinstance(callback, Export)), None)  # type: ignore[attr-defined]
-    if export is None or not export.load or not (note := Path(export.source, PROVENANCE)).is_file():
-        return {}
-    return {"export": str(export.source), **json.loads(note.read_text(encoding="utf-8"))}
-
-
-def exports_read(trainer: L.Trainer, stage: L.LightningModule) -> dict[str, Any]:
-    """The exports that the test reads, with what each cost and was made from (`callbacks.lineage`)."""
-    export = next((callback for callback in trainer.callbacks if isinstance(callback, Export)), None)  # type: ignore[attr-defined]
-    started_from = [] if export is None else export.starts_from(trainer, stage)
-    return made_from(settings_of(Path(trainer.default_root_dir)), *started_from)
+    for note in (folder / PROVENANCE for folder in started_from):
+        if note.is_file():
+            return {"export": str(note.parent), **json.loads(note.read_text(encoding="utf-8"))}
+    return {}
 
 
 def hardware(trainer: L.Trainer) -> str:

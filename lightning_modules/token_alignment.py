@@ -207,3 +207,5 @@ class TokenAlignment(L.LightningModule):
         found = type(self.audio_encoder).from_pretrained(folder).to(self.device).requires_grad_(trains)
         cast_weights(found, frozen_dtype(self._trainer))
         self.audio_encoder = self.captioner.network.audio_encoder = found
+        if self._trainer and self._trainer.validating and self.criterion and [*self.criterion.parameters()]:
+            self.print("val/loss is with the criterion untrained: exports have no weights of it; give --ckpt_path best")

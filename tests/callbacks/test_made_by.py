@@ -11,7 +11,9 @@ import pytest
 import torch
 from conftest import arguments
 
+from callbacks.export import Export
 from callbacks.made_by import made_by
+from tests.toys import ExportingStage
 from train import main
 
 
@@ -22,14 +24,15 @@ class Stage(L.LightningModule):
         return {"weights": "abc", "trained_on": ["json_files/AudioCaps/train.json", "json_files/WavCaps/all.json"]}
 
 
-def trainer(split: str | None) -> Any:
+def trainer(split: str | None, *callbacks: L.Callback) -> Any:
     data = SimpleNamespace(test=split)
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     return SimpleNamespace(
         datamodule=data,
         strategy=strategy,
         ckpt_path=None,
-        callbacks=[],
+        callbacks=[*callbacks],
+        state=SimpleNamespace(fn="test"),
         precision="32-true",
         world_size=1,
         default_root_dir="none",
@@ -44,6 +47,16 @@ def test_a_model_that_was_trained_on_the_tested_corpus_is_flagged() -> None:
     other = made_by(trainer("clotho/test"), Stage(), ["a"])
     assert "warning" not in other and other["clips"]["missing"] == 1044
     assert made_by(trainer(None), L.LightningModule(), ["a"])["captions"] == {}
+
+
+def test_a_table_is_no_weights_of_a_stage_without(tmp_path: Path) -> None:
+    """That of `predict`, which has a note of its own; the one beside it is of weights."""
+    (tmp_path / "provenance.json").write_text('{"run_folder": "runs/a/fit-1"}')
+    export = Export("", root=str(tmp_path))
+    assert made_by(trainer(None, export), Stage(), ["a"])["weights"] == {}
+    learnt = made_by(trainer(None, export), ExportingStage(), ["a"])
+    assert learnt["weights"] == {"export": str(tmp_path), "run_folder": "runs/a/fit-1"}
+    assert list(learnt["made_from"]) == [str(tmp_path)]
 
 
 def test_the_digest_is_of_the_ids_whatever_their_order() -> None:

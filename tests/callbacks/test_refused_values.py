@@ -75,6 +75,10 @@ def test_a_bug_keeps_its_traceback(stage: str, error: type[Exception]) -> None:
         ("--trainer.strategy ddpp", "invalid strategy name"),
         ("--trainer.val_check_interval 100", "must be less than or equal to the number of the training batches (8)"),
         ("--trainer.accumulate_grad_batches 0", "expected trainer.accumulate_grad_batches of at least 1, found 0"),
+        (
+            '--trainer.callbacks+=GradientAccumulationScheduler --trainer.callbacks.scheduling={"0":1,"1":2}',
+            "found a GradientAccumulationScheduler",
+        ),
         ("--model.optimizer torch.optim.Adam --model.optimizer.lr -1", "Invalid learning rate: -1.0"),
         ("--seed_everything -1", "-1 is not in bounds"),
     ],

@@ -169,6 +169,9 @@ def cases() -> list[Case]:
         "exports through a file": fit("--export.root", "toy.yaml"),
         "an overlay that is not there": fit("--config", "criterion/nothing"),
         "the miniature's class misspelt": fit("--data", "miniature.Minature"),
+        "steps of other numbers of batches": fit(
+            "--trainer.callbacks+=GradientAccumulationScheduler", '--trainer.callbacks.scheduling={"1":2}'
+        ),
     }.items():  # fmt: skip
         found.append(Case("command", what, command, toy))
 

@@ -34,7 +34,9 @@ def module() -> TokenAlignment:
     return TokenAlignment(OptimalTransport(), LlavaCaptioner(str(MINIATURE / "llava"), encoder))
 
 
-def test_fit_then_every_other_command(in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_then_every_other_command(
+    in_tmp_path: Path, world_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """fit exports; validate, test and predict start from the export; their files hold what they should."""
     short = ("--trainer.max_epochs", "1", "--data.batch_size", "8", "--trainer.limit_train_batches", "2")
     with monkeypatch.context() as patch:  # fit must not so much as build a language model
@@ -47,6 +49,7 @@ def test_fit_then_every_other_command(in_tmp_path: Path, world_root: Path, monke
     before = CavMaeEncoder.from_pretrained(MINIATURE / "cav_mae")
     assert not torch.equal(exported.projection.weight, before.projection.weight)
     main(["validate", *arguments(world_root)])
+    assert "the criterion untrained" not in capsys.readouterr().out  # which has no weights
     main(["test", *arguments(world_root)])
     with open("runs/dali_ot/test-1/captions.csv") as file:
         rows = list(csv.DictReader(file))
@@ -237,8 +240,13 @@ def test_a_criterion_with_parameters() -> None:
     assert len(module().configure_optimizers()["optimizer"].param_groups) == 1  # of optimal transport, which has none
 
 
-def test_the_schedule_follows_the_epochs(in_tmp_path: Path, world_root: Path) -> None:
-    """Three epochs of attentive transport: uniform weights in the first, then the entropy weights one by one."""
+def test_the_schedule_follows_the_epochs(
+    in_tmp_path: Path, world_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three epochs of attentive transport: uniform weights in the first, then the entropy weights one by one.
+
+    Its export has no weights of the criterion, and validation says so.
+    """
     overlay = str(REPOSITORY / "configs/criterion/attentive_ot.yaml")
     short = ("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "2", "--trainer.log_every_n_steps", "1")
     weights = ("--model.criterion.init_args.temperature", "0.01")  # so that one step's weights are far from uniform
@@ -248,6 +256,9 @@ def test_the_schedule_follows_the_epochs(in_tmp_path: Path, world_root: Path) ->
     assert [float(row["train/entropy_weight"]) for row in rows] == [160] * 4 + [128] * 2
     missing = [float(row["train/image_entropy_uniform"]) - float(row["train/image_entropy"]) for row in rows]
     assert max(map(abs, missing[:2])) < 1e-6 < 1e-5 < min(missing[2:])
+    for start, untrained in (((), True), (("--ckpt_path", "best"), False)):
+        main(["validate", *arguments(world_root, "--config", overlay, *start)])
+        assert ("the criterion untrained" in capsys.readouterr().out) is untrained
 
 
 def test_only_what_is_wanted_is_asked_for() -> None:
