@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,20 @@ def require_folder(name: str, what: str) -> None:
         raise InputError(
             f"expected {what} in {name}, found no such folder; run: {command_that_makes(name)}, or name one"
         )
+
+
+def require_apart(written: Iterable[Path | None], read: Iterable[Path | None]) -> None:
+    """Check that a command writes to none of the files that it reads.
+
+    Raises:
+        InputError: it would write to one.
+    """
+    inputs = {path.resolve() for path in read if path is not None}
+    for path in written:
+        if path is not None and path.resolve() in inputs:
+            raise InputError(
+                f"expected to write to a file of its own, found {path}, which is read; name another output"
+            )
 
 
 def command_that_makes(export: str | Path) -> str:

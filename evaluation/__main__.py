@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from earshot.errors import InputError, one_line_errors
+from earshot.errors import InputError, one_line_errors, require_apart
 from earshot.provenance import provenance
 
 
@@ -61,13 +61,14 @@ def score(options: argparse.Namespace) -> None:
     from evaluation.captions_file import captions_path, read_captions, write_submission
     from evaluation.references import not_scored
     from evaluation.scores import lacking, score_rows
-    from evaluation.scores_file import read_clip_scores, read_scores
+    from evaluation.scores_file import read_clip_scores, read_scores, with_scores
     from evaluation.sentence_models import named_models
     from evaluation.word_scores import read_vocabulary
 
     words = None if options.vocabulary is None else read_vocabulary(options.vocabulary)
     models = named_models(options.metrics)
     captions = captions_path(options.captions)
+    require_apart([options.submission], [*with_scores(captions), options.references, options.vocabulary])
     rows = read_captions(captions, options.references)
     read_scores(captions), read_clip_scores(captions, rows)  # those that are there must be readable
     if options.submission is not None:

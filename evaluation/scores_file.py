@@ -26,6 +26,11 @@ def scores_path(captions: Path) -> Path:
     return captions.with_name(f"{captions.stem if captions.suffix == '.csv' else captions.name}.{FILE_NAME}")
 
 
+def with_scores(captions: Path) -> tuple[Path, Path, Path]:
+    """A captions file, its scores and those of its clips: what is read where a captions file is named."""
+    return captions, scores_path(captions), scores_path(captions).with_suffix(".csv")
+
+
 def digest_of(rows: CaptionRows) -> str:
     """A digest of captions, references and labels, whatever the order of the clips."""
     return hashlib.sha256(json.dumps(sorted(clips_of(rows))).encode()).hexdigest()[:16]

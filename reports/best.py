@@ -5,8 +5,9 @@ import sys
 from statistics import fmean
 
 from earshot.atomic import write_text
+from earshot.errors import require_apart
 from reports.page import output_file
-from reports.rows import add_rows, parse_rows, read_scores
+from reports.rows import add_rows, files_read, parse_rows, read_scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the name of the row with the highest mean, the first of equals; and all means on stderr."""
-    scores = read_scores(parse_rows(options.runs), options.metric, "test it again or name another --metric")
+    paths = parse_rows(options.runs)
+    require_apart([options.output], files_read(paths))
+    scores = read_scores(paths, options.metric, "test it again or name another --metric")
     means = {name: fmean(values) for name, values in scores.items()}
     ranked = sorted(means, key=lambda name: -means[name])
     for name in ranked:

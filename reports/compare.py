@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from reports.costs import COSTS, SHOWN, TITLES, add_costs
 from reports.guesses import Guess, constant_captions, shuffled_captions
 from reports.logged_values import logged_values, read_titles
-from reports.page import add_page, write_page
+from reports.page import add_page, page_files, write_page
 from reports.published import NUMBERS, beside, paper_titles, published
-from reports.rows import add_rows, parse_rows, read_runs
+from reports.rows import add_rows, files_read, parse_rows, read_runs
 from reports.table import Spread, add_measurement, at_least, measure_rows, titles
 
 COLUMNS = ("bleu_4", "rouge_l", "cider_d", "meteor", "spice", "spider")
@@ -67,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
     """Read, measure all rows at once, and write."""
     logged_titles = read_titles(options.logged)
     paths = parse_rows(options.runs)
+    inputs = [*files_read(paths), options.vocabulary, options.constant_from]
+    require_apart(page_files(options.output), inputs)
     for name in (options.against, options.of, options.shuffle):
         if name is not None and name not in paths:
             raise InputError(f"expected one of the rows {', '.join(paths)}, found {name!r}; correct the name")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from evaluation.captions_file import read_captions
 from evaluation.word_scores import named, read_vocabulary
 from reports.origin import seeds
-from reports.page import add_page, write_page
+from reports.page import add_page, page_files, write_page
 from reports.published import published_captions
-from reports.rows import add_rows, parse_rows
+from reports.rows import add_rows, files_read, parse_rows
 from reports.table import NOT_GIVEN, Line, at_least
 
 
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Draw clips and show each row's captions beside a reference; of several runs in a row, the first one's."""
     paths = parse_rows(options.runs)
+    require_apart(page_files(options.output), [*files_read(paths), options.vocabulary])
     captions: dict[str, list[dict[str, str]]] = {}
     references: dict[str, str] = {}
     clips: dict[str, str] = {}  # by what a reference says

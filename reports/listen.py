@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 
 from earshot.atomic import write_text
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from evaluation.captions_file import captions_path, read_captions
 from reports.table import at_least
 
@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
     if options.output.is_dir():
         raise InputError(f"expected a file as --output, found the folder {options.output}; name a file in it")
     paths = named_runs(options.runs)
+    require_apart([options.output], paths.values())
     captions = {}
     for name, path in paths.items():
         rows = read_captions(path)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.caption_table import read_rows
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from evaluation.bootstrap import Estimate, bootstrap_weights, estimate
 from reports.agreement import krippendorff_alpha
-from reports.page import add_page, write_page
+from reports.page import add_page, page_files, write_page
 from reports.table import Line, at_least
 
 COLUMNS = ("page", "rater", "clip_id", "question", "left", "right", "answer")
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read, and write the table."""
+    require_apart(page_files(options.output), options.answers)
     found = read_answers(options.answers)
     if len({len(each.runs) for each in found}) > 1:
         raise InputError("expected answers of one kind, found choices and grades; give them to two commands")

@@ -18,6 +18,7 @@ from evaluation.bootstrap import Estimate
 from reports.origin import HEADING, origin
 from reports.table import NOT_GIVEN, Cell, Line, Spread
 
+BESIDE = (".md", ".csv", ".png", ".svg", ".html")
 LONGEST_NAME, LONGEST_NUMBER = 30, 12  # in characters, on the terminal
 COUNTS = ("N", "trainings")  # the terminal shows them where they differ
 TELLING = ("cider_d", "spider", "fense", "audibility", "verb_recall", "visual_share", "rouge_l")  # they get room first
@@ -32,13 +33,15 @@ def add_page(parser: argparse.ArgumentParser, output: str, what: str = "Markdown
 
 def output_file(text: str) -> Path:
     """The type of --output: refuses a folder before anything is measured, also in the place of a file beside it."""
-    for path in (
-        Path(text),
-        *(Path(text).with_suffix(suffix) for suffix in (".md", ".csv", ".png") if Path(text).name),
-    ):
+    for path in page_files(Path(text)):
         if path.is_dir():
             raise InputError(f"expected a file as --output, found the folder {path}; name a file in it")
     return Path(text)
+
+
+def page_files(output: Path) -> list[Path]:
+    """--output, and all that a page may have beside it."""
+    return [output, *(output.with_suffix(suffix) for suffix in BESIDE if output.name)]
 
 
 def write_page(

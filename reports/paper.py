@@ -3,13 +3,14 @@
 import argparse
 import csv
 import math
+from itertools import chain
 from pathlib import Path
 
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from evaluation.bootstrap import Estimate
 from evaluation.scores import TITLES
 from reports.origin import section_of
-from reports.page import add_page, write_page
+from reports.page import add_page, page_files, write_page
 from reports.published import beside, paper_titles, published
 from reports.table import NOT_GIVEN, Cell, Line
 
@@ -66,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Read the reports, set the paper's numbers beside them, judge the claims."""
     files = {"audiocaps": options.audiocaps, "clotho": options.clotho}
+    given = [path for path in files.values() if path is not None]
+    require_apart(page_files(options.output), chain(*map(page_files, given)))
     scores = {corpus: read_report(path) for corpus, path in files.items() if path is not None}
     if not scores:
         raise InputError("expected a report's CSV, found none; give --audiocaps, --clotho or both")

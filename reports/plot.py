@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from earshot.drawing import IMAGE, OTHER, drawn
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from evaluation.metric import Metric
 from evaluation.scores import TITLES
-from reports.page import add_page, write_page
-from reports.rows import add_rows, parse_rows, read_runs
+from reports.page import add_page, page_files, write_page
+from reports.rows import add_rows, files_read, parse_rows, read_runs
 from reports.table import add_measurement, measure_rows, titles
 
 METRICS = ("bleu_4", "meteor", "rouge_l", "cider_d", "spice", "spider")  # those of Figure 5
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure all runs at once; draw the figure, and write the table."""
     paths = parse_rows(options.runs)
+    require_apart(page_files(options.output), [*files_read(paths), options.vocabulary])
     try:
         paths = dict(sorted(paths.items(), key=lambda row: float(row[0])))
     except ValueError:

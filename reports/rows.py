@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from datamodules.clips import CaptionRows
@@ -10,7 +11,7 @@ from earshot.errors import InputError
 from evaluation.captions_file import captions_path, clips_of, read_captions, rows_of
 from evaluation.references import not_scored, with_references
 from evaluation.scores import TITLES
-from evaluation.scores_file import read_score
+from evaluation.scores_file import read_score, with_scores
 
 METAVAR = "[ROW=]RUN[,RUN...]"
 
@@ -48,6 +49,11 @@ def parse_rows(arguments: Sequence[str]) -> dict[str, list[Path]]:
         if len({path.resolve() for path in rows[name]}) < len(rows[name]):
             raise InputError(f"expected every run once, found a run twice in {argument!r}; name each once")
     return rows
+
+
+def files_read(rows: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """The captions files of all rows, and their scores."""
+    return [file for path in chain(*rows.values()) for file in with_scores(path)]
 
 
 def run_name(run: Path) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from earshot.drawing import AUDIO, IMAGE, drawn
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from evaluation.bootstrap import Estimate, estimate
 from evaluation.metric import Metric
 from evaluation.scores import TITLES
-from reports.page import add_page, write_page
+from reports.page import add_page, page_files, write_page
 from reports.published import beside, paper_titles, published
-from reports.rows import METAVAR, add_rows, parse_rows, read_runs, read_scores
+from reports.rows import METAVAR, add_rows, files_read, parse_rows, read_runs, read_scores
 from reports.table import Cell, Spread, add_measurement, measure_rows, titles
 
 COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # those of Table 2
@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
     values = [values[i] for i in order]
     baseline = list(paths)[values.index(0.0)]
     paths |= parse_rows(options.beside)
+    require_apart(page_files(options.output), [*files_read(paths), options.vocabulary])
     audibility = read_scores(paths, "audibility", TO_GET_A)
     swept = list(audibility.values())[: len(values)]
     found = measure_rows(options, COLUMNS, paths, read_runs(paths), {}, against=baseline)

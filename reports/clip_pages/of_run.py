@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from datamodules.clips import CaptionRows
-from earshot.errors import InputError
+from earshot.errors import InputError, require_apart
 from evaluation.captions_file import captions_path, clips_of, read_captions
 from evaluation.scores import TITLES, TOKENIZERS, lacking
-from evaluation.scores_file import read_clip_scores, read_scores, scores_path
+from evaluation.scores_file import read_clip_scores, read_scores, scores_path, with_scores
 from reports.clip_pages.budget import LIMIT, write
 from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
 from reports.clip_pages.media import AT_ONCE, MediaBytes, as_media, read_media, split_folder
@@ -50,9 +50,10 @@ def write_report(
         media: sound and frame of these clips, where they have been read already.
 
     Raises:
-        InputError: no captions or no scores.
+        InputError: no captions or no scores, or the output is one of these files.
     """
     captions = captions_path(run)
+    require_apart([output], with_scores(captions))
     rows = read_captions(captions)
     if not scores_path(captions).is_file():
         raise InputError(f"expected scores at {scores_path(captions)}, found none; run: earshot score {captions}")

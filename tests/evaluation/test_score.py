@@ -72,6 +72,19 @@ def test_no_reference_at_all_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert "found none for 2 clips such as 'a'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("output", ["mine.csv", "mine.scores.csv", "table.csv"])
+def test_a_submission_replaces_nothing_that_is_read(
+    output: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("mine.csv", "table.csv"):
+        shutil.copy(BY_HAND, name)
+    with pytest.raises(SystemExit) as stop:
+        main(["mine.csv", "--references", "table.csv", "--submission", output, "--no-java"])
+    assert stop.value.code == 2 and f"found {output}, which is read; name another" in capsys.readouterr().err
+    assert not Path("mine.scores.csv").exists()
+    assert Path("mine.csv").read_bytes() == Path("table.csv").read_bytes() == BY_HAND.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [

@@ -38,6 +38,36 @@ def test_an_unknown_verb_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     assert stop.value.code == 2 and "invalid choice: 'table'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compare mine.csv --output mine.md",
+        "compare x=run --output run/captions.md",
+        "compare x=run --output run/scores.md",
+        "compare mine.csv --vocabulary words.csv --output words",
+        "compare mine.csv --constant-from words.csv --output words.md",
+        "examples mine.csv --output ./mine.csv",
+        "plot 1=mine.csv --output run/../mine.png",
+        "sweep 0=run 1=words.csv --beside mine.csv --output mine.md",
+        "paper --audiocaps mine.csv --output mine.md",
+        "paper --clotho mine.csv --output mine.csv",
+        "listen mine.csv --output mine.csv",
+        "listened mine.csv --output mine.md",
+        "best mine.csv --output mine.scores.json",
+        "html run --output run/captions.csv",
+    ],
+)
+def test_no_output_replaces_what_is_read(command: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    for name in ("mine.csv", "run/captions.csv", "words.csv"):
+        Path(name).write_text(name)
+    with pytest.raises(SystemExit) as stop:
+        main(command.split())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and "expected to write to a file of its own, found " in line
+    assert all(Path(name).read_text() == name for name in ("mine.csv", "run/captions.csv", "words.csv"))
+
+
 def test_the_best_row_has_the_highest_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     b = {"cider_d": 1.9, "bleu_1": math.nan}
     for name, scores in (("a1", {"cider_d": 1.0, "rouge_l": 0.9}), ("a2", {"cider_d": 3.0}), ("b", b)):
