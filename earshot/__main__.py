@@ -39,9 +39,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def put_working_folder_last() -> None:
     """Let a YAML name classes of the working folder, but no file there replace a module of the project."""
-    here = Path.cwd()
-    if here != Path(__file__).parents[1]:  # the checkout itself
-        sys.path[:] = [*(path for path in sys.path if Path(path or ".").absolute() != here), str(here)]
+    here, project = Path.cwd(), Path(__file__).parents[1]
+    if here != project:
+        others = [path for path in sys.path if Path(path or ".").absolute() != here]
+        sys.path[:] = [*others, str(project), str(here)]  # an editable install's own finder comes after all of these
 
 
 if __name__ == "__main__":

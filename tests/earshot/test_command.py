@@ -13,6 +13,18 @@ from earshot.__main__ import VERBS, main
 
 ROOT = Path(__file__).parents[2]
 TRAIN = str(ROOT / "train.py")
+CONSOLE_SCRIPT = f"""
+import sys
+from importlib.machinery import PathFinder
+class Editable:  # as setuptools': asked for what is not found on sys.path, where the checkout is not
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if path else PathFinder.find_spec(name, [{str(ROOT)!r}])
+sys.path.remove({str(ROOT)!r})
+sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, Editable)
+from earshot.__main__ import main
+main()
+"""
 
 
 def run(*command: str, folder: Path) -> tuple[subprocess.CompletedProcess, float]:
@@ -60,6 +72,13 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
         "expected one of caption, app, train, prepare, score, report, push, miniature, found 'trian'"
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(("verb", "module"), [("train", "train"), ("score", "evaluation")])
+def test_nor_do_they_in_an_editable_install(verb: str, module: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text("raise SystemExit('the wrong module')")
+    done, _ = run("-P", "-c", CONSOLE_SCRIPT, verb, "--help", folder=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
 
 
 @pytest.mark.slow
