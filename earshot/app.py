@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earshot.errors import InputError, one_line_errors
+from earshot.signals import SIGNALS
 
 if TYPE_CHECKING:  # --help needs no torch
     from earshot.captioner import Captioner
@@ -37,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
     add("--port", type=int, default=7860, help="of this machine; default: %(default)s")
     add("--device", help="such as cuda:1; default: a GPU where there is one")
     options = parser.parse_args(args)
-    with one_line_errors():
+    with SIGNALS.handled(), one_line_errors():
         serve(options)
 
 
@@ -45,11 +46,16 @@ def serve(options: argparse.Namespace) -> None:
     """Serve until interrupted.
 
     Raises:
-        InputError: no Gradio, no such captioner, or a port that is taken.
+        InputError: no Gradio, no such captioner, or a port that is taken or none.
     """
+    if not 1 <= options.port <= 65535:
+        raise InputError(f"expected a --port from 1 to 65535, found {options.port}; correct it")
     with tempfile.TemporaryDirectory(prefix="earshot-app-") as folder:
         # Gradio reads these when it is imported; what is uploaded goes when the page does
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+        known = (os.environ.get(name) for name in ("no_proxy", "NO_PROXY"))
+        direct = ",".join(filter(None, (*known, "127.0.0.1", "localhost")))  # it asks its page whether it is there
+        os.environ |= {"no_proxy": direct, "NO_PROXY": direct}
         try:
             import gradio as gr
         except ImportError:
@@ -66,7 +72,7 @@ def serve(options: argparse.Namespace) -> None:
                 enable_monitoring=False, quiet=True, prevent_thread_lock=True, footer_links=[], css=CSS.read_text(),
                 theme=theme(gr),
             )  # fmt: skip
-        except (OSError, OverflowError):
+        except OSError:
             raise InputError(f"expected a free port, found {options.port} taken; name another by --port") from None
         print(f"open http://127.0.0.1:{options.port} in a browser of this machine; Ctrl+C ends it", flush=True)
         page.block_thread()

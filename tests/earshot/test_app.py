@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +37,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     (folder / "assets").symlink_to(REPOSITORY / "assets")
     port = free_port()
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    # a proxy that answers nothing, and a folder of temporary files that is to be empty at the end
+    environment |= {
+        "http_proxy": "http://127.0.0.1:9",
+        "all_proxy": "http://127.0.0.1:9",
+        "TMPDIR": str(folder / "tmp"),
+    }
+    (folder / "tmp").mkdir()
     command = [sys.executable, "-m", "earshot", "app", "--port", str(port), "--device", "cpu"]
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -49,8 +55,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield f"http://127.0.0.1:{port}", folder
         assert "Traceback" not in (folder / "log.txt").read_text()
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(60)
+    assert not list((folder / "tmp").glob("earshot-app-*"))  # with what was uploaded
 
 
 def upload(tab: Any, address: str, file: Path) -> None:
@@ -147,7 +154,8 @@ def test_it_is_served_on_this_machine_only(served: tuple[str, Path]) -> None:
     [
         (["--with", "nonsense"], "expected an export or a configuration, found no nonsense"),
         (["--port", "{taken}"], "expected a free port, found {taken} taken"),
-        (["--port", "99999"], "expected a free port, found 99999 taken"),
+        (["--port", "99999"], "expected a --port from 1 to 65535, found 99999"),
+        (["--port", "0"], "expected a --port from 1 to 65535, found 0"),
     ],
 )
 def test_mistakes_end_with_one_line(
