@@ -48,12 +48,18 @@ def push(options: argparse.Namespace) -> None:
     """Write the card, and upload the folder in one commit.
 
     Raises:
-        InputError: no such export, or the hub refuses.
+        InputError: no such export, no name of a repository, or the hub refuses.
     """
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
     folder: Path = options.export
     if not (folder / "provenance.json").is_file():
         raise InputError(f"expected an export in {folder}, found no provenance.json; name one, as exports/dali_ot")
-    if options.repo.count("/") != 1:
+    try:
+        validate_repo_id(options.repo)
+    except HFValidationError as error:
+        raise InputError(f"expected a repository as user/name, found: {str(error).rstrip('.')}; correct it") from None
+    if "/" not in options.repo:
         raise InputError(f"expected a repository as user/name, found {options.repo!r}; correct it")
     with tempfile.TemporaryDirectory() as work:
         options.output = Path(work) / "card.md"  # where Java may write
@@ -78,16 +84,17 @@ def upload(folder: Path, repo: str, private: bool) -> str:
         InputError: the hub cannot be reached, or refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HTTPError  # of httpx or httpx2: which one the hub's client asks with
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="earshot")
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repo, folder_path=folder.resolve(), commit_message="Upload by earshot"))
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"expected the hub to take {repo}, found: {reason}; log in (hf auth login), or correct the name"
+            f"expected the hub to take {repo}, found: {reason}; log in (hf auth login), correct the name, or look at "
+            "the network"
         ) from error
 
 

@@ -188,14 +188,23 @@ def test_settings_that_are_damaged_are_told(export: Path, capsys: pytest.Capture
     [
         ({"export": "nothing"}, "expected an export in nothing, found no provenance.json"),
         ({"repo": "r"}, "expected a repository as user/name, found 'r'"),
+        ({"repo": "u/r x"}, "expected a repository as user/name, found: Repo id must use alphanumeric chars"),
+        ({"repo": "/r", "dry_run": ["--dry-run"]}, "expected a repository as user/name, found: Repo id must use"),
         ({"refuses": True}, "expected the hub to take u/r, found: "),
+        ({"endpoint": "http://127.0.0.1:9"}, "expected the hub to take u/r, found: [Errno "),
     ],
 )
 def test_mistakes_end_with_one_line(
-    change: dict, message: str, export: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+    change: dict,
+    message: str,
+    export: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     hub.refuses = change.get("refuses", False)
+    monkeypatch.setenv("HF_ENDPOINT", change.get("endpoint", hub.address))
     with pytest.raises(SystemExit) as ended:
-        main([str(change.get("export", export)), change.get("repo", "u/r")])
+        main([str(change.get("export", export)), change.get("repo", "u/r"), *change.get("dry_run", [])])
     err = capsys.readouterr().err
     assert ended.value.code == 2 and message in err and "Traceback" not in err
