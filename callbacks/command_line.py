@@ -152,6 +152,8 @@ class TrainCLI(LightningCLI):
             raise InputError(
                 f"expected UTF-8 in {' and '.join(sorted(given))}, found other bytes ({error}); save the YAML as UTF-8"
             ) from error
+        except BrokenPipeError:  # nobody reads what --print_config prints
+            raise
         except (ValueError, OSError, RecursionError) as error:
             said = " ".join(str(error).split())[:200]
             raise InputError(f"expected a configuration, found: {said}; correct the YAML or the arguments") from error

@@ -1,7 +1,9 @@
 """The exception for input that cannot be used; commands print it as one line and exit with code 2."""
 
 import errno
+import os
 import re
+import select
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,18 +69,31 @@ def command_that_makes(export: str | Path) -> str:
     return f"python train.py fit --config CONFIG --run_name {run_name}"
 
 
+def stdout_is_abandoned() -> bool:
+    """Whether stdout is a pipe that nobody reads any more: another that breaks, as a worker's, is no such thing."""
+    stdout = select.poll()
+    stdout.register(1, 0)
+    return any(found & (select.POLLERR | select.POLLHUP) for _, found in stdout.poll(0))
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print an InputError raised in the block, or a refusal by the disk, as one line on stderr; exit with code 2. So
     are numbers that are not finite (FloatingPointError), which a setting such as the learning rate has led to.
 
+    Where nobody reads stdout any more, as after `| head`, the command ends as silently as others do by SIGPIPE.
+
     Any other error is a bug: its traceback ends with what to do about it.
     """
     try:
         yield
+        print(end="", flush=True)  # what is not written yet may fail as well
     except (InputError, FloatingPointError) as error:
         message = str(error)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and stdout_is_abandoned():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python still writes at its end
+            raise SystemExit(141) from None
         if error.errno not in REFUSED:
             error.add_note(BUG)
             raise
