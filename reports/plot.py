@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from earshot.drawing import IMAGE, OTHER, drawn
-from earshot.errors import InputError, require_apart
+from earshot.errors import require_apart
 from evaluation.metric import Metric
 from evaluation.scores import TITLES
 from reports.page import add_page, page_files, write_page
-from reports.rows import add_rows, files_read, parse_rows, read_runs
+from reports.rows import add_rows, files_read, numbers_of, parse_rows, read_runs
 from reports.table import add_measurement, measure_rows, titles
 
 METRICS = ("bleu_4", "meteor", "rouge_l", "cider_d", "spice", "spider")  # those of Figure 5
@@ -29,15 +29,12 @@ def run(options: argparse.Namespace) -> None:
     """Measure all runs at once; draw the figure, and write the table."""
     paths = parse_rows(options.runs)
     require_apart(page_files(options.output), [*files_read(paths), options.vocabulary])
-    try:
-        paths = dict(sorted(paths.items(), key=lambda row: float(row[0])))
-    except ValueError:
-        raise InputError(f"expected NUMBER=RUN, found the numbers {', '.join(paths)}; correct them") from None
+    order = sorted(zip(numbers_of(list(paths)), paths))
+    paths = {name: paths[name] for _, name in order}
     found = measure_rows(options, METRICS, paths, read_runs(paths), {})
     figure = options.output.with_suffix(".png")
-    draw(
-        found.metrics, {float(name): len(files) for name, files in paths.items()}, options.label, figure.with_suffix("")
-    )
+    runs = {number: len(paths[name]) for number, name in order}
+    draw(found.metrics, runs, options.label, figure.with_suffix(""))
     headings = titles(None) | {"row": options.label}
     notes = ["in the figure a dot is one training run, the line the mean of those of a number"]
     write_page(options, found.lines, headings, notes, found.measured, figure)
@@ -62,13 +59,18 @@ def draw(metrics: Mapping[str, Metric], runs: Mapping[float, int], label: str, p
         f"Scores by {label}: best {TITLES[key]} {means[best]:.2f} at {numbers[best]:g}\n"
         f"N = {clips} clips, {most} training run{'s' if most > 1 else ''} each"
     )
+    least = min((abs(number) for number in numbers if number), default=1)
     with drawn(path, title, max(4.2, 2.6 * len(metrics)), 2.9, columns=len(metrics)) as axes:
         for panel, (key, metric) in zip(axes[0], metrics.items()):
             groups: Sequence[np.ndarray] = np.split(metric.scores, ends)
             for number, values in zip(numbers, groups):
                 panel.plot([number] * len(values), values, "o", color=OTHER, markersize=4, label="training run")
             panel.plot(numbers, [values.mean() for values in groups], "-s", color=IMAGE, markersize=4, label="mean")
-            panel.set(xscale="log", title=TITLES[key], xlabel=label)
+            panel.set(title=TITLES[key], xlabel=label)
+            if numbers[0] > 0:
+                panel.set_xscale("log")
+            else:  # for which a logarithmic axis has no place
+                panel.set_xscale("symlog", linthresh=least)
             panel.set_xticks(numbers, [f"{number:g}" for number in numbers], rotation=45 if len(numbers) > 5 else 0)
             panel.minorticks_off()
             panel.grid(axis="y")

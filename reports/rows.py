@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from math import isfinite
 from pathlib import Path
 
 from datamodules.clips import CaptionRows
@@ -49,6 +50,23 @@ def parse_rows(arguments: Sequence[str]) -> dict[str, list[Path]]:
         if len({path.resolve() for path in rows[name]}) < len(rows[name]):
             raise InputError(f"expected every run once, found a run twice in {argument!r}; name each once")
     return rows
+
+
+def numbers_of(names: Sequence[str]) -> list[float]:
+    """The numbers that rows are called by.
+
+    Raises:
+        InputError: a name that is none, or two rows of one number.
+    """
+    try:
+        found = [float(name) for name in names]
+    except ValueError:
+        found = []
+    if len(set(found)) < len(names) or not all(map(isfinite, found)):
+        raise InputError(
+            f"expected different, finite numbers, as in 0.06=runs/guided_0.06, found {', '.join(names)}; correct them"
+        )
+    return found
 
 
 def files_read(rows: Mapping[str, Sequence[Path]]) -> list[Path]:

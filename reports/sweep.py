@@ -13,7 +13,7 @@ from evaluation.metric import Metric
 from evaluation.scores import TITLES
 from reports.page import add_page, page_files, write_page
 from reports.published import beside, paper_titles, published
-from reports.rows import METAVAR, add_rows, files_read, parse_rows, read_runs, read_scores
+from reports.rows import METAVAR, add_rows, files_read, numbers_of, parse_rows, read_runs, read_scores
 from reports.table import Cell, Spread, add_measurement, measure_rows, titles
 
 COLUMNS = ("bleu_1", "meteor", "rouge_l", "cider_d")  # those of Table 2
@@ -62,16 +62,9 @@ def read_values(names: Sequence[str]) -> list[float]:
     """The values of lambda_2 in the names of the rows.
 
     Raises:
-        InputError: a name that is not a number, or no name that is 0.
+        InputError: other names than `numbers_of` takes, or none that is 0.
     """
-    try:
-        values = [float(name) for name in names]
-    except ValueError:
-        raise InputError(
-            f"expected numbers as in 0.06=runs/guided_0.06, found {', '.join(names)}; correct it"
-        ) from None
-    if len(set(values)) < len(values) or not np.isfinite(values).all():
-        raise InputError(f"expected different, finite numbers, found {', '.join(names)}; correct them")
+    values = numbers_of(names)
     if 0.0 not in values or len(values) < 2:
         raise InputError(
             f"expected a run with lambda_2 = 0 and another to compare with it, found {', '.join(names)}; add it"

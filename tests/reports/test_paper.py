@@ -1,13 +1,18 @@
 """DALI's rows beside the paper's, the examples and the plot, through their commands."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datamodules.clips import CaptionRows
+from earshot.drawing import drawn
 from evaluation.captions_file import write_captions
 from evaluation.word_scores import read_vocabulary
+from reports import plot
 from reports.__main__ import main
 from reports.paper import claims
 from reports.published import NUMBERS, published
@@ -132,6 +137,28 @@ def test_examples_lay_the_same_clips_side_by_side(tmp_path: Path, capsys: pytest
     assert "expected runs of the same clips" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("names", [["0", "1", "10"], ["-10", "0", "0.5"], ["0"], ["1", "10", "100"]])
+def test_every_number_has_its_place_on_the_plots_axis(
+    names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of the numbers, and as far apart as the eye needs."""
+    panels = []
+
+    @contextmanager
+    def kept(*args: Any, **options: Any) -> Iterator[Any]:
+        with drawn(*args, **options) as axes:
+            panels.append(axes[0, 0])
+            yield axes
+
+    monkeypatch.setattr(plot, "drawn", kept)
+    pairs = [f"{name}={captions(tmp_path / name, {'x': 'a dog barks', 'y': 'rain'})}" for name in names]
+    main(["plot", "--no-java", "--output", str(tmp_path / "plot.png"), "--", *pairs])
+    on_axis = panels[0].transData - panels[0].transAxes
+    places = [on_axis.transform((float(name), 0))[0] for name in names]
+    assert all(0 <= place <= 1 for place in places)
+    assert all(right - left > 0.1 for left, right in zip(places, places[1:]))
+
+
 def test_the_plot_averages_the_runs_of_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     right, half = {"x": "a dog barks", "y": "a dog barks"}, {"x": "a dog barks", "y": "rain"}
     runs = {name: captions(tmp_path / name, texts) for name, texts in (("a", half), ("b", right), ("c", right))}
@@ -146,7 +173,12 @@ def test_the_plot_averages_the_runs_of_a_number(tmp_path: Path, capsys: pytest.C
     assert text.startswith("| pairs | N | training runs | BLEU-4 | ROUGE-L | CIDEr-D |")
     assert "SPIDEr not computed" in text  # in the figure, too, where Java is there
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    for wrong, told in (("four=nowhere", "expected NUMBER=RUN"), ("4=nowhere", "expected a captions file at")):
+    for wrong, told in (
+        (["four=nowhere"], "expected different, finite numbers, as in"),
+        (["1=nowhere", "nan=nowhere"], "expected different, finite numbers, as in"),
+        (["1=nowhere", "1.0=nowhere"], "found 1, 1.0; correct them"),
+        (["4=nowhere"], "expected a captions file at"),
+    ):
         with pytest.raises(SystemExit):
-            main(["plot", wrong])
+            main(["plot", *wrong])
         assert told in capsys.readouterr().err

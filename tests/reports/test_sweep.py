@@ -69,7 +69,7 @@ def test_what_is_missing_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     zero, bare = write_run(tmp_path / "zero", captions, 0.1), write_run(tmp_path / "bare", captions, None)
     for runs, told in (
         ([f"0.1={zero}"], "expected a run with lambda_2 = 0"),
-        ([f"none={zero}"], "expected numbers"),
+        ([f"none={zero}"], "expected different, finite numbers"),
         ([f"0={zero}"], "and another to compare with it"),
         ([f"0={zero}", f"0.0={zero}", f"0.1={zero}"], "expected different, finite numbers"),
         ([f"0={zero}", f"nan={zero}"], "expected different, finite numbers"),
