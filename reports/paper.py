@@ -36,6 +36,8 @@ COMPETITORS = {  # of the paper's tables, whose numbers there are these papers' 
 }
 METRICS = ("bleu_4", "meteor", "rouge_l", "cider", "spice", "spider")  # of the paper's tables
 OURS = (*(metric.replace("cider", "cider_d") for metric in METRICS), "verb_recall", "visual_share")
+ENDS = ("", "_low", "_high")  # of a column: the score and its interval
+EMPTY = (None, "", "nan")
 Scores = dict[str, dict[str, float]]  # by row, then by column
 
 # (corpus, a, b): the score of a is above that of b. What the paper says (section 5 and Table 1) ...
@@ -82,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read_report(path: Path) -> Scores:
-    """The numbers of a report's CSV by its column `row`; empty cells are left out.
+    """The numbers of a report's CSV by its column `row`; cells that are empty or nan are left out.
 
     Raises:
         InputError: no such file, or not of this form.
@@ -90,8 +92,8 @@ def read_report(path: Path) -> Scores:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        read = [f"{key}{end}" for key in ("N", *OURS) for end in ("", "_low", "_high")]
-        return {line["row"]: {key: float(line[key]) for key in read if line.get(key)} for line in lines}
+        read = [f"{key}{end}" for key in ("N", *OURS) for end in ENDS]
+        return {line["row"]: {key: float(line[key]) for key in read if line.get(key) not in EMPTY} for line in lines}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"expected a report's CSV at {path}, found {error!r}; make it: python -m reports compare"
@@ -117,8 +119,8 @@ def _cell(scores: dict[str, float], key: str) -> Cell:
     """A number with its interval, where it has one."""
     if key not in scores:
         return "-"
-    if f"{key}_low" in scores:
-        return Estimate(scores[key], scores[f"{key}_low"], scores[f"{key}_high"])
+    if all(f"{key}{end}" in scores for end in ENDS):
+        return Estimate(*(scores[f"{key}{end}"] for end in ENDS))
     return f"{scores[key]:.4f}"
 
 
@@ -142,12 +144,11 @@ def claims(scores: dict[str, Scores]) -> list[str]:
 
 
 def _above(scores: dict[str, Scores], corpus: str, above: str, below: str) -> str:
-    """Whether one row's score is above another's; nothing where one was not measured."""
-    ours = scores.get(corpus, {})
-    if above not in ours or below not in ours:
-        return ""
-    a, b = ours[above], ours[below]
+    """Whether one row's score is above another's; nothing where one, or its interval, was not measured."""
+    a, b = (scores.get(corpus, {}).get(name, {}) for name in (above, below))
     key = _key(a, b)
+    if not all(f"{key}{end}" in row for row in (a, b) for end in ENDS):
+        return ""
     overlap = min(a[f"{key}_high"], b[f"{key}_high"]) >= max(a[f"{key}_low"], b[f"{key}_low"])
     return (
         f"{_verdict(a[key] > b[key])}{', the intervals overlap' if overlap else ''}: on {corpus} {TITLES[key]} of "
@@ -158,9 +159,9 @@ def _above(scores: dict[str, Scores], corpus: str, above: str, below: str) -> st
 def _gains_less(corpus: str, ours: Scores) -> str:
     """Whether distillation gives less to MMD than to attentive optimal transport."""
     rows = [ours.get(f"{name}{stage}", {}) for name in LESS_TAUGHT for stage in ("", "_distilled")]
-    if not all(rows):
-        return ""
     key = _key(*rows)
+    if not all(key in row for row in rows):
+        return ""
     less, more = rows[1][key] - rows[0][key], rows[3][key] - rows[2][key]
     return (
         f"{_verdict(less < more)}: on {corpus} distillation gives {ROWS[LESS_TAUGHT[0]]} less {TITLES[key]} "

@@ -64,6 +64,19 @@ def test_the_papers_numbers_stand_beside_ours_and_claims_are_judged(
     assert "make it: python -m reports compare" in capsys.readouterr().err
 
 
+def test_claims_about_what_was_not_computed_are_left_out(tmp_path: Path) -> None:
+    """Of one clip there is no CIDEr-D, and intervals may be missing."""
+    clip = captions(tmp_path / "run", {"x": "a dog barks"})
+    names = ("attentive_ot", "attentive_ot_distilled", "mmd", "mmd_distilled")
+    main(["compare", *(f"{name}={clip}" for name in names), "--no-java", "--output", str(tmp_path / "own.md")])
+    rows = "".join(f"{name},1,0.5,0.4,,nan\n" for name in (*names, "image", "image_without_prefix"))
+    (tmp_path / "bare.csv").write_text(f"row,N,cider_d,cider_d_low,cider_d_high,visual_share\n{rows}")
+    for name, said in (("own", 0), ("bare", 1)):
+        main(["paper", "--audiocaps", str(tmp_path / f"{name}.csv"), "--output", str(tmp_path / "out" / f"{name}.md")])
+        claims = (tmp_path / "out" / f"{name}.md").read_text().partition("##")[0]
+        assert claims.count("hold") == claims.count("distillation gives MMD less") == said
+
+
 def test_the_papers_table_is_as_published() -> None:
     """SPIDEr is the mean of CIDEr and SPICE in every row, but for one of the paper's, which is off by .0011."""
     tables = {corpus: published("dali", corpus) for corpus in ("audiocaps", "clotho")}
