@@ -3,6 +3,7 @@
 import argparse
 import csv
 import html
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from reports.origin import HEADING, origin
 from reports.table import NOT_GIVEN, Cell, Line, Spread
 
 BESIDE = (".md", ".csv", ".png", ".svg", ".html")
+# what Markdown reads as more than text in a cell; of brackets what makes a link of them, of _ what is not within a word
+MARKUP = re.compile(r"[\\`*~|{]|(?<=\])\(|(?<![^\W_])_|_(?![^\W_])")
 LONGEST_NAME, LONGEST_NUMBER = 30, 12  # in characters, on the terminal
 COUNTS = ("N", "trainings")  # the terminal shows them where they differ
 TELLING = ("cider_d", "spider", "fense", "audibility", "verb_recall", "visual_share", "rouge_l")  # they get room first
@@ -128,7 +131,7 @@ def print_table(console: Console, lines: Sequence[Line], headings: Mapping[str, 
 
 def plain(text: str) -> str:
     """A cell of a Markdown table that shows nothing but its text: captions may come from anywhere."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("![", "!\\[")
+    return MARKUP.sub(lambda mark: f"&#{ord(mark[0])};", html.escape(" ".join(text.split()), quote=False))
 
 
 def short(cell: Cell) -> str:
