@@ -73,8 +73,10 @@ def read_answers(paths: Sequence[Path]) -> list[Answers]:
     """The answers of several files, by question and runs.
 
     Raises:
-        InputError: a file of another form, or two answers of a rater to the same.
+        InputError: a file of another form, two answers of a rater to the same, or answers of two pages, of which one
+            may show other captions by the same names.
     """
+    pages: dict[tuple[str, tuple[str, ...]], str] = {}
     given: dict[tuple[str, tuple[str, ...]], dict[tuple[str, str], float]] = {}
     for path in paths:
         rows = read_rows(path, "answers", "save them from a page of: python -m reports listen")
@@ -91,6 +93,11 @@ def read_answers(paths: Sequence[Path]) -> list[Answers]:
                 raise InputError(
                     f"expected {', '.join(known)} as answer to clip {row['clip_id']!r} in {path}, found "
                     f"{row['answer']!r}; correct it, or take the row out"
+                )
+            if pages.setdefault((row["question"], runs), row["page"]) != row["page"]:
+                raise InputError(
+                    f"expected answers about {' and '.join(runs)} from one page, found those of another in {path}; "
+                    "give them to two commands"
                 )
             answers = given.setdefault((row["question"], runs), {})
             value, where = known[row["answer"]], (row["rater"], row["clip_id"])

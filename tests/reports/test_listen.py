@@ -179,6 +179,7 @@ ROWS = "page,rater,clip_id,question,left,right,answer\n"
         ("listened columns.csv", "expected columns page, rater, clip_id"),
         ("listened wrong.csv", "expected a, b, no preference as answer to clip 'c' in wrong.csv, found 'z'"),
         ("listened twice.csv", "expected one answer of rater 'r' to clip 'c', found another in twice.csv"),
+        ("listened pages.csv", "expected answers about a and b from one page, found those of another in pages.csv"),
         ("listened mixed.csv", "expected answers of one kind, found choices and grades"),
     ],
 )
@@ -192,6 +193,7 @@ def test_mistakes_end_with_one_line(
     Path("columns.csv").write_text("page,rater\n1,2\n")
     Path("wrong.csv").write_text(ROWS + "p,r,c,q,a,b,z\n")
     Path("twice.csv").write_text(ROWS + "p,r,c,q,a,b,a\np,r,c,q,b,a,a\np,r,c,q,b,a,b\n")
+    Path("pages.csv").write_text(ROWS + "p,r,c,q,a,b,a\np,r,c,q,a,x,a\nother,s,c,q,a,b,a\n")
     Path("mixed.csv").write_text(ROWS + "p,r,c,q,a,b,a\np,r,c,q,a,,5\n")
     with pytest.raises(SystemExit) as end:
         main(command.split())
