@@ -40,9 +40,8 @@ def require_folder(name: str, what: str) -> None:
     first = Path(name).parts[:1]
     local = name.startswith(("/", "./", "../", "exports/")) or (len(Path(name).parts) > 1 and Path(*first).is_dir())
     if local and not Path(name).is_dir():
-        raise InputError(
-            f"expected {what} in {name}, found no such folder; run: {command_that_makes(name)}, or name one"
-        )
+        made = f"run: {command_that_makes(name)}, or name one" if Path(name).parent.name == "exports" else "correct it"
+        raise InputError(f"expected {what} in {name}, found no such folder; {made}")
 
 
 def require_apart(written: Iterable[Path | None], read: Iterable[Path | None]) -> None:

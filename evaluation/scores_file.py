@@ -19,11 +19,16 @@ DIGEST = "captions_digest"
 PerClip = dict[str, dict[str, float]]  # by metric, by clip id
 
 
-def scores_path(captions: Path) -> Path:
-    """scores.json beside captions.csv of a run, <name>.scores.json beside another captions file."""
+def beside(captions: Path, name: str) -> Path:
+    """A file of that name beside captions.csv of a run, <captions>.<name> beside another captions file."""
     if captions.name == CAPTIONS:
-        return captions.with_name(FILE_NAME)
-    return captions.with_name(f"{captions.stem if captions.suffix == '.csv' else captions.name}.{FILE_NAME}")
+        return captions.with_name(name)
+    return captions.with_name(f"{captions.stem if captions.suffix == '.csv' else captions.name}.{name}")
+
+
+def scores_path(captions: Path) -> Path:
+    """scores.json of a captions file."""
+    return beside(captions, FILE_NAME)
 
 
 def with_scores(captions: Path) -> tuple[Path, Path, Path]:

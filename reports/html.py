@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--clips", type=at_least(0), default=60, help="clips that get sound and image (%(default)s)")
     add("--data", type=Path, metavar="SPLIT", help="folder of the split that was tested, where it has moved")
-    add("--output", type=Path, help="HTML file (report.html in the run folder)")
+    add("--output", type=Path, help="HTML file (report.html in the run folder, or mine.report.html)")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from datamodules.clips import CaptionRows
 from earshot.errors import InputError, require_apart
 from evaluation.captions_file import captions_path, clips_of, read_captions
 from evaluation.scores import TITLES, TOKENIZERS, lacking
-from evaluation.scores_file import read_clip_scores, read_scores, scores_path, with_scores
+from evaluation.scores_file import beside, read_clip_scores, read_scores, scores_path, with_scores
 from reports.clip_pages.budget import LIMIT, write
 from reports.clip_pages.document import ClipRow, Column, Document, Interval, Table
 from reports.clip_pages.media import AT_ONCE, MediaBytes, as_media, read_media, split_folder
@@ -46,7 +46,7 @@ def write_report(
         run: the run folder, runs/<run_name> or a captions file.
         clips: how many get sound and image.
         data: folder of the split that was tested; None takes what the run noted.
-        output: None writes report.html beside the captions.
+        output: None writes report.html beside captions.csv, <name>.report.html beside another captions file.
         media: sound and frame of these clips, where they have been read already.
 
     Raises:
@@ -57,7 +57,7 @@ def write_report(
     rows = read_captions(captions)
     if not scores_path(captions).is_file():
         raise InputError(f"expected scores at {scores_path(captions)}, found none; run: earshot score {captions}")
-    return write(output or captions.with_name(FILE_NAME), document_of(captions, rows, clips, data, media))
+    return write(output or beside(captions, FILE_NAME), document_of(captions, rows, clips, data, media))
 
 
 def document_of(

@@ -133,7 +133,7 @@ def test_without_aac_metrics_the_extra_is_named(monkeypatch: pytest.MonkeyPatch,
     [
         ("bleu", "found 'bleu'"),
         ("fense=models", "found 'fense=models'"),
-        ("sbert_sim=./nowhere", "found no such folder"),
+        ("sbert_sim=./nowhere", "found no such folder; correct it\n"),
         ("fer=./nowhere", "or a folder with one .ckpt file, found './nowhere'"),
     ],
 )

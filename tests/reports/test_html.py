@@ -35,6 +35,15 @@ def test_the_page_holds_captions_scores_and_media(tmp_path: Path, capsys: pytest
     assert with_media[0]["frame"].startswith("data:image/jpeg;base64,")
 
 
+def test_captions_files_of_one_folder_have_pages_of_their_own(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, HOSTILE)
+    for name in ("one", "two"):
+        for file in ("captions.csv", "scores.json", "scores.csv"):
+            (tmp_path / f"{name}.{file}".replace("captions.", "")).write_bytes((run / file).read_bytes())
+        main(["html", str(tmp_path / f"{name}.csv")])
+    assert {path.name for path in tmp_path.glob("*.html")} == {"one.report.html", "two.report.html"}
+
+
 def test_nothing_of_the_data_is_read_as_html(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, HOSTILE)
     main(["html", str(folder)])
