@@ -3,7 +3,7 @@
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
 import jinja2
@@ -70,11 +70,7 @@ def card(
         window = min(seconds, found.clip_format.max_seconds or seconds)
         number = CANDIDATES if found.ranks else 1
         captions = found.caption_listed({path.name: path}, window, number, explain=True)
-        parts = []
-        for caption in captions:
-            if caption.start >= LONGEST:
-                break
-            parts.append(caption)
+        parts = list(takewhile(lambda caption: caption.start < LONGEST, captions))
         return {"name": name, "miniature": found.miniature, "rows": rows_of(parts), "cut": audio.seconds >= LONGEST}
     except InputError as error:
         return {"name": name, "error": str(error)}

@@ -25,11 +25,6 @@ def bootstrap_weights(num_clips: int, samples: int, seed: int) -> np.ndarray:
     return rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=samples).astype(np.float64)
 
 
-def training_draws(num_trainings: int, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The indices of the training runs in each sample, drawn with replacement: (samples, num_trainings)."""
-    return rng.integers(num_trainings, size=(samples, num_trainings))
-
-
 def estimate(value: float, resampled: np.ndarray) -> Estimate:
     """The value with the 95% percentile interval of its resampled values (B,).
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.clips import CaptionRows
 from earshot.errors import InputError
-from evaluation.bootstrap import Estimate, bootstrap_weights, estimate, training_draws
+from evaluation.bootstrap import Estimate, bootstrap_weights, estimate
 from evaluation.caption_metrics import measure
 from evaluation.metric import Metric
 from evaluation.scores import TITLES, TOKENIZERS, lacking
@@ -105,7 +105,7 @@ def measure_rows(
     number = len(rows["clip_ids"])
     weights = bootstrap_weights(number, options.samples, options.seed)
     rng = np.random.default_rng([options.seed, 1])  # a stream of its own, so that it does not change the clips drawn
-    draws = {name: training_draws(len(group), options.samples, rng) for name, group in runs.items()}
+    draws = {name: rng.integers(len(group), size=(options.samples, len(group))) for name, group in runs.items()}
     lines = make_lines({name: len(group) for name, group in systems.items()}, draws, metrics, weights, against, of)
     several = any(len(group) > 1 for group in runs.values())
     over = "clips and, in rows of several training runs, over these too" if several else "clips, not over training runs"
@@ -143,7 +143,8 @@ def make_lines(
 
     Args:
         systems: for each row the number of its systems, in the order of the metrics' R systems.
-        draws: (B, K) of `training_draws`, for the rows whose K systems are training runs of one method.
+        draws: (B, K) indices of training runs, drawn with replacement, for the rows whose K systems are training runs
+            of one method.
         metrics: with statistics (R, N, S).
         weights: (B, N) of `bootstrap_weights`.
         against: the row that differences are taken from, paired over the clips of each sample.

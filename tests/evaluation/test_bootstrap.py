@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.bootstrap import bootstrap_weights, derangement, estimate, training_draws
+from evaluation.bootstrap import bootstrap_weights, derangement, estimate
 from evaluation.metric import mean
 
 
@@ -35,16 +35,6 @@ def test_paired_differences_are_narrower_than_unpaired() -> None:
     samples = metric.resampled(bootstrap_weights(100, 500, seed=0))
     paired = np.ptp(samples[:, 1] - samples[:, 0])
     assert paired < 0.2 * np.ptp(samples[:, 1])
-
-
-def test_every_training_is_drawn_alike() -> None:
-    draws = training_draws(4, 5000, np.random.default_rng(0))
-    assert draws.shape == (5000, 4)
-    # With replacement, four of four are all different in 4!/4**4 of the samples.
-    different = np.mean([len(set(draw)) == 4 for draw in draws.tolist()])
-    assert abs(different - 24 / 256) < 0.02
-    assert np.allclose(np.bincount(draws.ravel()) / draws.size, 0.25, atol=0.02)
-    assert not training_draws(1, 10, np.random.default_rng(0)).any()
 
 
 def test_derangements_move_everything() -> None:
