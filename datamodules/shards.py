@@ -258,7 +258,7 @@ def read_samples(
     try:
         with opened(shard.path) as stream:
             file = ToItsEnd(stream)
-            for member in tar_file_iterator(file, select_files=select):
+            for member in tar_file_iterator(file, skip_meta=None, select_files=select):  # ids may be of a folder __x__
                 key, _, extension = member["fname"].partition(".")
                 data: bytes = member["data"]
                 if extension == "json":

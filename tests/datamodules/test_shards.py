@@ -41,6 +41,13 @@ def test_what_is_written_is_read_and_webdataset_reads_it_too(tmp_path: Path) -> 
     assert [entry["nsamples"] for entry in index["shardlist"]] == [4, 2] and index["num_samples"] == 6
 
 
+def test_ids_in_a_folder_that_webdataset_takes_for_metadata_are_read(tmp_path: Path) -> None:
+    write_shards(tmp_path, [(clip_id, {"wav": b"sound"}, {}) for clip_id in ("__data__/a", "__b__", "ok/c")])
+    samples = read_all(tmp_path)
+    assert [sample.record["id"] for sample in samples] == ["__data__/a", "__b__", "ok/c"]
+    assert all(sample.media == {"wav": b"sound"} for sample in samples)
+
+
 def test_same_samples_same_bytes(tmp_path: Path) -> None:
     first, second = (write_shards(tmp_path / name, CLIPS, 3) for name in "ab")
     assert [shard.path.read_bytes() for shard in first] == [shard.path.read_bytes() for shard in second]
