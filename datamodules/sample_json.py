@@ -8,7 +8,7 @@ from typing import Any
 from earshot.errors import InputError
 
 CHECKSUM = b', "checksum": '
-AGAIN = "the file is damaged, or the index belongs to other files: copy or pack it again"
+AGAIN = "the file is damaged, or the index belongs to other files: copy it again, or delete it and pack the split again"
 
 
 def packed(name: str, number: int, clip_id: str, media: dict[str, bytes], record: dict[str, Any]) -> bytes:
@@ -46,7 +46,7 @@ def unpacked(data: bytes, tar: Path, number: int, key: str, checked: bool) -> di
         texts = record[name] if kind is list else []
         if not isinstance(record[name], kind) or not all(isinstance(text, str) for text in texts):
             raise InputError(
-                f"expected {name} as packed in {key}.json in {tar}, found {repr(record[name])[:200]}; pack it again"
+                f"expected {name} as packed in {key}.json in {tar}, found {repr(record[name])[:200]}; {AGAIN}"
             )
     body = data.rpartition(CHECKSUM)[0]
     if checked and record.pop("checksum", None) != _checksum(body, tar.name, number):

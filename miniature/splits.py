@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
 
-from datamodules.shards import INDEX, write_shards
+from datamodules.shards import read_index, write_shards
 from earshot.atomic import atomic_folder, write_text
 from earshot.errors import InputError
 from miniature.corpora import SPLITS, WORLD_VERSION, samples, sentences
@@ -27,7 +28,7 @@ def folder_of(root: str, max_clips: int | None) -> str:
 
 
 def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = None) -> None:
-    """Write root/split, or its first clips, unless it is there with these settings.
+    """Write root/split, or its first clips, unless it is there, with all its shards, with these settings.
 
     Where another process is writing it, wait for that one and use what it wrote.
 
@@ -40,7 +41,9 @@ def ensure_split(root: Path, split: str, seed: int = 0, max_clips: int | None = 
     made_with = {"world": WORLD_VERSION, "seed": seed, "clips": count}
 
     def is_there() -> bool:
-        return (folder / INDEX).exists() and note.exists() and json.loads(note.read_text()) == made_with
+        with suppress(OSError, ValueError, InputError):  # of a note that is cut, or of an index without its tars
+            return json.loads(note.read_text()) == made_with and bool(read_index(folder))
+        return False
 
     if is_there():
         return

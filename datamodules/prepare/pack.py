@@ -2,8 +2,8 @@
 
 What is to be packed is a plan, the ordered list of clips that have a file. Shard k holds the clips k * S to
 (k + 1) * S - 1 of it, less those left out, so that its bytes depend on nothing else. Each shard is written whole, then
-a note beside it, `000000.report.json`; what has its note is not packed again. Whoever writes the last note writes the
-index and the report, with which the split is complete.
+a note beside it, `000000.report.json`; what is as its note says is not packed again, unless a decoder crashed. Whoever
+writes the last note writes the index and the report, with which the split is complete.
 """
 
 import csv
@@ -20,9 +20,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from datamodules.places import size_of
 from datamodules.prepare.encode import Encoded, Encoding, Source, encode
 from datamodules.prepare.segments import Clip, Row
-from datamodules.prepare.workers import Died, in_order
+from datamodules.prepare.workers import CRASHED, Died, in_order
 from datamodules.shard_ids import ids_beside
 from datamodules.shards import Shard, write_index, write_shard
 from earshot.atomic import write_text
@@ -83,6 +84,9 @@ class Plan:
 def pack(plan: Plan, output: Path, workers: int, part: tuple[int, int] = (1, 1)) -> list[Row] | None:
     """Pack the shards of a part, but those that are there, and write the index and report once all shards are there.
 
+    A shard whose tar is gone or has another size than was noted is not there; one at which a decoder crashed, as for
+    lack of memory, is packed again.
+
     Args:
         plan: what is packed.
         output: folder of the split.
@@ -97,7 +101,12 @@ def pack(plan: Plan, output: Path, workers: int, part: tuple[int, int] = (1, 1))
     """
     _claim(output, plan.settings())
     numbers = range(part[0] - 1, plan.num_shards, part[1])
-    todo = [number for number in numbers if not _note(output, number).exists()]
+    notes = ((number, _noted(output, number)) for number in numbers)
+    todo = [
+        number
+        for number, note in notes
+        if note is None or any(Row(*row).detail.startswith(CRASHED) for row in note["rows"])
+    ]
     total = sum(len(plan.shard(number)) for number in numbers)
     clips = chain.from_iterable(map(plan.shard, todo))
     results = in_order(_encode, ((plan.source(clip), plan.encoding) for clip in clips), workers if todo else 0)
@@ -105,14 +114,13 @@ def pack(plan: Plan, output: Path, workers: int, part: tuple[int, int] = (1, 1))
     with tqdm(desc="packing", unit="clip", total=total, initial=done, file=sys.stderr, smoothing=0.05) as bar:
         for number in todo:
             rows: list[Row] = []
-            path = output / f"{number:06d}.tar"
+            path = _tar(output, number)
             shard = write_shard(path, _samples(plan.shard(number), results, rows, bar))
             if not shard.num_samples:
                 path.unlink()
                 ids_beside(path).unlink()
-            write_text(
-                _note(output, number), json.dumps({"samples": shard.num_samples, "digest": shard.digest, "rows": rows})
-            )
+            note = {"samples": shard.num_samples, "digest": shard.digest, "size": size_of(path), "rows": rows}
+            write_text(_note(output, number), json.dumps(note))
     return _finish(plan, output)
 
 
@@ -127,7 +135,7 @@ def _samples(
     for clip in clips:
         _, encoded = next(results)
         if isinstance(encoded, Died):
-            encoded = Encoded(reason="broken", detail=str(encoded))
+            encoded = Encoded(reason="broken", detail=f"{encoded}; the same command tries it again")
         segment = clip.segment
         rows.append(Row(segment.clip_id, clip.file, encoded.reason, encoded.detail))
         if encoded.media:
@@ -136,8 +144,23 @@ def _samples(
         bar.update()
 
 
+def _tar(output: Path, number: int) -> Path:
+    return output / f"{number:06d}.tar"
+
+
 def _note(output: Path, number: int) -> Path:
     return output / f"{number:06d}.report.json"
+
+
+def _noted(output: Path, number: int) -> dict[str, Any] | None:
+    """What the note of a shard says; None where there is none, it is damaged, or the tar is not as it says."""
+    try:
+        note: dict[str, Any] = json.loads(_note(output, number).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    size = size_of(_tar(output, number))
+    there = not note["samples"] or (size is not None and size == note.get("size", size))  # older notes have no size
+    return note if there else None
 
 
 def _claim(output: Path, settings: dict[str, Any]) -> None:
@@ -145,7 +168,12 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
     path = output / PLAN
     files = [file for file in output.iterdir() if not file.name.startswith(".")] if output.exists() else []
     if path.exists():  # asked after the listing: another part may begin at the same time
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(
+                f"expected what is packed in {output} in {path}, found {error!r}; delete it or give another --output"
+            ) from None
         if different := [name for name in settings if found.get(name) != settings[name]]:
             what = ", ".join(name.replace("_", "-") for name in different if name not in ("clips", "digest"))
             raise InputError(
@@ -160,15 +188,13 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
 
 def _finish(plan: Plan, output: Path) -> list[Row] | None:
     """Write the index and the report, if all shards are there."""
-    notes = [_note(output, number) for number in range(plan.num_shards)]
-    if not all(note.exists() for note in notes):
-        return None
     shards, rows = [], []
-    for number, note in enumerate(notes):
-        content = json.loads(note.read_text(encoding="utf-8"))
-        rows += [Row(*row) for row in content["rows"]]
-        if content["samples"]:
-            shards.append(Shard(output / f"{number:06d}.tar", content["samples"], None, content["digest"]))
+    for number in range(plan.num_shards):
+        if (note := _noted(output, number)) is None:
+            return None
+        rows += [Row(*row) for row in note["rows"]]
+        if note["samples"]:
+            shards.append(Shard(_tar(output, number), note["samples"], None, note["digest"]))
     rows += plan.passed_over
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

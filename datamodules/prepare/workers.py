@@ -12,6 +12,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 AHEAD = 2  # jobs that a process holds, so that it need not wait for the next
+CRASHED = "the decoder crashed"
 WINDOW = 8  # times as many jobs as processes may be ahead of the oldest without a result
 
 
@@ -22,9 +23,8 @@ class Died:
         self.exitcode = exitcode
 
     def __str__(self) -> str:
-        if self.exitcode is not None and self.exitcode < 0:
-            return f"the decoder crashed ({signal.Signals(-self.exitcode).name})"
-        return f"the decoder ended its process (exit code {self.exitcode})"
+        code = self.exitcode or 0
+        return f"{CRASHED} ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
 
 
 class _Worker(Generic[J]):

@@ -88,6 +88,18 @@ def test_split_is_written_once_and_again_when_the_settings_change(tmp_path) -> N
     assert sum(shard["nsamples"] for shard in json.loads(index.read_text())["shardlist"]) == 4
 
 
+@pytest.mark.parametrize("damage", ["no tar", "cut note", "cut index"])
+def test_a_split_that_is_not_whole_is_written_again(damage: str, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+    ensure_split(tmp_path, SPLIT, max_clips=CLIPS)
+    if damage == "no tar":
+        (tmp_path / SPLIT / "000001.tar").unlink()
+    else:
+        path = tmp_path / SPLIT / {"cut note": "made_with.json", "cut index": "index.json"}[damage]
+        path.write_text(path.read_text()[:20])
+    ensure_split(tmp_path, SPLIT, max_clips=CLIPS)
+    assert contents(tmp_path) == unbroken
+
+
 def test_other_shards_are_not_overwritten(tmp_path) -> None:
     (tmp_path / "audiocaps/val").mkdir(parents=True)  # empty, as Snakemake makes it: nothing to overwrite
     ensure_split(tmp_path, "audiocaps/val", max_clips=3)

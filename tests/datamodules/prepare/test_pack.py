@@ -1,9 +1,11 @@
 """Packing that is killed, shared among jobs, or meets a decoder that crashes."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,8 +80,57 @@ def test_a_decoder_that_crashes_costs_its_own_clip_alone(tmp_path: Path, monkeyp
     main(arguments("audiocaps", corpus, tmp_path / "out"))
     rows, bare = report(tmp_path / "out"), "packed without images"
     assert [row["reason"] for row in rows] == [*[bare] * 2, "broken", "broken", *[bare] * 5]
-    assert rows[2]["detail"] == "the decoder crashed (SIGSEGV)"
+    assert rows[2]["detail"] == "the decoder crashed (SIGSEGV); the same command tries it again"
     assert len(packed(tmp_path / "out")) == 7
+    monkeypatch.undo()
+    main(arguments("audiocaps", corpus, tmp_path / "out"))
+    assert len(packed(tmp_path / "out")) == 9
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("000001.tar", deleted), ("000001.tar", cut), ("000001.report.json", cut), ("000001.report.json", emptied)],
+)
+def test_the_same_command_repairs(name: str, damage: Callable[[Path], None], tmp_path: Path) -> None:
+    corpus, output, size = make_audiocaps(tmp_path / "corpus", 9, 0, 0), tmp_path / "out", ("--samples-per-shard", "3")
+    main(arguments("audiocaps", corpus, output, *size))
+    whole, kept = files_of(output), (output / "000000.tar").stat().st_mtime_ns
+    damage(output / name)
+    main(arguments("audiocaps", corpus, output, *size, "--part", "1/3"))  # of other shards: it passes over the damage
+    assert files_of(output) != whole
+    main(arguments("audiocaps", corpus, output, *size))
+    assert files_of(output) == whole
+    assert (output / "000000.tar").stat().st_mtime_ns == kept
+
+
+def test_a_tar_of_which_an_older_version_noted_no_size_is_kept(tmp_path: Path) -> None:
+    corpus, output = make_audiocaps(tmp_path / "corpus", 3, 0, 0), tmp_path / "out"
+    main(arguments("audiocaps", corpus, output))
+    note = json.loads((output / "000000.report.json").read_text())
+    del note["size"]
+    (output / "000000.report.json").write_text(json.dumps(note))
+    kept = (output / "000000.tar").stat().st_mtime_ns
+    main(arguments("audiocaps", corpus, output))
+    assert (output / "000000.tar").stat().st_mtime_ns == kept
+
+
+def test_a_cut_plan_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    corpus, output = make_audiocaps(tmp_path / "corpus", 3, 0, 0), tmp_path / "out"
+    main(arguments("audiocaps", corpus, output))
+    cut(output / "plan.json")
+    assert "plan.json, found JSONDecodeError" in fails(capsys, *arguments("audiocaps", corpus, output))
 
 
 def test_parts_may_begin_at_the_same_time(tmp_path: Path) -> None:

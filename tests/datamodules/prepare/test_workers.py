@@ -25,7 +25,7 @@ def test_results_come_in_order_and_a_death_costs_one_job() -> None:
     results = list(in_order(square, range(30), 3))
     assert [job for job, _ in results] == list(range(30))
     died = {job: str(result) for job, result in results if isinstance(result, Died)}
-    assert died == {13: "the decoder crashed (SIGSEGV)", 14: "the decoder ended its process (exit code 3)"}
+    assert died == {13: "the decoder crashed (SIGSEGV)", 14: "the decoder crashed (exit code 3)"}
     assert all(result == job * job for job, result in results if job not in died)
 
 
