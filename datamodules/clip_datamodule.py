@@ -71,19 +71,21 @@ class ClipDataModule(PackedSplits):
         if stage == "fit":
             divide_global_batch(self)
         if stage == "fit" and self.ids is not None:
-            self.shards["train"] = kept_shards(self.shards["train"], Path(self.ids))
+            self.shards["train"] = kept_shards(self.shards["train"], Path(self.ids), self.skip_broken)
         if stage == "fit" and self.captions is not None:
             path = Path(self.captions)
             table = read_captions(path, f"make it: {command_that_makes(path.parent)}")
-            self.table = by_clip(table, self.shards["train"], path)
+            self.table = by_clip(table, self.shards["train"], path, self.skip_broken)
 
     @cached_property
     def few_clips(self) -> list[Clip] | None:
         """The clips of num_pairs or pairs, decoded; None where fit reads the whole split."""
         shards, clip_format = self.shards["train"], self.clip_format("fit")
         if self.pairs is not None:
-            return listed_clips(shards, clip_format, Path(self.pairs))
-        return None if self.num_pairs is None else drawn_clips(shards, clip_format, self.num_pairs, self.seed)
+            return listed_clips(shards, clip_format, Path(self.pairs), self.skip_broken)
+        if self.num_pairs is not None:
+            return drawn_clips(shards, clip_format, self.num_pairs, self.seed, self.skip_broken)
+        return None
 
     def training_texts(self) -> list[str]:
         """The first caption of each clip of the pairs, of the table, or of the first clips of the split."""

@@ -8,7 +8,6 @@ These are not DataLoaders, which Lightning would rebuild.
 import atexit
 import multiprocessing.util
 import signal
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
@@ -21,7 +20,7 @@ from datamodules.clip_reader import ClipReader, filler_batch, joined
 from datamodules.clip_streams import ClipStream, EvalStream, TrainStream
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.dead_readers import read_by_others
-from datamodules.missing_shards import LeftOut, require_few
+from datamodules.missing_shards import LeftOut, leave_out
 from datamodules.shards import Shard
 from datamodules.stream_plan import TrainPlan, eval_share, eval_steps, slots_of, train_steps
 from earshot.errors import InputError
@@ -99,11 +98,7 @@ class ClipLoader(KeepsNoState):
                 raise item
             batch, broken = item
             for each in broken:
-                if each.said not in self.broken:
-                    self.broken[each.said] = each
-                    what = "missing shard" if each.shard else "broken clip"
-                    warnings.warn(f"left out a {what} ({self.num_broken} clips so far): {each.said}", stacklevel=2)
-            require_few([each for each in self.broken.values() if each.shard], sum(self.counts))
+                leave_out(each, self.broken, sum(self.counts))
             yield batch
 
 

@@ -22,6 +22,7 @@ from datamodules.waveform import int16_at
 from earshot.errors import InputError
 
 MAX_IMAGES = 10  # of a clip: the first of each second of AudioSet's ten
+SKIP = "data.init_args.skip_broken: true (of all but embeddings of a split)"
 CLIP_MEAN = (122, 116, 104)  # the pixel that CLIP subtracts
 
 
@@ -154,7 +155,7 @@ def lacks(clip_id: str, medium: str, other: str) -> BrokenClip:
     """The error of a clip without audio, or without images, which captions of the other medium do not need."""
     return BrokenClip(
         f"expected {medium} of clip {clip_id!r}, found none; use inputs: {other}, leave out such clips with "
-        "data.init_args.skip_broken: true, or pack the split without them"
+        f"{SKIP}, or pack the split without them"
     )
 
 
@@ -165,7 +166,7 @@ def _decoded(sample: Sample, extension: str, decode: Callable[..., np.ndarray], 
         found = re.sub(r"<_io\.BytesIO[^>]*>", f"{sample.key}.{extension}", str(error))
         raise BrokenClip(
             f"expected readable media of clip {sample.record['id']!r} in {sample.shard}, found: {found}; "
-            "pack the split without it, or set data.init_args.skip_broken to true"
+            f"pack the split without it, or leave it out with {SKIP}"
         ) from error
 
 

@@ -11,7 +11,7 @@ from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipBatch, ClipFormat
 from datamodules.contracts import CaptioningStage, ClipStage, expect
-from datamodules.kept_clips import shards_with
+from datamodules.kept_clips import ids_by_shard, shards_with
 from datamodules.media_clips import list_media, media_digest, other_kinds
 from datamodules.media_loader import MediaLoader
 from datamodules.places import place
@@ -41,7 +41,8 @@ class PackedSplits(L.LightningDataModule):
         eval_batch_size: the same in validation, test and predict.
         num_workers: processes that read clips, on each device; 0 reads in the main process.
         skip_broken: go on at a clip that cannot be decoded, or a shard that is missing, and name it: in training others
-            take its place, elsewhere it is left out. Shards of more than a tenth of the clips are not done without.
+            take its place, elsewhere it is left out. Shards of more than a tenth of the clips are not done without, and
+            captions or embeddings of all of a split (`CaptionDataModule`) have to be of every clip.
         seed: of the order in training and of what it draws; None takes that of seed_everything.
         global_batch_size: clips, or captions, of an optimizer step, over all devices, however many there are
             (`datamodules.settings.divide_global_batch`); None takes batch_size on each.
@@ -174,8 +175,9 @@ class PackedSplits(L.LightningDataModule):
 
     def test_clips(self, clip_ids: Collection[str], clip_format: ClipFormat) -> EvalLoader:
         """The test clips of these ids in a form of their own, on the rank that asks."""
+        shards = self.shards["test"]
         return EvalLoader(
-            shards_with(self.shards["test"], clip_ids), clip_format, self.eval_batch_size,
+            shards_with(shards, clip_ids, ids_by_shard(shards, skip_missing=True)), clip_format, self.eval_batch_size,
             num_workers=self.num_workers, skip_broken=True,
         )  # fmt: skip
 

@@ -72,8 +72,7 @@ def read_index(folder: Path, skip_missing: bool = False) -> list[Shard]:
         skip_missing: shards that are not there are told when they are read, unless they have more than a tenth.
 
     Raises:
-        InputError: there is no index, it cannot be read or is empty, or names a tar twice, with less than one
-            sample, or that is missing.
+        InputError: no index, or one that cannot be read, is empty, or names a tar twice, without samples, or missing.
     """
     path = folder / INDEX
     if not exists(path):
@@ -119,10 +118,7 @@ def _shard(folder: Path, url: object, nsamples: object, digest: object = None, *
 
 
 def index_digest(shards: list[Shard]) -> str:
-    """A short digest of the shards' names, contents and kept samples; it does not depend on the folder.
-
-    The size stands for the content of a tar without a digest.
-    """
+    """A short digest of the shards' names, contents (sizes, without a digest) and kept samples, in whatever folder."""
     text = "".join(f"{s.path.name} {s.in_tar}{s.digest or size_of(s.path) or ''}{s.kept or ''}\n" for s in shards)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -211,15 +207,17 @@ def sample_ids(shard: Shard) -> list[str]:
     """The ids of all samples in a tar: from the file beside it, or from the tar, whose media are skipped.
 
     Raises:
+        MissingShard: there is neither.
         InputError: the tar cannot be read, or holds other than the promised number of samples.
     """
     try:
-        ids = ids_of(shard.path, shard.digest)
+        if len(ids := ids_of(shard.path, shard.digest)) == shard.in_tar:
+            return ids
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
-    if len(ids) != shard.in_tar:
-        raise InputError(f"expected {shard.in_tar} ids of samples in {shard.path}, found {len(ids)}; {AGAIN}")
-    return ids
+        nothing = isinstance(error, OSError if isinstance(shard.path, UrlPath) else FileNotFoundError)
+        kind = MissingShard if nothing else InputError
+        raise kind(f"expected a readable shard {shard.path}, found {error!r}; {AGAIN}") from error
+    raise InputError(f"expected {shard.in_tar} ids of samples in {shard.path}, found {len(ids)}; {AGAIN}")
 
 
 def read_samples(

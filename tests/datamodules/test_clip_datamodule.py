@@ -190,6 +190,17 @@ def test_resuming_at_the_end_of_an_epoch_begins_the_next(data: Callable, tmp_pat
     assert begun.seen["train"] + resumed.seen["train"] == whole.seen["train"]
 
 
+@pytest.mark.parametrize("few", ["num_pairs", "pairs", "ids"])
+def test_skip_broken_holds_of_all_ways_to_choose_clips(few: str, data: Callable, uneven: tuple, tmp_path: Path) -> None:
+    split, ids = uneven
+    (split / "000005.tar").unlink()
+    (tmp_path / "table.csv").write_text("\n".join(["clip_id", *ids]))
+    stage, options = Counts(), {few: 75 if few == "num_pairs" else str(tmp_path / "table.csv")}
+    with pytest.warns(UserWarning, match=r"left out a missing shard \(3 clips so far\)"):
+        trainer(max_epochs=8).fit(stage, data(skip_broken=True, **options))
+    assert set(clips((batch,) for batch in stage.seen["train"])) == {*ids[:64], *ids[67:]}
+
+
 def test_listed_clips_go_on_exactly_and_another_list_is_refused(
     data: Callable, uneven: tuple, third: tuple, tmp_path: Path
 ) -> None:

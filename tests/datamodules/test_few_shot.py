@@ -12,7 +12,7 @@ from datamodules.clips import ClipFormat
 from datamodules.few_shot import FewShotLoader, drawn_clips, listed_clips
 from datamodules.shards import read_index, write_shards
 from earshot.errors import InputError
-from tests.datamodules.made_clips import jpeg
+from tests.datamodules.made_clips import clip_media, jpeg
 
 PICTURES = ClipFormat(image_size=64)
 
@@ -52,6 +52,27 @@ def test_listed_by_id(folder: Path, tmp_path: Path) -> None:
         listed_clips(shards, PICTURES, table)
     with pytest.raises(InputError, match="correct data.pairs"):
         listed_clips(shards, PICTURES, tmp_path / "nothing.csv")
+
+
+def test_clips_without_a_picture_are_left_out(tmp_path: Path) -> None:
+    media = {f"clip{number}": clip_media(number, frames=number % 2) for number in range(6)}
+    folder, table = tmp_path / "split", tmp_path / "pairs.csv"
+    write_shards(folder, ((clip_id, found, {"captions": ["a"]}) for clip_id, found in media.items()))
+    shards = read_index(folder)
+    table.write_text("clip_id\nclip2\nclip3\nclip1\n")
+    for read in (
+        lambda skip: drawn_clips(shards, PICTURES, 3, 0, skip),
+        lambda skip: listed_clips(shards, PICTURES, table, skip),
+    ):
+        with pytest.raises(InputError, match="expected images of clip 'clip.', found none; .*skip_broken: true"):
+            read(False)
+    with pytest.warns(UserWarning, match="left out a broken clip .*: expected images of clip 'clip2'"):
+        drawn = drawn_clips(shards, PICTURES, 3, 0, skip_broken=True)
+        listed = listed_clips(shards, PICTURES, table, skip_broken=True)
+    assert sorted(clip.clip_id for clip in drawn) == ["clip1", "clip3", "clip5"]
+    assert [clip.clip_id for clip in listed] == ["clip3", "clip1"]
+    with pytest.raises(InputError, match="expected 4 clips that can be read in .*, found 3; lower num_pairs"):
+        drawn_clips(shards, PICTURES, 4, 0, skip_broken=True)
 
 
 def test_audiocaps_own_tables_name_the_clips_of_its_copies(pack: Callable[..., Path], tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ import yaml
 from datamodules.batch_order import BatchOrder
 from datamodules.clip_loader import EvalLoader, TrainLoader
 from datamodules.clips import ClipFormat
+from datamodules.few_shot import drawn_clips, listed_clips
+from datamodules.kept_clips import kept_shards
+from datamodules.missing_shards import MissingShard
 from datamodules.places import place
 from datamodules.shards import Shard, read_index, write_shards
 from earshot.errors import InputError
@@ -113,6 +116,34 @@ def test_a_damaged_shard_is_not_a_missing_one(lacking: list[Shard], split: Path)
     for loader in (TrainLoader(lacking, SOUND, 12, skip_broken=True), EvalLoader(lacking, SOUND, 12, skip_broken=True)):
         with pytest.raises(InputError, match=r"expected a readable shard .*000002\.tar"):
             list(loader)
+
+
+def test_a_list_of_ids_does_without_its_clips(lacking: list[Shard], split: Path, tmp_path: Path) -> None:
+    """Where its ids are not there, either; where they are, the loader tells of it."""
+    (tmp_path / "ids.txt").write_text("\n".join(IDS[30:45]))
+    assert [shard.num_samples for shard in kept_shards(lacking, tmp_path / "ids.txt")] == [5, 5, 5]
+    (split / "000007.ids.json").unlink()
+    with pytest.raises(MissingShard, match=r"expected a readable shard .*000007\.tar"):
+        kept_shards(lacking, tmp_path / "ids.txt")
+    with pytest.warns(UserWarning, match=r"left out a missing shard \(5 clips so far\): .*000007\.tar"):
+        kept = kept_shards(lacking, tmp_path / "ids.txt", skip_missing=True)
+    assert [shard.num_samples for shard in kept] == [5, 5]
+
+
+def test_few_clips_do_without_them(lacking: list[Shard], split: Path, tmp_path: Path) -> None:
+    """Others are drawn in their places; of those that are listed, fewer are left."""
+    (split / "000007.ids.json").unlink()
+    (tmp_path / "pairs.csv").write_text("\n".join(["clip_id", *IDS[33:43]]))
+    write_shards(tmp_path / "whole", ((name, clip_media(at, 1), {"captions": ["a"]}) for at, name in enumerate(IDS)), 5)
+    whole = [clip.clip_id for clip in drawn_clips(read_index(tmp_path / "whole"), SOUND, 60, 7)]
+    with pytest.raises(MissingShard):
+        drawn_clips(lacking, SOUND, 55, 7)
+    with pytest.warns(UserWarning, match=r"left out a missing shard \(5 clips so far\): .*000007\.tar") as warned:
+        drawn = [clip.clip_id for clip in drawn_clips(lacking, SOUND, 20, 7, skip_broken=True)]
+        listed = [clip.clip_id for clip in listed_clips(lacking, SOUND, tmp_path / "pairs.csv", skip_broken=True)]
+    assert len(warned) == 2
+    assert drawn == [name for name in whole if name not in GONE][:20] != whole[:20]
+    assert listed == [*IDS[33:35], *IDS[40:43]]
 
 
 def test_a_test_counts_without_them(
