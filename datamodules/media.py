@@ -34,7 +34,7 @@ class MediaError(Exception):
 
     Attributes:
         reason: one of a few words to count by: "broken", "no audio", "no images", "not finite", "silent", "out of
-            range", "too short".
+            range", "too short", "no start time", "not FLAC".
     """
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -12,9 +12,9 @@ from earshot.paths import resource
 from earshot.terminal import printable
 from earshot.told import tell
 
-REFUSED = (  # permissions, a full disk, a path that is a folder or leads through a file
+REFUSED = (  # permissions, a full disk, a limit on sizes, a path that is a folder or leads through a file
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
-    errno.ENAMETOOLONG,
+    errno.ENAMETOOLONG, errno.EFBIG,
 )  # fmt: skip
 
 BUG = (

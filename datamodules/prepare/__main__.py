@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earshot.errors import one_line_errors
+from earshot.signals import SIGNALS
 
 MEDIA = (
     "Files may be audio or video of any usual format: wav, flac, mp3, ogg, opus, aiff, m4a, mp4, webm, mkv and others. "
@@ -100,7 +101,7 @@ def main(args: Sequence[str] | None = None) -> None:
     nearest.add_argument("--keep", type=int, required=True, help="how many clips; the paper keeps 500000")
     nearest.add_argument("--output", type=Path, required=True, help="CSV to write, of clip_id and distance")
     options = parser.parse_args(args)
-    with one_line_errors():  # what a command needs takes seconds to import
+    with SIGNALS.handled(), one_line_errors():  # what a command needs takes seconds to import
         if options.command in CORPORA:
             from datamodules.prepare.command import run
 

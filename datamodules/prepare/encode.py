@@ -132,7 +132,12 @@ def _encoded_audio(audio: Audio, encoding: Encoding) -> bytes:
     rate = encoding.sampling_rate or audio.sampling_rate
     samples = int16_at(rate, audio.waveform, audio.sampling_rate)  # (T,)
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=encoding.format.upper(), subtype="PCM_16")
+    try:
+        soundfile.write(buffer, samples, rate, format=encoding.format.upper(), subtype="PCM_16")
+    except soundfile.LibsndfileError:  # of most rates above 65,535 Hz
+        if encoding.format != "flac":
+            raise
+        raise MediaError("not FLAC", f"FLAC cannot hold {rate:,} Hz; give --sampling-rate or --format wav") from None
     return buffer.getvalue()
 
 

@@ -4,7 +4,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -38,6 +38,11 @@ class _Worker(Generic[J]):
         self.held: deque[tuple[int, J]] = deque()
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(function, theirs), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # all inherit this: the parent ends them at Ctrl-C
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.signal(signal.SIGINT, before)
         self.process.start()
         theirs.close()
 
@@ -56,9 +61,9 @@ class _Worker(Generic[J]):
         return self.held.popleft()[0], result
 
     def end(self) -> None:
-        self.pipe.close()
-        self.process.terminate()
+        self.process.terminate()  # before the pipe is closed to which it may be writing
         self.process.join()
+        self.pipe.close()
 
 
 def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[tuple[J, R | Died]]:
@@ -109,7 +114,6 @@ def in_order(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
 
 def _work(function: Callable[[J], R], pipe: Connection) -> None:
     """Answer jobs until the parent closes the pipe, or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     while True:
         try:
             job = pipe.recv()

@@ -21,6 +21,10 @@ from earshot.errors import InputError, one_line_errors
             "error: expected to use runs/x, found: No space left on device; make room or choose another\n",
         ),
         (
+            OSError(errno.EFBIG, "File too large", "out/000000.tar"),
+            "error: expected to use out/000000.tar, found: File too large; make room or choose another\n",
+        ),
+        (
             OSError(errno.EISDIR, "Is a directory", ".x.host-1.partial", None, "x"),
             "error: expected to use x, found: Is a directory; make room or choose another\n",
         ),

@@ -38,6 +38,18 @@ def prepare(folder: Path, output: Path, *options: str) -> None:
     main(["folder", "--input", str(folder), "--output", str(output), *options])
 
 
+def test_a_rate_that_flac_cannot_hold_is_said(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    soundfile.write(tmp_path / "own" / "fast.wav", tone(1.0, rate=70001), 70001)
+    soundfile.write(tmp_path / "own" / "slow.wav", tone(1.0, rate=RATE), RATE)
+    prepare(tmp_path / "own", tmp_path / "flac")
+    row = report(tmp_path / "flac")[0]
+    assert row["reason"] == "not FLAC"
+    assert row["detail"] == "FLAC cannot hold 70,001 Hz; give --sampling-rate or --format wav"
+    prepare(tmp_path / "own", tmp_path / "wav", "--format", "wav")
+    assert packed(tmp_path / "wav").keys() == {"fast", "slow"}
+
+
 def test_sounds_pictures_and_videos_become_clips(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / "root" / "own" / "all"
     prepare(folder, output, "--samples-per-shard", "3")

@@ -54,6 +54,18 @@ def test_a_killed_command_goes_on_with_the_same_bytes(tmp_path: Path, capsys: py
     assert len(read_index(tmp_path / "killed")) == 5 and "000001.tar" not in files_of(tmp_path / "killed")
 
 
+def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    corpus = make_audioset(tmp_path / "corpus", 12, 0, 0)
+    code = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "os.killpg(0, signal.SIGINT)")  # as a terminal sends
+    command = [sys.executable, "-c", code, *arguments("audioset", corpus, tmp_path / "out", "--samples-per-shard", "4")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, check=False, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 128 + signal.SIGINT and "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob(".*")) and (tmp_path / "out" / "000001.report.json").exists()
+
+
 @pytest.mark.parametrize("parts", [3, 8])
 def test_parts_give_the_same_bytes_in_any_order(parts: int, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     corpus = make_audiocaps(tmp_path / "corpus", 20, 2, 3)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerProcess
 
 import pytest
 
@@ -43,6 +44,28 @@ def test_jobs_are_not_taken_far_ahead(workers: int) -> None:
         assert result == job * job
         assert taken - given <= WINDOW * workers
     assert taken == 85
+
+
+def large(number: int) -> bytes:
+    """More than a pipe holds, so that a process is writing it when it is ended."""
+    return bytes(2**20)
+
+
+def test_processes_are_ended_before_their_pipes_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a busy machine, where that takes long; a broken pipe would be a traceback of each."""
+    ended: list[ForkServerProcess] = []
+    terminate = ForkServerProcess.terminate
+
+    def late(process: ForkServerProcess) -> None:
+        time.sleep(0.3)
+        ended.append(process)
+        terminate(process)
+
+    monkeypatch.setattr(ForkServerProcess, "terminate", late)
+    results = in_order(large, range(30), 3)
+    next(results)
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert [process.exitcode for process in ended] == [-signal.SIGTERM] * 3
 
 
 def test_nothing_to_do_is_done() -> None:
