@@ -108,10 +108,10 @@ def choose(
 
 def _named(segments: Sequence[Segment], ids: set[str]) -> tuple[set[str], set[str]]:
     """The clips that a list names, as `--data.ids` reads it or by a name of their files, and its ids that name none."""
-    by_file = {name: segment.clip_id for segment in segments for name in (segment.clip_id, *segment.names)}
+    names = {name for segment in segments for name in (segment.clip_id, *segment.names)}
     meant = clips_meant(ids, (segment.clip_id for segment in segments))
     named = {segment.clip_id for segment in segments if segment.is_in(ids)} | set(meant.values())
-    return named, ids - by_file.keys() - meant.keys()
+    return named, ids - names - meant.keys()
 
 
 def _left_out(segments: Sequence[Segment], exclude: Mapping[Path, Sequence[str]]) -> set[str]:
