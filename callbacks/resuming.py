@@ -76,7 +76,16 @@ class LastCheckpoint(Checkpoint):
         self.in_validation = self.resumes_in_validation = False
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Keep Lightning's handlers away: theirs wait for other ranks inside the handler, and for ever."""
+        """Keep Lightning's handlers away: theirs wait for other ranks inside the handler, and for ever.
+
+        Raises:
+            InputError: validations by the clock of several ranks, each of which would go by its own.
+        """
+        if trainer.world_size > 1 and vars(trainer)["_val_check_time_interval"] is not None:
+            raise InputError(
+                "expected trainer.val_check_interval as batches or a share of an epoch on several devices, found a "
+                "time, about which their clocks differ; give a number"
+            )
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -195,8 +204,8 @@ def validates(trainer: L.Trainer, batch_idx: int) -> bool:
     if epoch.batch_progress.is_last_batch:
         return True
     every = trainer.check_val_every_n_epoch
-    if (seconds := trainer._val_check_time_interval) is not None:  # type: ignore[attr-defined]  # set at run time
-        due = time.monotonic() - trainer._last_val_time >= seconds  # type: ignore[attr-defined]  # likewise
+    if (seconds := vars(trainer)["_val_check_time_interval"]) is not None:
+        due = time.monotonic() - vars(trainer)["_last_val_time"] >= seconds
     else:
         batches = batch_idx + 1 if every else epoch.total_batch_idx + 1
         due = batches % (trainer.val_check_batch or 1) == 0

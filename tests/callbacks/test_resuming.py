@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,6 +106,11 @@ def test_the_best_checkpoint_of_half_a_step_is_tested_and_not_resumed_from(
         assert "after a whole step of 2 batches, found one after 7 batches of an epoch" in capsys.readouterr().err
     last = "runs/toy/fit-1/checkpoints/last.ckpt"
     main(["fit", "--config", "toy.yaml", *two, "--ckpt_path", last, "--trainer.max_epochs", "2"])
+
+
+def test_ranks_do_not_validate_each_by_its_own_clock() -> None:
+    with pytest.raises(InputError, match="on several devices, found a time"):
+        LastCheckpoint().setup(SimpleNamespace(world_size=2, _val_check_time_interval=3600.0), None, "fit")
 
 
 def test_saving_after_no_step_is_refused() -> None:
