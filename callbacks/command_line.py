@@ -89,7 +89,7 @@ def one_line(message: str) -> str:
         text = text.removeprefix("- ")
         if not text.startswith(("Does not validate", "Subtypes:", "Errors:", "Given value")):
             kept.append(text)
-    given = re.search(r"Given value: ([\w.]*\w)(?=\.? |\.?$)", message, re.MULTILINE)  # that of the innermost list
+    given = re.search(r"Given value: ([\w.]*\w)(?=\. |\.?$)", message, re.MULTILINE)  # that of the innermost list
     if given and not kept[-1].endswith(given[1]):
         kept.append(f"(found {given[1]})")
     return " ".join(" ".join(kept).split())

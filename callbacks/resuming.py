@@ -73,7 +73,7 @@ class LastCheckpoint(Checkpoint):
         self.every_n_train_steps = every_n_train_steps
         self.saved = self.stepped = 0
         self.stop: StopSignal | None = None
-        self.in_validation = self.resumes_in_validation = False
+        self.in_validation = self.resumes_in_validation = self.ending = False
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Keep Lightning's handlers away: theirs wait for other ranks inside the handler, and for ever.
@@ -98,8 +98,11 @@ class LastCheckpoint(Checkpoint):
             state = checkpoint.get("callbacks", {}).get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state and Path(state["best_model_path"]).is_file():
                 held = torch.load(state["best_model_path"], map_location="cpu", weights_only=True, mmap=True)
-                if held["callbacks"][callback.state_key]["best_model_score"] == state["best_model_score"]:
+                kept = held["callbacks"][callback.state_key]
+                if kept["best_model_score"] == state["best_model_score"]:
                     state["dirpath"] = callback.dirpath
+                elif kept["dirpath"] == callback.dirpath:  # a validation after the step of this checkpoint replaced it
+                    checkpoint["callbacks"][callback.state_key] = kept
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count from the step at which a resumed run starts."""
@@ -108,7 +111,7 @@ class LastCheckpoint(Checkpoint):
             begin_with_validation(trainer)
             self.resumes_in_validation = False
         self.saved = self.stepped = trainer.global_step
-        self.stop = StopSignal()
+        self.stop, self.ending = StopSignal(), False
         SIGNALS.awaited = True
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -152,6 +155,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save if due or if training ends here, after a whole step, and if no validation follows."""
+        self.end_after_whole_step(trainer)
         whole = trainer.global_step != self.stepped  # a step may take several batches
         if self.stop is not None and whole:
             self.stepped = trainer.global_step
@@ -183,8 +187,14 @@ class LastCheckpoint(Checkpoint):
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
         if not fitting or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        if self.due(trainer) or (ends(trainer) and after_whole_step(trainer)):
+        self.end_after_whole_step(trainer)
+        if self.due(trainer) or ends(trainer):
             self.save(trainer)
+
+    def end_after_whole_step(self, trainer: L.Trainer) -> None:
+        """Put off an end by `max_time` or early stopping in the middle of a step, whose batches would be lost."""
+        self.ending |= trainer.should_stop
+        trainer.should_stop = self.ending and after_whole_step(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the finished epoch; of one that `max_steps` or `max_time` broke off, what was saved in it stays."""

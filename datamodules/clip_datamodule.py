@@ -76,6 +76,20 @@ class ClipDataModule(PackedSplits):
             path = Path(self.captions)
             table = read_captions(path, f"make it: {command_that_makes(path.parent)}")
             self.table = by_clip(table, self.shards["train"], path, self.skip_broken)
+        if stage == "fit" and (self.ids or self.captions):
+            self._require_same([index_digest(self.shards["train"]), sorted(self.table or ())])
+
+    def _require_same(self, clips: list[Any]) -> None:
+        """Compare with what the first rank trains on: ranks with other numbers of steps would wait for one another.
+
+        Raises:
+            InputError: they differ, as where a node lacks a shard that `skip_broken` leaves out.
+        """
+        if self.trainer is not None and self.trainer.strategy.broadcast(clips) != clips:
+            raise InputError(
+                f"expected the same clips of {self.train} on all devices, found others on this one; copy the split to "
+                "every node, or have all read the same files"
+            )
 
     @cached_property
     def few_clips(self) -> list[Clip] | None:
@@ -112,6 +126,7 @@ class ClipDataModule(PackedSplits):
         share_cores(trainer)
         order = BatchOrder.of(trainer, self.seed)
         if self.few_clips is not None:
+            self._require_same([clip.clip_id for clip in self.few_clips])
             return FewShotLoader(self.few_clips, self.batch_size, order)
         return TrainLoader(
             shards, self.clip_format("fit"), self.batch_size, order, num_workers=self.num_workers,

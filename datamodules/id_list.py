@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,20 +113,15 @@ def clips_touched(listed: Iterable[str], clips: Mapping[str, Iterable[str]]) -> 
         listed: ids, names of files or paths.
         clips: the names of each clip, by its id.
     """
-    keys = set(listed)
-    keys |= {ENDING.sub("", name) for name in keys}
-    keys |= set(map(_video_or_name, keys))
-    return {
-        clip_id
-        for clip_id, names in clips.items()
-        if any(name in keys or _video_or_name(name) in keys for name in names)
-    }
+    keys = {key for name in listed for key in _keys(name)}
+    return {clip_id for clip_id, names in clips.items() if any(key in keys for name in names for key in _keys(name))}
 
 
-def _video_or_name(name: str) -> str:
-    """The YouTube id in a name or path; of another one itself."""
-    video = VIDEO.fullmatch(name.rpartition("/")[2])
-    return video[1] if video else name
+def _keys(name: str) -> tuple[str, str]:
+    """A name or path without its ending, and the YouTube id in it; where there is none, the same again."""
+    plain_name = unicodedata.normalize("NFC", ENDING.sub("", name))
+    video = VIDEO.fullmatch(plain_name.rpartition("/")[2])
+    return plain_name, video[1] if video else plain_name
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ LOUDEST = 8.0  # times full scale; less is clipped, as codecs and mixes overshoo
 EXACT_SEEK = {"wav", "flac", "ogg", "aiff", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}  # others: from the beginning
 ESTIMATED = {"mp3", "aac"}  # whose duration may be a guess from the first frames' bit rate
 MATROSKA_TIME = re.compile(r"(\d+):(\d+):(\d+\.?\d*)")  # 00:00:10.000000000
-XING = re.compile(rb"(?:Xing|Info)\0{3}[\x03\x07\x0b\x0f].{4}(.{4})", re.DOTALL)  # of an MP3: flags, frames, bytes
+XING = re.compile(rb"(?:Xing|Info)\0{3}[\x03\x07\x0b\x0f](.{4})(.{4})", re.DOTALL)  # of an MP3: frames and bytes
 LEEWAY = 0.5  # seconds that a file may end before its header says
-
 SCHEME = "file:"
 
 Mono = Literal["mean", "first"]
@@ -181,7 +180,7 @@ def _one_channel(frames: list[np.ndarray], mono: Mono) -> np.ndarray:
 
 def _require_whole(container: Any, stream: Any, end: float) -> None:
     """Refuse a file whose audio ends, at `end` seconds, before its header says."""
-    promised, kind = 0.0, container.format.name
+    promised, most, kind = 0.0, math.inf, container.format.name
     if stream.duration is not None and kind not in ESTIMATED:
         promised = float(stream.duration * stream.time_base)
     elif time := MATROSKA_TIME.fullmatch(stream.metadata.get("DURATION", "")):  # when it ends, by FFmpeg
@@ -191,13 +190,14 @@ def _require_whole(container: Any, stream: Any, end: float) -> None:
         path = Path(container.name.removeprefix(SCHEME))
         found, size = path.stat().st_size, 0
         with path.open("rb") as file:
-            head = file.read(2**20)  # an MP3's pictures come first
+            head = file.read(8 if kind == "wav" else 2**20)  # an MP3's pictures come first
         if kind == "wav":
-            size = int.from_bytes(head[4:8], "little") + 8
-        elif tag := XING.search(head):
-            found, size = found - tag.start(), int.from_bytes(tag[1], "big")
+            size = int.from_bytes(head[4:], "little") + 8
+        elif tag := XING.search(head):  # some count the pictures as bytes: no more is promised than its frames hold
+            frames, size = (int.from_bytes(each, "big") for each in tag.groups())
+            found, most = found - tag.start(), frames * stream.codec_context.frame_size / stream.rate
         if found < size < 2**31 - 1:  # a WAV that was piped says 2^31 or 2^32
-            promised = end * size / found
+            promised = min(end * size / found, most)
     if end < promised - LEEWAY:
         raise MediaError("broken", f"the file ends after {end:.1f} s, its header says {promised:.1f} s")
 

@@ -49,17 +49,18 @@ ENDS = "--trainer.callbacks+ tests.toys.EndsAt --trainer.callbacks.batch"
 
 
 @pytest.mark.parametrize(
-    ("end", "same"),
+    ("end", "same", "step"),
     [
-        ("--trainer.max_steps 13", ""), ("--trainer.max_steps 12", "--trainer.val_check_interval 4"),
-        ("--trainer.max_steps 5", "--trainer.accumulate_grad_batches 2"),
-        (f"{ENDS} 13", ""), (f"{ENDS} 13", "--trainer.check_val_every_n_epoch 3"),
-        (f"{ENDS} 13", "--trainer.accumulate_grad_batches 2"),
+        ("--trainer.max_steps 13", "", 13), ("--trainer.max_steps 12", "--trainer.val_check_interval 4", 12),
+        ("--trainer.max_steps 5", "--trainer.accumulate_grad_batches 2", 5),
+        (f"{ENDS} 13", "", 13), (f"{ENDS} 13", "--trainer.check_val_every_n_epoch 3", 13),
+        (f"{ENDS} 13", "--trainer.accumulate_grad_batches 2", 7),  # a batch later, as a step is of two
     ],
 )  # fmt: skip
-def test_a_fit_that_ended_in_an_epoch_goes_on_exactly(end: str, same: str) -> None:
+def test_a_fit_that_ended_in_an_epoch_goes_on_exactly(end: str, same: str, step: int) -> None:
     seldom = f"--trainer.callbacks.every_n_train_steps 100 {same}"
     run(f"fit --run_name ended {seldom} {end}")
+    assert torch.load("runs/ended/fit-1/checkpoints/last.ckpt", weights_only=True)["global_step"] == step
     run(f"fit --run_name ended {seldom} --ckpt_path last")
     run(f"fit --run_name whole {seldom}")
     resumed, whole = (torch.load(f"runs/{name}/fit-1/checkpoints/last.ckpt") for name in ("ended", "whole"))
@@ -70,6 +71,15 @@ def test_a_fit_that_ended_in_an_epoch_goes_on_exactly(end: str, same: str) -> No
         for name in ("ended", "whole")
     ]
     assert steps[0] == steps[1]
+
+
+def test_the_best_weights_of_the_validation_at_a_broken_off_end_keep_their_score() -> None:
+    stage = "--model tests.toys.BestAtStep13"
+    run(f"fit {stage} {ENDS} 13")
+    run(f"fit {stage} --ckpt_path last")
+    note = json.loads(Path("exports/toy/provenance.json").read_text())
+    assert (note["val/loss"], note["step"]) == (0, 13)
+    assert torch.load("runs/toy/fit-1/checkpoints/best.ckpt", weights_only=True)["global_step"] == 13
 
 
 def test_one_command_starts_a_run_and_resumes_it() -> None:

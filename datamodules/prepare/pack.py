@@ -172,7 +172,8 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(
-                f"expected what is packed in {output} in {path}, found {error!r}; delete it or give another --output"
+                f"expected what is packed in {output} in {path}, found {error!r}; delete {output} or give another "
+                "--output"
             ) from None
         if different := [name for name in settings if found.get(name) != settings[name]]:
             what = ", ".join(name.replace("_", "-") for name in different if name not in ("clips", "digest"))

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("toy_folder")
         ("fit --model.init_args.depth 3", "Option 'depth' is not accepted"),
         ("fit --model.class_path tests.toys.Nothing", "has no attribute 'Nothing'"),
         ("fit --trainer.max_epochs many", "Expected a <class 'int'> (found many)"),
+        ("fit --trainer.max_epochs many.more", "Expected a <class 'int'> (found many.more)"),
         ("fit --trainer.callbacks many", "Expected a <class 'list'> (found many)"),
         ("fit --config missing.yaml", "File does not exist"),
         ("fit --config criterion/mdm", "configs/criterion are attentive_ot, "),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -199,6 +200,14 @@ def test_skip_broken_holds_of_all_ways_to_choose_clips(few: str, data: Callable,
     with pytest.warns(UserWarning, match=r"left out a missing shard \(3 clips so far\)"):
         trainer(max_epochs=8).fit(stage, data(skip_broken=True, **options))
     assert set(clips((batch,) for batch in stage.seen["train"])) == {*ids[:64], *ids[67:]}
+
+
+def test_a_rank_that_found_other_clips_than_the_first_is_refused(data: Callable) -> None:
+    mine = data()
+    mine.trainer = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda _: ["a", "b"]))
+    mine._require_same(["a", "b"])
+    with pytest.raises(InputError, match="expected the same clips of corpus/uneven on all devices"):
+        mine._require_same(["a"])
 
 
 def test_listed_clips_go_on_exactly_and_another_list_is_refused(

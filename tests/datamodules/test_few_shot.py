@@ -71,6 +71,9 @@ def test_clips_without_a_picture_are_left_out(tmp_path: Path) -> None:
         listed = listed_clips(shards, PICTURES, table, skip_broken=True)
     assert sorted(clip.clip_id for clip in drawn) == ["clip1", "clip3", "clip5"]
     assert [clip.clip_id for clip in listed] == ["clip3", "clip1"]
+    table.write_text("clip_id\nclip2\nclip3\nclip7\n")
+    with pytest.warns(UserWarning), pytest.raises(InputError, match="found 1 of 3, not 'clip2'; correct the table"):
+        listed_clips(shards, PICTURES, table, skip_broken=True)
     with pytest.raises(InputError, match="expected 4 clips that can be read in .*, found 3; lower num_pairs"):
         drawn_clips(shards, PICTURES, 4, 0, skip_broken=True)
 

@@ -84,11 +84,12 @@ def test_a_list_that_the_filter_makes_is_made_by_it(tmp_path: Path, monkeypatch:
         ("abcdefghiJK_30_40.wav", {"YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60"}),
         ("elsewhere/YabcdefghiJK.flac", {"YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60"}),
         ("bell.wav", {"sub/bell"}),  # by the name of its file
+        ("cafe\u0301", {"caf\u00e9.wav"}),
         ("sub/bell.wav", {"sub/bell"}),
         ("other/bell.wav", set()),
         ("Ybell", set()),
     ],
 )
 def test_all_clips_that_a_list_may_mean_are_touched(name: str, touched: set[str]) -> None:
-    clips = ["YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60", "Yabcdefghijk", "sub/bell"]
+    clips = ["YabcdefghiJK_30.000", "abcdefghiJK", "sub/YabcdefghiJK_60", "Yabcdefghijk", "sub/bell", "caf\u00e9.wav"]
     assert clips_touched([name], {clip: [clip, clip.split("/")[-1]] for clip in clips}) == touched

@@ -1,5 +1,6 @@
 """Audio and frames against soundfile, PyAV by itself, and the tones and greys that were written."""
 
+import re
 from pathlib import Path
 
 import av
@@ -102,6 +103,21 @@ def test_a_bit_rate_that_rises_does_not_make_a_file_long(ending: str, tmp_path: 
     with av.open(str(path)) as container:
         assert container.duration / av.time_base > 20
     assert abs(read_audio(path).seconds - 10) < 0.2 and abs(duration(path) - 10) < 0.2
+
+
+def test_an_mp3_that_counts_its_picture_among_its_bytes_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    write_audio(path, tone(10.0, rate=48000), 48000)
+    content, picture = path.read_bytes(), 2**17
+    count = re.search(rb"(?:Xing|Info)\0{3}.{5}(.{4})", content, re.DOTALL)
+    assert count
+    more = (int.from_bytes(count[1], "big") + picture).to_bytes(4, "big")
+    tag = b"ID3\x03\0\0" + bytes(picture >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(picture)
+    path.write_bytes(tag + content[: count.start(1)] + more + content[count.end(1) :])
+    assert abs(read_audio(path).seconds - 10) < 0.2
+    path.write_bytes(path.read_bytes()[: len(tag) + len(content) // 2])
+    with pytest.raises(MediaError, match="its header says 10"):
+        read_audio(path)
 
 
 @pytest.mark.parametrize("ending", ["mkv", "webm", "mp4"])
