@@ -24,6 +24,7 @@ from callbacks.same_settings import require_same_settings
 from callbacks.slurm import match_tasks
 from callbacks.steps_left import require_steps_left
 from callbacks.wandb_logger import WandbLogger
+from datamodules.contracts import CaptioningStage
 from earshot.atomic import write_text
 from earshot.errors import InputError
 from earshot.paths import located, resource
@@ -219,6 +220,12 @@ class TrainCLI(LightningCLI):
             config.export.require_source(self.model)
         with refused_values(__name__, config.ckpt_path, type(self.model).__name__):
             super()._run_subcommand(subcommand)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Without Lightning's table after a test of captions: that of the scores has all of its numbers."""
+        given = super()._prepare_subcommand_kwargs(subcommand)
+        own = {"verbose": False} if subcommand == "test" and isinstance(self.model, CaptioningStage) else {}
+        return given | own
 
     def instantiate_classes(self) -> None:
         """Raise the error that a constructor raised, without jsonargparse's account of its attempts.

@@ -40,6 +40,8 @@ def command(name: str, config: str, world_root: Path, *more: str) -> None:
 
 def test_guided(classifier: str, world_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command("test", "guided", world_root, "--model.guidance.init_args.max_new_tokens", "4")
+    said = capsys.readouterr().out
+    assert "│ A " in said and "test/audibility" not in said  # once, without Lightning's table
     scores = json.loads(Path("runs/guided/test-1/scores.json").read_text())
     rows = read_captions(Path("runs/guided/test-1"))
     judge = SequenceClassifier.from_pretrained(classifier).eval()
