@@ -143,11 +143,17 @@ def prefix_case(what: str, change: Callable[[Path], object]) -> Case:
     def prepare(folder: Path) -> None:
         shutil.copytree(PREFIX, folder / "prefix")
         change(folder / "prefix")
-        (folder / "data").symlink_to(DATA)
+        link_data(folder)
 
     command = ["train", "test", "--config", "dali_ot", "--export.load", "false", "--model.captioner.prefix", "prefix"]
     small = ["--data.max_clips", "40", "--data.num_workers", "0", "--trainer.accelerator", "cpu", "--trainer.logger"]
     return Case("prefix", what, [*command, *small, "false"], prepare)
+
+
+def link_data(folder: Path) -> None:
+    """Let all cases read the same splits, which the first one writes where they are not there."""
+    DATA.mkdir(exist_ok=True)
+    (folder / "data").symlink_to(DATA)
 
 
 DATA = Path(os.environ.get("EARSHOT_CAMPAIGN_DATA", ROOT / "data"))
@@ -210,7 +216,7 @@ def cases() -> list[Case]:
         Case("checkpoint", "of more steps than are asked for, resumed",
              [*RESUME, "--ckpt_path", "last", "--trainer.max_steps", "3"], trained),
         Case("checkpoint", "of another stage", ["train", "test", "--config", "audibility", "--ckpt_path", CKPT,
-             "--trainer.accelerator", "cpu"], lambda folder: (trained(folder), (folder / "data").symlink_to(DATA))),
+             "--trainer.accelerator", "cpu"], lambda folder: (trained(folder), link_data(folder))),
         Case("export", "missing", TEST, replaced(EXPORT, lambda path: None)),
         Case("export", "a folder", TEST, replaced(EXPORT, os.mkdir)),
         Case("export", "a bomb", TEST, replaced(EXPORT, bomb)),

@@ -106,7 +106,7 @@ def judged(case: Case) -> tuple[str, str]:
             files, was = kept(folder), state()
             code, said = run(case.command)
             lines = said.strip().splitlines()
-            last = lines[-1].replace(str(folder), ".") if lines else ""
+            last = lines[-1].replace(str(folder), ".").replace(f"{ROOT}/", "") if lines else ""
             if code == -1:
                 return "hangs", ""
             if code is None:
