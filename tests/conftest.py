@@ -19,10 +19,14 @@ MINIATURE = REPOSITORY / "assets" / "miniature"
 
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
-    """Each test seeded, and with no run folder handed on to the next one, nor to a fixture of several tests."""
+    """Each test seeded, and with no run folder handed on to the next one, nor to a fixture of several tests.
+
+    Nor the port at which its ranks met, which Lightning leaves: another process may have it by then.
+    """
     torch.manual_seed(0)
     yield
-    os.environ.pop("EARSHOT_RUN_FOLDER", None)
+    for name in ("EARSHOT_RUN_FOLDER", "MASTER_PORT"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,6 @@ def cluster() -> Iterator[Path]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Path) -> Path:
     """From which jobs are submitted: with the toy stage's YAML."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MASTER_PORT", raising=False)  # as another test's ranks left it: all jobs would meet there
     places = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHON": sys.executable}
     for name, value in {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", **places}.items():
         monkeypatch.setenv(name, value)
