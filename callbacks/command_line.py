@@ -176,12 +176,12 @@ class TrainCLI(LightningCLI):
                 raise InputError(f"expected trainer.{name} of at least {least}, found {value}; correct it")
         if (interval := config.trainer.val_check_interval) in (0, 0.0):
             raise InputError(f"expected trainer.val_check_interval above 0, found {interval}; correct it")
-        for each in config.trainer.callbacks or [] if self.subcommand == "fit" else []:
-            if each.class_path.endswith(".GradientAccumulationScheduler"):
-                raise InputError(
-                    "expected as many batches in every step, found a GradientAccumulationScheduler, with which no run "
-                    "is resumed; give trainer.accumulate_grad_batches or data.global_batch_size in its place"
-                )
+        names = [each.class_path.rpartition(".")[2] for each in config.trainer.callbacks or []]
+        if self.subcommand == "fit" and "GradientAccumulationScheduler" in names:
+            raise InputError(
+                "expected as many batches in every step, found a GradientAccumulationScheduler, with which no run is "
+                "resumed; give trainer.accumulate_grad_batches or data.global_batch_size in its place"
+            )
         match_tasks(config.trainer)
         folder, checkpoint = open_run(config.run_name, self.subcommand, config.ckpt_path, config.run_suffix)
         if self.subcommand == "fit" and checkpoint is not None:

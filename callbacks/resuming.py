@@ -204,8 +204,12 @@ class LastCheckpoint(Checkpoint):
 
 def ends(trainer: L.Trainer) -> bool:
     """Whether training ends after this step, as by `max_steps`, `max_time` or early stopping."""
-    stops = trainer.should_stop and trainer.fit_loop._can_stop_early
-    return stops or 0 <= trainer.max_steps <= trainer.global_step
+    return at_last_step(trainer) or (trainer.should_stop and trainer.fit_loop._can_stop_early)
+
+
+def at_last_step(trainer: L.Trainer) -> bool:
+    """Whether all of `max_steps` are done."""
+    return 0 <= trainer.max_steps <= trainer.global_step
 
 
 def validates(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -232,8 +236,7 @@ def after_whole_step(trainer: L.Trainer) -> bool:
 
 def begins_with_validation(trainer: L.Trainer) -> bool:
     """Whether a run that is resumed in this validation can begin with it: after whole steps, and before the last."""
-    last = 0 <= trainer.max_steps <= trainer.global_step
-    return after_whole_step(trainer) and not last and not trainer.fast_dev_run  # type: ignore[attr-defined]  # set at run time
+    return after_whole_step(trainer) and not at_last_step(trainer) and not vars(trainer)["fast_dev_run"]
 
 
 def begin_with_validation(trainer: L.Trainer) -> None:

@@ -2,13 +2,12 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.caption_table import decoded, read_captions
-from datamodules.endings import ENDING
+from datamodules.endings import ENDING, composed
 from earshot.errors import InputError, command_that_makes
 
 COLUMNS = {"clip_id", "id", "file_name", "youtube_id"}
@@ -119,7 +118,7 @@ def clips_touched(listed: Iterable[str], clips: Mapping[str, Iterable[str]]) -> 
 
 def _keys(name: str) -> tuple[str, str]:
     """A name or path without its ending, and the YouTube id in it; where there is none, the same again."""
-    plain_name = unicodedata.normalize("NFC", ENDING.sub("", name))
+    plain_name = composed(ENDING.sub("", name))
     video = VIDEO.fullmatch(plain_name.rpartition("/")[2])
     return plain_name, video[1] if video else plain_name
 

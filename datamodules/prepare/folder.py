@@ -4,7 +4,8 @@ import os
 from collections import Counter
 from pathlib import PurePosixPath
 
-from datamodules.prepare.segments import Clip, MediaFolder, Row, Segment, composed, is_video
+from datamodules.endings import composed
+from datamodules.prepare.segments import Clip, MediaFolder, Row, Segment, is_video
 from earshot.errors import InputError
 
 

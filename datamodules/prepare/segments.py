@@ -2,14 +2,13 @@
 
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from datamodules.endings import AUDIO, IMAGES, VIDEO
+from datamodules.endings import AUDIO, IMAGES, VIDEO, composed
 from datamodules.folder_files import folder_files
 from earshot.errors import InputError
 
@@ -180,8 +179,3 @@ def _agree(times: tuple[str, ...], segment: Segment) -> bool:
     in_seconds = all(abs(float(time) - value) < 0.0015 for time, value in zip(times, meant))
     in_ms = all(time.isdecimal() and abs(int(time) - 1000 * value) < 1.5 for time, value in zip(times, meant))
     return in_seconds or in_ms
-
-
-def composed(name: str) -> str:
-    """A name in Unicode's composed form."""
-    return unicodedata.normalize("NFC", name)

@@ -57,7 +57,8 @@ def test_clips_without_references_are_left_out(tmp_path: Path, capsys: pytest.Ca
 def test_blank_references_do_not_count(tmp_path: Path, recorded: dict) -> None:
     rows = read_captions(BY_HAND)
     blank = [[" ", *group, ""] for group in rows["references"]]
-    write_captions(tmp_path / "mine.csv", CaptionRows(**{**rows, "references": blank}))  # type: ignore[typeddict-item]
+    mine: CaptionRows = {**rows, "references": blank}
+    write_captions(tmp_path / "mine.csv", mine)
     main([str(tmp_path / "mine.csv"), "--no-java"])
     scores = scores_of(tmp_path / "mine.scores.json")
     for name in ("bleu_4", "cider_d"):
