@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
@@ -22,6 +21,7 @@ from callbacks.stop_signal import StopSignal
 from earshot.atomic import atomic_path
 from earshot.errors import InputError
 from earshot.signals import SIGNALS, Stopped
+from earshot.step_seed import seed_step
 
 IN_VALIDATION = "in_validation"  # in a checkpoint
 
@@ -278,5 +278,4 @@ class SeedSteps(L.Callback):
         seed = os.environ.get("PL_GLOBAL_SEED")  # set by Lightning's seed_everything
         if seed is not None:
             number = trainer.fit_loop.total_batch_idx * trainer.world_size + trainer.global_rank
-            entropy = (int(seed), 0, number)
-            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            seed_step(pl_module.device, int(seed), 0, number)

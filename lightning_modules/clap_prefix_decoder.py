@@ -105,13 +105,13 @@ class ClapPrefixDecoder(L.LightningModule):
         self._prompts = partial(hard_prompt.tokens, clap) if hard_prompt else None  # of embeddings as CLAP has them
         self.max_caption_tokens, self.max_new_tokens = max_caption_tokens, max_new_tokens
         self.cache, self.decoder_checkpoint = Path(cache), decoder_checkpoint
-        self.optimizer, self.lr_scheduler, self.tokenizer = optimizer, lr_scheduler, clap.tokenizer
+        self.optimizer, self.lr_scheduler, self.tokenizer, self.refine = optimizer, lr_scheduler, clap.tokenizer, refine
         self.decoder = PrefixDecoder.for_tokenizer(
             self.tokenizer, clap.embedding_dim, max_caption_tokens, max_new_tokens, width=width, depth=depth,
             num_heads=num_heads, prefix_length=prefix_length, dropout=dropout, mapping_layers=mapping_layers,
             prompt_tokens=hard_prompt.max_tokens if hard_prompt else 0,
         )  # fmt: skip
-        self.embedded, self.searched, self.refine = EmbeddedSplits(clap), Searched(inference_strategy), refine
+        self.searched, self.embedded = Searched(inference_strategy), EmbeddedSplits(clap, self._prompts, self.tokens)
         self.val_loss = MeanMetric(nan_strategy=float("nan"))  # a NaN is not left out
 
     def clip_format(self, stage: str) -> ClipFormat:
@@ -137,7 +137,7 @@ class ClapPrefixDecoder(L.LightningModule):
                 "--config configs/paper/clap_prefix.yaml for the real CLAP", self.print, self.max_caption_tokens,
             )  # fmt: skip
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
-            self.embedded.read(name, getattr(self._data, name), self._store, self.supervised, self._prompts)
+            self.embedded.read(name, getattr(self._data, name), self._store, self.supervised)
         if stage == "fit":
             self.training_strategies.prepare(self._store.captions, self._store.audio)
             self.searched.learn(lambda: self._store)
@@ -167,9 +167,9 @@ class ClapPrefixDecoder(L.LightningModule):
         return plain, self.training_strategies.as_in_training(plain)
 
     def tokens(self, captions: list[str]) -> Tensor:
-        """Captions as tokens (B, L), padded; a caption that is cut keeps its end token."""
-        cut = {"truncation": True, "max_length": self.max_caption_tokens}
-        return self.tokenizer(captions, padding=True, return_tensors="pt", **cut)["input_ids"].to(self.device)
+        """Captions as tokens (B, max_caption_tokens), padded; a caption that is cut keeps its end token."""
+        cut = {"padding": "max_length", "truncation": True, "max_length": self.max_caption_tokens}
+        return self.tokenizer(captions, return_tensors="pt", **cut)["input_ids"]
 
     def _given(self, name: str, batch: CaptionBatch, part: Part | None = None) -> PrefixCaptions:
         plain, prompts = self.embedded.rows(name, batch.rows, self.device)
@@ -177,7 +177,7 @@ class ClapPrefixDecoder(L.LightningModule):
         return PrefixCaptions(self.decoder, self.tokenizer, moved, self.max_new_tokens, prompts=prompts)
 
     def _loss(self, name: str, batch: CaptionBatch, part: Part | None = None) -> tuple[Tensor, Tensor]:
-        given, tokens = self._given(name, batch, part), self.tokens(batch.captions)
+        given, tokens = self._given(name, batch, part), self.embedded.tokens_of(name, batch.rows, self.device)
         return self.decoder(given.embeddings, tokens, given.prompts), (tokens != self.tokenizer.pad_token_id).sum()
 
     def validation_captions(self, batch: CaptionBatch, number: int) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PARTS = ("networks", "losses", "strategies", "decoding", "embeddings", "schedules", "metrics")
 OWN = ("earshot", "lightning_modules", "datamodules", "callbacks", "evaluation", "reports", "miniature", "train")
-ERRORS = ("earshot.errors", "earshot.digests")
+ERRORS = ("earshot.errors", "earshot.digests", "earshot.step_seed")
 SHARED = ("lightning_modules.contracts", "lightning_modules.seeded_sampling")  # by all parts of lightning_modules
 COMPUTING = {
     "torch",

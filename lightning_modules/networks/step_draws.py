@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from earshot.step_seed import seed_step
 
 
 class Part(NamedTuple):
@@ -45,5 +46,5 @@ def changed(change: Callable[[Tensor], Tensor], rows: Tensor, part: Part | None)
     own = slice(part.number * len(rows), (part.number + 1) * len(rows))
     step = torch.cat([rows if number == part.number else torch.zeros_like(rows) for number in range(part.batches)])
     with torch.random.fork_rng([rows.device] if rows.is_cuda else []):
-        torch.manual_seed(int(np.random.SeedSequence((part.seed, 1, part.step)).generate_state(1)[0]))
+        seed_step(rows.device, part.seed, 1, part.step)
         return change(step)[own]

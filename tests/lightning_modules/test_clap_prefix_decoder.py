@@ -13,7 +13,9 @@ from wsac_command import SHORT, command, stage
 from datamodules.clip_loader import EvalLoader
 from datamodules.clips import ClipFormat
 from datamodules.shards import read_index, read_samples
+from lightning_modules.clap_prefix_decoder import ClapPrefixDecoder
 from lightning_modules.contracts import Embedded
+from lightning_modules.embeddings import embedded_splits
 from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.networks.clap.encoder import ClapEncoder
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
@@ -146,6 +148,7 @@ def test_each_caption_is_learnt_from_its_own_embedding_moved_by_the_strategy(
     words = stage().clap.network.tokenizer
     assert gap.norm() > 0.5 and len(given) >= 3
     for embeddings, tokens, _ in given:
+        assert (tokens[:, -1] != words.pad_token_id).any()  # no longer than the longest of the batch
         expected = texts_of(words.batch_decode(tokens, skip_special_tokens=True)) + gap
         torch.testing.assert_close(embeddings, expected, rtol=0, atol=1e-5)
 
@@ -159,6 +162,18 @@ def test_each_caption_is_learnt_from_its_own_embedding_moved_by_the_strategy(
         logged = next(csv.DictReader(file))
     before = (heard.mean(0) - texts_of(first).mean(0)).norm().item()
     assert float(logged["gap/norm_before"]) == pytest.approx(before, abs=1e-4)
+
+
+def test_captions_are_made_into_tokens_once(
+    in_tmp_path: Path, captions_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    tokens = ClapPrefixDecoder.tokens
+    monkeypatch.setattr(ClapPrefixDecoder, "tokens", lambda self, some: made.extend(some) or tokens(self, some))
+    monkeypatch.setattr(embedded_splits, "AT_ONCE", 7)
+    command("fit", captions_root, "--trainer.max_epochs", "3", "--data.batch_size", "8")
+    train, val = (split_of(captions_root, f"audiocaps/{name}") for name in ("train", "val"))
+    assert made == [caption for record in (*train, *val) for caption in record["captions"]]
 
 
 def test_the_memory_is_the_whole_training_set(
