@@ -19,6 +19,7 @@ from earshot.errors import InputError
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
+from lightning_modules.schedules.by_epoch import by_epoch
 
 Classified = dict[str, Tensor]  # `labels` and `predicted`, (B,) int64 each
 
@@ -115,8 +116,7 @@ class AudibilityClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer for the whole classifier."""
-        optimizer = self.optimizer(self.classifier.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+        return by_epoch(self.optimizer(self.classifier.parameters()), self.lr_scheduler)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the learnt tokenizer beside the weights."""

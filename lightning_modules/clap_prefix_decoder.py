@@ -37,6 +37,7 @@ from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_captions import PrefixCaptions, Ranked
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
 from lightning_modules.networks.step_draws import Part, changed, part_of_step
+from lightning_modules.schedules.by_epoch import by_epoch
 from lightning_modules.schedules.warmup_step import WarmupStep
 from lightning_modules.strategies.chain import StrategyChain
 
@@ -132,10 +133,8 @@ class ClapPrefixDecoder(L.LightningModule):
             InputError: the tokenizer does not know the training captions.
         """
         if stage == "fit":
-            require_known_words(
-                self.tokenizer, training_texts(self.trainer),
-                "--config configs/paper/clap_prefix.yaml for the real CLAP", self.print, self.max_caption_tokens,
-            )  # fmt: skip
+            real = "--config configs/paper/clap_prefix.yaml for the real CLAP"
+            require_known_words(self.tokenizer, training_texts(self.trainer), real, self.print, self.max_caption_tokens)
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
             self.embedded.read(name, getattr(self._data, name), self._store, self.supervised)
         if stage == "fit":
@@ -262,7 +261,7 @@ class ClapPrefixDecoder(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer, for the decoder alone."""
-        return {"optimizer": (one := self.optimizer(self.decoder.parameters())), "lr_scheduler": self.lr_scheduler(one)}
+        return by_epoch(self.optimizer(self.decoder.parameters()), self.lr_scheduler)
 
     def export(self, folder: Path) -> None:
         """Write the decoder as a Hugging Face folder, what it was trained with, what strategies know or search in."""

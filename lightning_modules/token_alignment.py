@@ -33,6 +33,7 @@ from lightning_modules.metrics.token_spaces import ModalityGap, RetrievalRecall
 from lightning_modules.networks.frozen import Frozen, cast_weights, frozen_dtype
 from lightning_modules.networks.llava.captioner import LlavaCaptioner
 from lightning_modules.networks.step_draws import Part, part_of_step
+from lightning_modules.schedules.by_epoch import by_epoch
 
 
 class TokenAlignment(L.LightningModule):
@@ -194,8 +195,7 @@ class TokenAlignment(L.LightningModule):
             {"params": list(self.audio_encoder.parameters())},
             {"params": list(self.criterion.parameters()) if self.criterion else [], "weight_decay": 0.0},
         ]
-        optimizer = self.optimizer([group for group in groups if group["params"]])
-        return {"optimizer": optimizer, "lr_scheduler": self.lr_scheduler(optimizer)}
+        return by_epoch(self.optimizer([group for group in groups if group["params"]]), self.lr_scheduler)
 
     def export(self, folder: Path) -> None:
         """Write the aligned encoder as a Hugging Face folder."""
