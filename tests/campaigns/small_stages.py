@@ -40,8 +40,8 @@ class SmallStage:
             given += ["--run_name", "captions", "--export.source", "exports/run"]
             return [*given, "--data.predict", "audioset/val", "--data.eval_batch_size", "4"]
         given += ["--data.global_batch_size", "8", "--data.batch_size", str(self.batch_size)]
-        given += ["--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "2"]
-        return [*given, "--run_name", "run", "--ckpt_path", "resume"]
+        # validation is of the whole split: some batches of each rank are other clips on two, and may choose other weights
+        return [*given, "--trainer.log_every_n_steps", "1", "--run_name", "run", "--ckpt_path", "resume"]
 
 
 LLAVA = ("--model.captioner.audio_encoder.init_args.pretrained_model_name_or_path", "assets/miniature/cav_mae")
