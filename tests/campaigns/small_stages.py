@@ -40,7 +40,7 @@ class SmallStage:
             given += ["--run_name", "captions", "--export.source", "exports/run"]
             return [*given, "--data.predict", "audioset/val", "--data.eval_batch_size", "4"]
         given += ["--data.global_batch_size", "8", "--data.batch_size", str(self.batch_size)]
-        # validation is of the whole split: some batches of each rank are other clips on two, and may choose other weights
+        # validated are whole splits: the first batches of each rank are other clips on two, and choose other weights
         return [*given, "--trainer.log_every_n_steps", "1", "--run_name", "run", "--ckpt_path", "resume"]
 
 

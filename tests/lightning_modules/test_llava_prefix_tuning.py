@@ -12,6 +12,7 @@ from conftest import MINIATURE, REPOSITORY, arguments
 from lightning.pytorch import LightningDataModule, Trainer
 from peft import PeftModel
 from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
 from transformers import LlavaForConditionalGeneration
 
 from datamodules.clips import ClipBatch
@@ -83,11 +84,19 @@ def test_devices_that_share_the_language_model_tune_the_same_prefix(
         held = sum(weight.to_local().numel() for weight in layers.parameters())
         Path(f"held-{torch.distributed.get_rank()}").write_text(f"{held / before}")
 
+        def whole(*args: Any) -> None:
+            """Of the weights of all layers but the last, at its end."""
+            gathered = sum(each.numel() for each in layers[:-1].parameters() if not isinstance(each, DTensor))
+            Path(f"gathered-{torch.distributed.get_rank()}").write_text(f"{gathered}")
+
+        layers[-1].register_forward_hook(whole)
+
     monkeypatch.setattr(LlavaLanguageModel, "shard", noted)
     main(["fit", *command(world_root, *two, "--run_name", "whole")])
     assert not list(Path().glob("held-*"))
     main(["fit", *command(world_root, *sharded, *two, "--run_name", "shared")])
     assert [float(Path(f"held-{rank}").read_text()) for rank in (0, 1)] == [0.5, 0.5]
+    assert [Path(f"gathered-{rank}").read_text() for rank in (0, 1)] == ["0", "0"]
     whole, shared = (load_file(f"exports/{name}/adapter_model.safetensors") for name in ("whole", "shared"))
     assert all(torch.equal(whole[name], weight) for name, weight in shared.items()) and len(shared) == 1
     with pytest.raises(SystemExit):

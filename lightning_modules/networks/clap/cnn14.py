@@ -25,20 +25,20 @@ class ConvBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
 
-    def forward(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, F, M) and the frames of each clip, (B,), both halved on the way out.
+    def forward(self, frames: Tensor, num_frames: Tensor, filled: bool) -> tuple[Tensor, Tensor]:
+        """(B, C, F, M) and the frames of each clip, (B,), both halved on the way out; `filled` where all clips have F.
 
         The frames after a clip's end are set to zero before each convolution, as its zero padding would be for the clip
         alone, so that a clip's result does not depend on its batch.
         """
-        frames = cut(F.relu(self.bn1(self.conv1(frames))), num_frames)
+        frames = cut(F.relu(self.bn1(self.conv1(frames))), num_frames, filled)
         frames = F.relu(self.bn2(self.conv2(frames)))
-        return cut(F.avg_pool2d(frames, 2), num_frames // 2), num_frames // 2  # an odd last frame is left out
+        return cut(F.avg_pool2d(frames, 2), num_frames // 2, filled), num_frames // 2  # an odd last frame is left out
 
 
-def cut(frames: Tensor, num_frames: Tensor) -> Tensor:
-    """Frames (B, C, F, M) with zeros from each clip's end on."""
-    if int(num_frames.min()) == frames.shape[2]:
+def cut(frames: Tensor, num_frames: Tensor, filled: bool) -> Tensor:
+    """Frames (B, C, F, M) with zeros from each clip's end on; none where all clips have F frames."""
+    if filled:
         return frames
     inside = torch.arange(frames.shape[2], device=frames.device) < num_frames[:, None]  # (B, F)
     return frames * inside[:, None, :, None]
@@ -95,9 +95,10 @@ class Cnn14(nn.Module):
         """Frames (B, F, 64) and their numbers (B,) to (B, width)."""
         frames = features[:, None].to(self.bn0.weight.dtype)  # (B, 1, F, 64)
         frames = self.bn0(frames.transpose(1, 3)).transpose(1, 3)
-        frames = cut(frames, num_frames)
+        filled = int(num_frames.min()) == frames.shape[2]  # asked once, as a GPU is waited for
+        frames = cut(frames, num_frames, filled)
         for name in self.blocks:
-            frames, num_frames = self.get_submodule(name)(frames, num_frames)
+            frames, num_frames = self.get_submodule(name)(frames, num_frames, filled)
         frames = frames.mean(3)  # (B, width, F)
         after = torch.arange(frames.shape[2], device=frames.device) >= num_frames[:, None]  # (B, F)
         highest = frames.masked_fill(after[:, None], -torch.inf).amax(2)

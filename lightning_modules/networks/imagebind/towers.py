@@ -85,6 +85,7 @@ class AudioTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, mel bins, frames) to (B, D), not of norm 1."""
+        images = images.to(self.proj.weight.dtype)
         tokens = self.stem_norm(self.proj(images).flatten(2).transpose(1, 2))  # (B, N, width)
         tokens = torch.cat((self.cls_token.expand(len(tokens), -1, -1), tokens), 1) + self.pos_embed
         for block in self.blocks:

@@ -55,6 +55,8 @@ class LlavaLanguageModel(nn.Module):
         self.audio_projector = audio_projector
         self.image_first = image_first
         self.system = system
+        self._prompts: dict[tuple[str, torch.device], tuple[Tensor, Tensor]] = {}  # token ids, made once
+        self._answers: dict[tuple[str, str], list[int]] = {}  # likewise, by question and caption
         del self.llava.model.vision_tower
 
     @classmethod
@@ -107,7 +109,7 @@ class LlavaLanguageModel(nn.Module):
         mesh = init_device_mesh(self.llava.device.type, (distributed.get_world_size(),))
         layers: Any = self.llava.get_decoder().layers
         for layer in layers:
-            fully_shard(layer, mesh=mesh)
+            fully_shard(layer, mesh=mesh, reshard_after_forward=True)  # by default each, as its own root, stays whole
 
     def _template(self, question: str, answer: str | None = None) -> str:
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
@@ -152,10 +154,11 @@ class LlavaLanguageModel(nn.Module):
         """Embed a prompt: audio tokens (B, N, D), image tokens (B, M, D) or both, to (B, L, width)."""
         media = self.media(audio_tokens, image_tokens)
         embed = self.llava.get_input_embeddings()
-        before, after = (
-            embed(torch.tensor(ids, device=media.device)).expand(len(media), -1, -1)
-            for ids in self.prompt_ids(question)
-        )
+        if (key := (question, media.device)) not in self._prompts:
+            with torch.inference_mode(False):  # a step of training may be the next to read them
+                before, after = (torch.tensor(ids, device=media.device) for ids in self.prompt_ids(question))
+            self._prompts[key] = before, after
+        before, after = (embed(ids).expand(len(media), -1, -1) for ids in self._prompts[key])
         return torch.cat([before, media, after], 1)
 
     def nll(
@@ -173,18 +176,18 @@ class LlavaLanguageModel(nn.Module):
             (B,) summed over each caption's tokens, and (B,) the number of these.
         """
         prompt = self(audio_tokens, image_tokens, question)  # (B, P, width)
-        ids = [torch.tensor(self.answer_ids(question, caption)) for caption in captions]
+        for answer in {(question, caption) for caption in captions} - self._answers.keys():
+            self._answers[answer] = self.answer_ids(*answer)
+        ids = [torch.tensor(self._answers[question, caption]) for caption in captions]
         labels = pad_sequence(ids, batch_first=True, padding_value=IGNORED).to(prompt.device)  # (B, L)
-        answer = self.llava.get_input_embeddings()(labels.clamp(min=0))  # (B, L, width)
-        counted = labels != IGNORED
+        answers = self.llava.get_input_embeddings()(labels.clamp(min=0))  # (B, L, width)
+        # causal attention never reaches the padding, which is at the end: no mask is needed, and flash attention
+        # takes none
         logits = self.llava(
-            inputs_embeds=torch.cat([prompt, answer], 1),
-            attention_mask=torch.cat([counted.new_ones(prompt.shape[:2]), counted], 1).long(),
-            use_cache=False,
-            logits_to_keep=labels.shape[1] + 1,
+            inputs_embeds=torch.cat([prompt, answers], 1), use_cache=False, logits_to_keep=labels.shape[1] + 1
         ).logits[:, :-1]  # (B, L, V): the last of them is after the end
         losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-        return losses.sum(1), counted.sum(1)
+        return losses.sum(1), (labels != IGNORED).sum(1)
 
     @torch.inference_mode()
     def generate(

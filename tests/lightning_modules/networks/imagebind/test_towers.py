@@ -1,5 +1,6 @@
 """ImageBind's towers from a file of the authors' layout, against torch's own attention."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -119,6 +120,16 @@ def test_common_beginnings() -> None:
 def test_audio_tower(encoder: ImageBind, state: dict) -> None:
     images = torch.randn(3, 1, 128, 204)
     torch.testing.assert_close(encoder.audio(images), their_audio(state, images), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_16_bits(encoder: ImageBind, dtype: torch.dtype) -> None:
+    """As of a file of half the size: the features stay float32 until the first layer."""
+    sounds, lengths = (torch.randn(2, 40000) * 3000).to(torch.int16), torch.tensor([40000, 20000])
+    found = copy.deepcopy(encoder).to(dtype).embed_audio(sounds, lengths)
+    assert found.dtype == dtype
+    assert torch.cosine_similarity(found.float(), encoder.embed_audio(sounds, lengths)).min() > 0.99
 
 
 def test_documented_starts(encoder: ImageBind, state: dict) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,6 +135,29 @@ def test_the_loss_is_of_the_caption_and_its_end_alone(image_tokens: torch.Tensor
                 sequence = torch.cat([sequence, embedded], 1)
         assert tokens[row] == len(ids)
         assert nll[row].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_captions_are_attended_without_a_mask_and_made_into_tokens_once(
+    image_tokens: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flash attention takes no mask; a caption is seen again in every epoch."""
+    captioner = LlavaLanguageModel.from_pretrained(LLAVA, PREFIX)
+    attend, masks = torch.nn.functional.scaled_dot_product_attention, []
+    rendered: list[str] = []
+    template = LlavaLanguageModel._template
+
+    def attended(*args: Any, **kwargs: Any) -> torch.Tensor:
+        masks.append((kwargs.get("attn_mask"), kwargs.get("is_causal")))
+        return attend(*args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attended)
+    monkeypatch.setattr(LlavaLanguageModel, "_template", lambda *args: rendered.append("") or template(*args))
+    captions = ["a dog barks", "a bell rings while rain falls and a cow moos", "", "a dog barks"]
+    first, _ = captioner.nll(None, image_tokens, captions)
+    assert masks and set(masks) == {(None, True)}
+    assert len(rendered) == 1 + 2 * 3  # of the prompt, and of each caption and its prompt
+    again, _ = captioner.nll(None, image_tokens, captions)
+    assert torch.equal(first, again) and len(rendered) == 7
 
 
 def test_a_template_without_an_end_gets_one(image_tokens: torch.Tensor) -> None:
