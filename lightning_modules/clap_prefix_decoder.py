@@ -32,7 +32,7 @@ from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.embeddings.trained_with import TrainedWith
 from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import module_digest
-from lightning_modules.networks.frozen import Frozen
+from lightning_modules.networks.frozen import Frozen, refuse_true_half
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prefix_captions import PrefixCaptions, Ranked
 from lightning_modules.networks.prefix_decoder import PrefixDecoder
@@ -132,6 +132,7 @@ class ClapPrefixDecoder(L.LightningModule):
         Raises:
             InputError: the tokenizer does not know the training captions.
         """
+        refuse_true_half(self._trainer, "a decoder of CLAP's embeddings")
         if stage == "fit":
             real = "--config configs/paper/clap_prefix.yaml for the real CLAP"
             require_known_words(self.tokenizer, training_texts(self.trainer), real, self.print, self.max_caption_tokens)
@@ -296,4 +297,4 @@ class ClapPrefixDecoder(L.LightningModule):
     @property
     def _trained_with(self) -> TrainedWith:
         of_clap = {"clap": self.embedded.noted, "hard_prompt": self.hard_prompt and module_digest(self.hard_prompt)}
-        return TrainedWith({"strategies": self.training_strategies.names, "supervised": self.supervised, **of_clap})
+        return TrainedWith({**self.training_strategies.settings, "supervised": self.supervised, **of_clap})

@@ -257,6 +257,13 @@ class Prepared(Protocol):
         """Called once before training; a strategy at inference that its export does not know, before a test."""
 
 
+@runtime_checkable
+class Renormalises(Protocol):
+    """A strategy that can scale what it returns to norm 1; `renormalise` says whether it does."""
+
+    renormalise: bool
+
+
 class TrainingStrategy(Module, Prepared, Protocol):
     """Changes the text embeddings that WSAC's decoder is trained on."""
 

@@ -28,7 +28,7 @@ from lightning_modules.decoding.guided_clips import GuidedClips
 from lightning_modules.decoding.prompt import PROMPT, prompted
 from lightning_modules.decoding.text_memo import TextMemo
 from lightning_modules.networks.digests import files_digest, module_digest
-from lightning_modules.networks.frozen import Frozen, frozen_dtype
+from lightning_modules.networks.frozen import Frozen, frozen_dtype, refuse_true_half
 from lightning_modules.networks.pretrained import pretrained
 from lightning_modules.networks.sequence_classifier import SequenceClassifier
 
@@ -113,7 +113,8 @@ class GuidedCaptioner(L.LightningModule):
         if self.lm is None:
             with pretrained(self.language_model, "a causal language model") as name:
                 # gradient steps that are added to keys and values in half precision are rounded away
-                exact = isinstance(self.guidance, ShiftsKeys)
+                if exact := isinstance(self.guidance, ShiftsKeys):
+                    refuse_true_half(self._trainer, "guidance by gradient steps")
                 dtype = torch.float32 if exact else frozen_dtype(self._trainer) or "auto"
                 model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
                 self.lm = CausalLm(model, AutoTokenizer.from_pretrained(name))

@@ -27,7 +27,7 @@ from lightning_modules.embeddings.store import EmbeddingStore
 from lightning_modules.embeddings.trained_with import TrainedWith
 from lightning_modules.losses.token_mean import rank_share
 from lightning_modules.networks.digests import module_digest
-from lightning_modules.networks.frozen import Frozen, frozen_dtype
+from lightning_modules.networks.frozen import Frozen, frozen_dtype, refuse_true_half
 from lightning_modules.networks.known_words import require_known_words
 from lightning_modules.networks.prompted_captions import PromptedCaptions
 from lightning_modules.networks.prompted_lm import PromptedLm
@@ -113,6 +113,7 @@ class RetrievalCaptioner(L.LightningModule):
         Raises:
             InputError: the tokenizer does not know the training captions, or validate has no datastore.
         """
+        refuse_true_half(self._trainer, "DRCap")
         self.language_model.load(self.clap.network.embedding_dim, frozen_dtype(self._trainer))
         if stage == "fit":
             require_known_words(

@@ -50,10 +50,11 @@ class SoundEventPrompt(KeywordPrompt):
     @torch.no_grad()
     def tokens(self, clap: EmbeddingModel, embeddings: Tensor) -> Tensor:
         """See `contracts.HardPrompt`. A caption's prompt does not depend on the others: all have the same length."""
-        if self._embedded is None:
-            self._embedded = clap.embed_text(self.keywords)
-        bank = self._embedded.to(embeddings)
-        texts = self.prompts(lambda _: bank, embeddings)
+        with torch.autocast(embeddings.device.type, enabled=False):  # half precision makes ties of near words
+            if self._embedded is None:
+                self._embedded = clap.embed_text(self.keywords)
+            bank = self._embedded.to(embeddings.device).float()
+            texts = self.prompts(lambda _: bank, embeddings.float())
         fixed = {"padding": "max_length", "truncation": True, "max_length": self.max_tokens}
         tokens: Tensor = clap.tokenizer(texts, add_special_tokens=False, return_tensors="pt", **fixed)["input_ids"]
         return tokens.to(embeddings.device)

@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from earshot.errors import InputError
 from lightning_modules.contracts import Module
 
 T = TypeVar("T", bound=Module)
@@ -27,6 +28,19 @@ def frozen_dtype(trainer: HasPrecision | None) -> torch.dtype | None:
     the one that a file has, without a trainer or for a precision that is no number of bits.
     """
     return None if trainer is None else DTYPES.get(str(trainer.precision).partition("-")[0])
+
+
+def refuse_true_half(trainer: HasPrecision | None, what: str) -> None:
+    """For stages that compare with embeddings in float32 or take small gradient steps.
+
+    Raises:
+        InputError: the trainer casts all weights to 16 bits, those that train too.
+    """
+    if trainer is not None and str(trainer.precision) in ("bf16-true", "16-true"):
+        raise InputError(
+            f"expected 32-true or a mixed precision for {what}, found {trainer.precision}; set trainer.precision to "
+            "bf16-mixed"
+        )
 
 
 def cast_weights(network: Module, dtype: torch.dtype | None) -> None:

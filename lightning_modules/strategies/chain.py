@@ -7,7 +7,7 @@ from typing import cast
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lightning_modules.contracts import Embed, TrainingStrategy
+from lightning_modules.contracts import Embed, Renormalises, TrainingStrategy
 
 
 class StrategyChain(nn.ModuleList):
@@ -27,6 +27,12 @@ class StrategyChain(nn.ModuleList):
         plain = [re.sub(r"(?<!^)(?=[A-Z])", "_", type(strategy).__name__).lower() for strategy in self.strategies]
         before = [plain[:place].count(name) for place, name in enumerate(plain)]
         return [f"{name}_{number + 1}" if number else name for name, number in zip(plain, before)]
+
+    @property
+    def settings(self) -> dict[str, list[str]]:
+        """The names of all, and of those that scale what they return to norm 1, at inference too."""
+        scaled = (isinstance(each, Renormalises) and each.renormalise for each in self.strategies)
+        return {"strategies": self.names, "renormalised": [name for name, own in zip(self.names, scaled) if own]}
 
     @property
     def splits(self) -> set[str]:

@@ -1,6 +1,7 @@
 """What WSAC's stage keeps and refuses: caches, exports, checkpoints, defaults."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +28,9 @@ from lightning_modules.strategies.embedding_shift import EmbeddingShift
 from lightning_modules.strategies.nearest_neighbour import NearestNeighbour
 from lightning_modules.strategies.noise_injection import NoiseInjection
 from miniature import ensure_split
+from train import main
+
+NOISE = "lightning_modules.strategies.noise_injection.NoiseInjection"
 
 
 def test_the_cache_of_sounds_is_of_these_sounds(tmp_path: Path) -> None:
@@ -92,6 +96,36 @@ def test_a_checkpoint_is_of_its_training_and_needs_no_export(
     with pytest.raises(SystemExit):
         command("test", captions_root)
     assert "found nothing; run: python train.py fit --config configs/clap_prefix.yaml" in capsys.readouterr().err
+
+
+def test_an_export_is_of_one_scale(in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A strategy that scales to norm 1 does so at inference too; what earlier versions exported does not tell."""
+    scaled = {"class_path": NOISE, "init_args": {"variance": 0.1, "renormalise": True}}
+    Path("scaled.yaml").write_text(json.dumps({"model": {"init_args": {"training_strategies": [scaled]}}}))
+    plain = ("--config", str(REPOSITORY / "configs/strategy/noise_injection.yaml"), "--run_name", "one")
+    command("fit", captions_root, *SHORT, "--config", "scaled.yaml", "--run_name", "one")
+    with pytest.raises(SystemExit):
+        command("test", captions_root, *plain)
+    said = capsys.readouterr().err
+    assert "trained with renormalised [], found renormalised ['noise_injection']" in said
+    note = Path("exports/one/trained_with.json")
+    settings = json.loads(note.read_text())
+    assert settings.pop("renormalised") == ["noise_injection"]
+    note.write_text(json.dumps(settings))
+    command("test", captions_root, *plain)
+    assert list(Path("runs").glob("one/test-*/scores.json"))
+
+
+@pytest.mark.parametrize("config", ["clap_prefix", "drcap", "guided"])
+def test_stages_that_need_32_bits_refuse_others_at_once(
+    config: str, in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = ["test"] if config == "guided" else ["fit", "--data.batch_size", "8"]
+    given = [*name, "--config", str(REPOSITORY / f"configs/{config}.yaml")]
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "--data.root", str(captions_root), "--data.max_clips", "40", "--trainer.precision", "bf16-true"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "found bf16-true; set trainer.precision to bf16-mixed" in said
 
 
 def test_a_checkpoint_of_another_stage_is_told() -> None:

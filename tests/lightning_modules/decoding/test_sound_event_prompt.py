@@ -49,6 +49,20 @@ def test_the_nearest_sound_events_are_named(number: int) -> None:
     assert "dog" in network.tokenizer.decode(tokens[1])
 
 
+def test_mixed_precision_chooses_the_same_words() -> None:
+    """Of sounds as near to one word as to another, half precision would take any."""
+    network, made = clap(), prompt(num_keywords=1)
+    with torch.no_grad():
+        bank = torch.nn.functional.normalize(network.embed_text(WORDS), dim=1)
+        weights = torch.rand(400, 2, generator=torch.Generator().manual_seed(0)) * 0.01 + 1
+        places = torch.randint(len(WORDS), (400, 2), generator=torch.Generator().manual_seed(1))
+        mixed = (weights[..., None] * bank[places]).sum(1)
+    expected = made.tokens(network, mixed)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(made.tokens(network, mixed), expected)
+        assert torch.equal(prompt(num_keywords=1).tokens(network, mixed), expected)
+
+
 def test_a_prompt_has_its_length_whatever_stands_beside_it(tmp_path: Path) -> None:
     network, embeddings = clap(), torch.randn(5, 128)
     made = prompt()
