@@ -255,20 +255,25 @@ class RetrievalCaptioner(L.LightningModule):
 
         Raises:
             InputError: it was trained with another CLAP, language model or prompt; no such folder; or a datastore is
-                wanted that it does not keep, without `data.train`; or it keeps no captions, and there are no data.
+                wanted that it does not keep, or keeps another of, without `data.train`; or it keeps no captions, and
+                there are no data.
         """
         self._trained_with.require_export(folder)
+        width = self.clap.network.embedding_dim
+        kept = Memory.load(folder / DATASTORE, width)
         without_data = self._trainer is None or self._data.train is None
-        if self.datastore is not None and without_data and not (folder / DATASTORE).is_dir():
+        noted = kept and kept.name  # exports of earlier versions have no such note
+        if self.datastore is not None and without_data and (kept is None or noted not in (None, self.datastore)):
             raise InputError(
-                f"expected the captions of {self.datastore} in {folder}, found those that it was trained on alone; set "
-                "data.train, which names them in test, model.datastore in fit, so that the export keeps them, or null"
+                f"expected the captions of {self.datastore} in {folder}, found those "
+                f"{f'of {noted}' if noted else 'that it was trained on alone'}; set data.train, which names them in "
+                "test, model.datastore in fit, so that the export keeps them, or null"
             )
         self.language_model.load_pretrained(folder)
         self.language_model.to(self.device).eval()
-        width = self.clap.network.embedding_dim
         self.searched.load(folder, width, alone=self._trainer is None)
-        self.stored = Memory.load(folder / DATASTORE, width) or self.searched.memory or Memory.load(folder, width)
+        own = None if noted and self.datastore is None else kept
+        self.stored = own or self.searched.memory or Memory.load(folder, width)
         if self.stored is None and self.num_similar and self._trainer is None:  # which has no data to take them from
             raise InputError(
                 f"expected captions to retrieve from in {folder}/, found no {FILE}; train it anew, or name another "

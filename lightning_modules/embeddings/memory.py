@@ -24,15 +24,18 @@ class Memory:
     Attributes:
         embeddings: (N, D).
         texts: N captions; none where an export of an earlier version has none.
+        name: of the split or table that they are; None where it is not noted.
     """
 
     embeddings: Tensor
     texts: list[str]
+    name: str | None = None
     _directions: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def save(self, folder: Path) -> None:
-        """Write one file, with the texts in its header."""
-        save_file({"embeddings": self.embeddings.contiguous()}, folder / FILE, {"texts": json.dumps(self.texts)})
+        """Write one file, with the texts and the name in its header."""
+        note = {"texts": json.dumps(self.texts)} | ({} if self.name is None else {"name": self.name})
+        save_file({"embeddings": self.embeddings.contiguous()}, folder / FILE, note)
 
     @classmethod
     def load(cls, folder: Path, width: int | None = None) -> Self | None:
@@ -48,7 +51,8 @@ class Memory:
         if not (folder / FILE).is_file():
             return None
         with safe_open(folder / FILE, "pt") as file:
-            found = cls(file.get_tensor("embeddings"), json.loads((file.metadata() or {}).get("texts", "[]")))
+            note = file.metadata() or {}
+            found = cls(file.get_tensor("embeddings"), json.loads(note.get("texts", "[]")), note.get("name"))
         if width is not None and found.embeddings.shape[1:] != (width,):
             raise InputError(
                 f"expected embeddings of width {width} in {folder / FILE}, found {list(found.embeddings.shape)}; give "

@@ -87,7 +87,7 @@ class EmbeddingStore:
 
     def memory(self, split: str) -> Memory:
         """All captions of a split or table with their embeddings."""
-        return Memory(self.captions(split).embeddings, self.data.captions_of(split).texts)
+        return Memory(self.captions(split).embeddings, self.data.captions_of(split).texts, split)
 
     def of_captions(self, split: str, audio: bool) -> tuple[Tensor, Tensor]:
         """Embeddings, and the row in them of each caption of a split: its own, or with `audio` that of its clip."""

@@ -155,6 +155,17 @@ def test_an_export_keeps_a_datastore_of_its_own(
     captioner = Captioner.from_pretrained("exports/two")
     assert captioner.stage.stored.texts == ["a cow moos", "a cow moos and a frog croaks"]
     assert len(captioner.stage.searched.memory.texts) == 40
+    for name, found in (("null", 40), ("other.csv", 2)):  # those that it was trained on, or its own
+        Path("overlay.yaml").write_text(f"model: {{init_args: {{datastore: {name}}}}}")
+        assert len(Captioner.from_pretrained("exports/two", ["overlay.yaml"]).stage.stored.texts) == found
+    with pytest.raises(SystemExit):
+        command("test", captions_root, "--data.train", "null", "--model.datastore", "more.csv", "--run_name", "two")
+    assert "expected the captions of more.csv in exports/two, found those of other.csv;" in capsys.readouterr().err
+    Path("more.csv").write_text("file_name,caption\n1.wav,a clock ticks\n")
+    command("test", captions_root, "--model.datastore", "more.csv", "--run_name", "two")  # whose data.train is set
+    Memory(captioner.stage.stored.embeddings, captioner.stage.stored.texts).save(Path("exports/two/datastore"))
+    Path("overlay.yaml").write_text("model: {init_args: {datastore: more.csv}}")  # no note: as earlier versions
+    assert len(Captioner.from_pretrained("exports/two", ["overlay.yaml"]).stage.stored.texts) == 2
     Path("overlay.yaml").write_text("model: {init_args: {datastore: other.csv}}")
     with pytest.raises(
         InputError, match="expected the captions of other.csv in exports/drcap, found those that it was"
