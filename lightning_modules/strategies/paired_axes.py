@@ -60,12 +60,14 @@ class PairedAxes(nn.Module):
         """
         if len(self.text_mean):
             return
-        texts, sounds = paired(text(self.split, self.num_clips), audio(self.split, self.num_clips))  # (N, D) each
-        most = min(len(texts) - 1, texts.shape[1])
+        captions = text(self.split, self.num_clips)
+        texts, sounds = paired(captions, audio(self.split, self.num_clips))  # (N, D) each
+        clips = len(set(captions.clip_ids))
+        most = min(clips - 1, texts.shape[1])  # the covariance's rank: all captions of a clip have its one embedding
         if self.rank > most:
             raise InputError(
-                f"expected a rank of at most {most}, for {len(texts)} pairs of {self.split} in {texts.shape[1]} "
-                f"dimensions, found {self.rank}; lower it"
+                f"expected a rank of at most {most}, for {clips} clips of {self.split} in {texts.shape[1]} dimensions, "
+                f"found {self.rank}; lower it"
             )
         text_axes, values, audio_axes = pls_svd(texts, sounds)
         found = {

@@ -111,8 +111,13 @@ def test_axes_are_kept_and_of_their_rank(tmp_path: Path) -> None:
 def test_what_cannot_be_is_told() -> None:
     with pytest.raises(InputError, match="a rank of at least 1, found 0"):
         CometText(0)
-    with pytest.raises(InputError, match="at most 5, for 9 pairs of wavcaps/train in 5 dimensions, found 6"):
+    with pytest.raises(InputError, match="at most 5, for 7 clips of wavcaps/train in 5 dimensions, found 6"):
         prepared(CometText(6))
+    few = Embedded(TEXT.embeddings, list("aaabbbccc"))  # nine captions of three clips: a covariance of rank 2
+    assert int(torch.linalg.matrix_rank(torch.diag(pls_svd(*paired(few, AUDIO))[1]))) == 2
+    CometText(2).prepare(given(few), given(AUDIO))
+    with pytest.raises(InputError, match="at most 2, for 3 clips of wavcaps/train in 5 dimensions, found 3"):
+        CometText(3).prepare(given(few), given(AUDIO))
     with pytest.raises(InputError, match="axes of pairs in 5 dimensions, found none"):
         CometAudio(2)(torch.zeros(1, 5))
     with pytest.raises(InputError, match="axes of pairs in 4 dimensions, found those of 5"):
