@@ -11,6 +11,8 @@ from transformers import AutoConfig
 from earshot.errors import InputError
 from lightning_modules.decoding.contracts import TextFunction
 
+CLASSES = "display_name"  # AudioSet's column of the names of classes
+
 
 @dataclass(eq=False)  # torch hashes modules by identity
 class KeywordPrompt(nn.Module):
@@ -59,21 +61,51 @@ def read_bank(bank: str) -> list[str]:
     """The keywords of a file, or of a classifier's classes, each once.
 
     Raises:
-        InputError: no such file or classifier, or no keyword in it.
+        InputError: no such file or classifier, or no keyword in it; or a table that cannot be read.
     """
     try:
         if bank.startswith("hf://"):
             lines = list(AutoConfig.from_pretrained(bank.removeprefix("hf://")).id2label.values())
         else:
-            lines = Path(bank).read_text(encoding="utf-8-sig").splitlines()
+            lines = class_names(Path(bank).read_text(encoding="utf-8-sig").splitlines(), bank)
     except (OSError, ValueError) as error:
         raise InputError(
             f"expected keywords in {bank}, as UTF-8 text, found: {shorten(str(error), 200)}; correct the bank, or get "
             "AudioSet's class_labels_indices.csv from research.google.com/audioset"
         ) from None
-    if "display_name" in (lines or [""])[0]:
-        lines = [row["display_name"] for row in csv.DictReader(lines)]
     keywords = list(dict.fromkeys(word.strip() for line in lines for word in line.split(",") if word.strip()))
     if not keywords:
         raise InputError(f"expected keywords in {bank}, found none; write one a line")
     return keywords
+
+
+def class_names(lines: list[str], bank: str) -> list[str]:
+    """The column display_name of a table with commas, semicolons or tabs; the lines as they are where it is none.
+
+    Raises:
+        InputError: the first line names the column in a way that is not clear, or a row has other cells than it.
+    """
+    first = next(filter(str.strip, lines), "")
+    if CLASSES not in first:
+        return lines
+    headers = {mark: [cell.strip() for cell in next(csv.reader([first], delimiter=mark))] for mark in ",;\t"}
+    mark = next((mark for mark, header in headers.items() if header.count(CLASSES) == 1), None)
+    if mark is None:
+        raise InputError(
+            f"expected a column {CLASSES} or keywords in {bank}, found the first line {shorten(first, 60)!r}; separate "
+            f"its columns by commas, semicolons or tabs, or put a line without {CLASSES} first"
+        )
+    columns = headers[mark]
+    try:
+        rows = [cells for cells in csv.reader(lines, delimiter=mark, strict=True) if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise InputError(
+            f"expected a table of classes in {bank}, found: {error}; close its quotes, and write those inside a cell "
+            "twice"
+        ) from None
+    if wrong := next((cells for cells in rows if len(cells) != len(columns)), None):
+        raise InputError(
+            f"expected {len(columns)} cells in each row of {bank}, found {len(wrong)} in {shorten(str(wrong), 80)}; "
+            "put names that hold the separator in quotes, and give every row a name"
+        )
+    return [cells[columns.index(CLASSES)] for cells in rows[1:]]

@@ -108,6 +108,35 @@ def test_banks(tmp_path: Path) -> None:
     assert read_bank(f"hf://{tmp_path / 'kinds'}") == ["Child speech", "kid speaking", "Bell"]
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_of_classes_may_have_any_separator(mark: str, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    rows = [["index", "mid", "display_name"], ["0", "/m/1", '"Child speech, kid speaking"'], ["1", "/m/2", "Bell"]]
+    table.write_text("\n" + "".join(f"{mark.join(row)}\n\n" for row in rows))
+    assert read_bank(str(table)) == ["Child speech", "kid speaking", "Bell"]
+    quoted = "".join(mark.join(f'"{cell.strip(chr(34))}"' for cell in row) + "\n" for row in rows)
+    table.write_text(quoted)  # every cell
+    assert read_bank(str(table)) == ["Child speech", "kid speaking", "Bell"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("index,mid,display_name\n0,/m/1,Bell\n1,/m/2\n", r"expected 3 cells .*found 2 in \['1', '/m/2'\]"),
+        ("index,mid,display_name\n0,/m/1,Child speech, kid speaking\n", "expected 3 cells .*found 4"),
+        ("a display_name of a dog, bell\nrain\n", "expected a column display_name or keywords"),
+        ("index|display_name\n0|Bell\n", "expected a column display_name or keywords"),
+        ("index,display_name\n0,'Bell\n1,\"rain\n", "expected a table of classes .*: unexpected end of data"),
+        ("index,display_name\n", "expected keywords in .*, found none"),
+    ],
+)
+def test_a_table_of_classes_that_is_not_clear_is_named(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=told) as raised:
+        read_bank(str(tmp_path / "labels.csv"))
+    assert "labels.csv" in str(raised.value)
+
+
 @pytest.mark.parametrize("wrong", [{"num_keywords": 0}, {"num_candidates": 0}, {"max_new_tokens": 0}, {"beta": -1.0}])
 def test_values_without_sense(wrong: dict, tmp_path: Path) -> None:
     (tmp_path / "bank.txt").write_text("rain\n")
