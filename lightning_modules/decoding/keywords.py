@@ -57,6 +57,7 @@ class KeywordDecoding(KeywordPrompt):
                 f"{self.scale}; correct them"
             )
         super().__post_init__(bank)
+        self._last: tuple[Tensor | None, dict[int, list[str]]] = (None, {})  # clips, captions by number of keywords
 
     @torch.no_grad()
     def forward(self, lm: CausalLm, match: TextFunction, audible: TextFunction | None, audio: Tensor) -> list[str]:
@@ -77,10 +78,16 @@ class KeywordDecoding(KeywordPrompt):
         """See `contracts.RanksCaptions`: the captions from 1 to `number` keywords, by their cosine with the audio.
 
         There is no beam search in the paper. A caption for its keywords, whose number varies, is what comes nearest.
+        Asked again for the same embeddings, as by searches of several widths, it makes those captions that are new.
         """
+        if self._last[0] is not audio:
+            self._last = audio, {}
+        made = self._last[1]
         counts = range(1, min(number, len(self.keywords)) + 1)
-        made = [[caption for caption, _ in self._captions(lm, match, audio, number=count)] for count in counts]
-        texts = list(zip(*made))  # (B, counts)
+        for count in counts:
+            if count not in made:
+                made[count] = [caption for caption, _ in self._captions(lm, match, audio, number=count)]
+        texts = list(zip(*(made[count] for count in counts)))  # (B, counts)
         embeddings = match([text for of_clip in texts for text in of_clip]).view(len(audio), len(counts), -1)
         cosines = (embeddings * audio[:, None]).sum(-1).tolist()  # (B, counts)
         return [sorted(zip(*each), key=lambda pair: -pair[1]) for each in zip(texts, cosines)]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -81,6 +82,27 @@ def test_choices_are_told_with_their_scores(decoding: KeywordDecoding) -> None:
     assert " ".join(token[0][0] for token in choices) == decoding(
         CausalLm(Model(), Tokenizer()), match, None, torch.eye(3)[1:2]
     )[0]  # fmt: skip
+
+
+def test_searches_of_several_widths_share_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CLAP-Refine asks for: each number of keywords is decoded once; other clips have captions of their own."""
+    (tmp_path / "bank.txt").write_text("\n".join(["dog", "bell", "rain", *"abcdef"]))
+    decoding = KeywordDecoding(str(tmp_path / "bank.txt"), num_candidates=3, max_new_tokens=3)
+    counts: list[int | None] = []
+    plain = KeywordDecoding._captions
+
+    def counted(self: KeywordDecoding, *args: Any, number: int | None = None, **more: Any) -> list:
+        counts.append(number)
+        return plain(self, *args, number=number, **more)
+
+    monkeypatch.setattr(KeywordDecoding, "_captions", counted)
+    lm, audio = CausalLm(Model(), Tokenizer()), torch.eye(3)[:2]
+    wide = [decoding.candidates(lm, match, None, audio, width) for width in range(2, 9)]
+    assert counts == list(range(1, 9))
+    fresh = [decoding.candidates(lm, match, None, audio.clone(), width) for width in range(2, 9)]
+    assert wide == fresh and len(counts) == 8 + 35
+    swapped = decoding.candidates(lm, match, None, audio.flip(0), 8)
+    assert swapped == wide[-1][::-1] != wide[-1]
 
 
 def test_it_stops_and_clips_do_not_touch(decoding: KeywordDecoding) -> None:
