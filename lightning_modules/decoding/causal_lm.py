@@ -85,6 +85,8 @@ class CausalLm:
     def sample(self, prompts: list[Tensor], processors: LogitsProcessorList, max_new_tokens: int) -> list[str]:
         """A text after each of R prompts of any lengths (L,), without them, up to the model's end token.
 
+        It begins with a space where a word begins: also by tokenizers that leave the space out where a text begins.
+
         Args:
             prompts: tokens.
             processors: of `seeded_sampling.sampled`, with one id for each prompt; empty takes the likeliest tokens.
@@ -100,7 +102,9 @@ class CausalLm:
             input_ids=tokens, attention_mask=mask, do_sample=False, max_new_tokens=max_new_tokens,
             logits_processor=processors, pad_token_id=padding,
         )  # fmt: skip
-        return self.decode(found[:, longest:].tolist())
+        before = self.decode([prompt.tolist() for prompt in prompts])
+        whole = self.decode([row[longest - len(prompt) :] for row, prompt in zip(found.tolist(), prompts)])
+        return [text[len(start) :] for text, start in zip(whole, before)]
 
     def step(self, last: Tensor, kv_cache: Tensor) -> tuple[Tensor, Any]:
         """Logits (R, vocabulary) after the last tokens (R,), given all before; the cache with the last tokens too."""

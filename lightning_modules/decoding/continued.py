@@ -49,5 +49,5 @@ class Continued:
         lm.check_room(max(map(len, prompts)) + self.max_new_tokens)
         processors = sampled(Sampling(self.temperature, self.top_p, self.seed), ids)
         rests = lm.sample(prompts, processors, self.max_new_tokens)
-        made = [f"{a} {b.partition('.')[0].strip()}".strip() for a, b in zip(beginnings, rests)]
+        made = [" ".join(f"{a}{b.partition('.')[0]}".split()) for a, b in zip(beginnings, rests)]
         return [[text for text in made[at : at + number] if text] for at in range(0, len(made), number)]

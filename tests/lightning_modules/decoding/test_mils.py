@@ -1,14 +1,17 @@
 """MILS against its loop written plainly, and its two proposers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import MINIATURE, REPOSITORY, arguments
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList, PreTrainedTokenizerFast
 
 from earshot.errors import InputError
 from evaluation.captions_file import read_captions
@@ -30,6 +33,25 @@ def point(text: str) -> list[float]:
 
 def match(texts: list[str]) -> Tensor:
     return torch.tensor([point(text) for text in texts])
+
+
+def byte_pairs() -> Tokenizer:
+    """As GPT-2's: "dogs" is made of "dog" and "s"."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["a big dog and a dog growls, then it rains"] * 9, trainer)
+    return tokenizer
+
+
+def word_pieces() -> Tokenizer:
+    """As BERT's."""
+    words = ["<s>", "[UNK]", "a", "of", "big", "dog", "growls", "and", "then", "it", "rains", ",", ".", "##s"]
+    tokenizer = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
 
 
 class Spelling:
@@ -157,6 +179,26 @@ def test_a_small_model_goes_on_with_beginnings(lm: CausalLm) -> None:
     assert Continued().propose(lm, scored, 6, 2) != one and Continued(seed=1).propose(lm, scored, 6, 1) != one
 
 
+@pytest.mark.parametrize("rest", [" and growls. Then", ", then it rains", "s and\ngrowls", ""])
+@pytest.mark.parametrize("subwords", [byte_pairs, word_pieces])
+def test_a_continuation_keeps_its_space_or_has_none(subwords: Callable[[], Tokenizer], rest: str) -> None:
+    """GPT-2's tokenizer has spaces in its tokens, BERT's has marks in those that go on with a word."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=subwords(), bos_token="<s>", eos_token="<s>")
+    written = tokenizer(f"dog{rest}", add_special_tokens=False)["input_ids"][len(tokenizer.tokenize("dog")) :]
+
+    class Writes:
+        device, config = torch.device("cpu"), SimpleNamespace()
+
+        def generate(self, input_ids: Tensor, **_: Any) -> Tensor:
+            return torch.cat((input_ids, torch.tensor(written).long().expand(len(input_ids), -1)), 1)
+
+    texts = Continued().propose(CausalLm(Writes(), tokenizer), [[("a big dog growls", 0.5)]], 20, 1)[0]
+    then = " ".join(rest.partition(".")[0].split())
+    space = " " if rest.startswith(" ") else ""
+    starts = ("a", "a big", "a big dog")
+    assert {*texts} == {text for text in (then, *(f"{start}{space}{then}".strip() for start in starts)) if text}
+
+
 def test_what_an_instructed_model_is_asked_and_how_its_answer_is_read(lm: CausalLm) -> None:
     lm.tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
     asked: list[str] = []
@@ -188,7 +230,7 @@ def test_a_seed_repeats_the_sampling_of_prompts_of_any_lengths(lm: CausalLm) -> 
     tokens = prompts[0]
     while len(tokens) < len(prompts[0]) + 8 and (len(tokens) == len(prompts[0]) or tokens[-1] != 0):  # its end token
         tokens = torch.cat((tokens, lm.model(tokens[None]).logits[0, -1].argmax()[None]))
-    assert both[0] == lm.decode([tokens[len(prompts[0]) :].tolist()])[0]
+    assert both[0] == " " + lm.decode([tokens[len(prompts[0]) :].tolist()])[0]
 
 
 @pytest.mark.parametrize(
