@@ -120,8 +120,8 @@ def test_an_export_is_of_one_scale(in_tmp_path: Path, captions_root: Path, capsy
 def test_stages_that_need_32_bits_refuse_others_at_once(
     config: str, in_tmp_path: Path, captions_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = ["test"] if config == "guided" else ["fit", "--data.batch_size", "8"]
-    given = [*name, "--config", str(REPOSITORY / f"configs/{config}.yaml")]
+    fit = () if config == "guided" else ("--data.batch_size", "8")
+    given = ["fit" if fit else "test", "--config", str(REPOSITORY / f"configs/{config}.yaml"), *fit]
     with pytest.raises(SystemExit) as ended:
         main([*given, "--data.root", str(captions_root), "--data.max_clips", "40", "--trainer.precision", "bf16-true"])
     said = capsys.readouterr().err
