@@ -181,10 +181,11 @@ class LlavaLanguageModel(nn.Module):
         ids = [torch.tensor(self._answers[question, caption]) for caption in captions]
         labels = pad_sequence(ids, batch_first=True, padding_value=IGNORED).to(prompt.device)  # (B, L)
         answers = self.llava.get_input_embeddings()(labels.clamp(min=0))  # (B, L, width)
-        # causal attention never reaches the padding, which is at the end: no mask is needed, and flash attention
-        # takes none
+        inputs = torch.cat([prompt, answers], 1)
+        # causal attention never reaches the padding, which is at the end: it is not masked, so that flash attention,
+        # which takes no mask, can run
         logits = self.llava(
-            inputs_embeds=torch.cat([prompt, answers], 1), use_cache=False, logits_to_keep=labels.shape[1] + 1
+            inputs_embeds=inputs, attention_mask=attended(inputs), use_cache=False, logits_to_keep=labels.shape[1] + 1
         ).logits[:, :-1]  # (B, L, V): the last of them is after the end
         losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
         return losses.sum(1), (labels != IGNORED).sum(1)
