@@ -7,8 +7,8 @@ import torch
 def seed_step(device: torch.device, *entropy: int) -> None:
     """Seed the generators of the CPU and of `device` by these numbers.
 
-    Beside that, `torch.manual_seed` writes down where it was called from, for every kind of device that is not in use:
-    half a millisecond, each time.
+    `torch.manual_seed` does the same, and also records its call stack for every kind of device that is not in use: half
+    a millisecond each time.
     """
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     if device.type not in ("cpu", "cuda"):

@@ -124,10 +124,9 @@ class RetrievalCaptioner(L.LightningModule):
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ()):
             if (split := {"train": self._data.train, "val": self._data.val}[name]) is not None:
                 self.embedded.read(name, split, self._store, audio=False)
-                captions = Memory(self.embedded.parts[name][0], self._data.captions_of(split).texts)
                 self.stored = self.stored or self._datastore()  # by all ranks: export is the first's alone
                 device = self.trainer.strategy.root_device
-                self.similar[name] = self.band.draw(captions, self.stored, self.num_similar, device)
+                self.similar[name] = self.band.draw(self._store.memory(split), self.stored, self.num_similar, device)
 
     def on_test_start(self) -> None:
         """Search in the captions of `data.train` and of the datastore, or else in those of the export."""

@@ -85,7 +85,7 @@ class CausalLm:
     def sample(self, prompts: list[Tensor], processors: LogitsProcessorList, max_new_tokens: int) -> list[str]:
         """A text after each of R prompts of any lengths (L,), without them, up to the model's end token.
 
-        It begins with a space where a word begins: also by tokenizers that leave the space out where a text begins.
+        It begins with a space where it begins with a new word, whether or not the tokenizer drops leading spaces.
 
         Args:
             prompts: tokens.

@@ -14,7 +14,7 @@ AT_ONCE = 4096  # embeddings that prompts are found for, and captions that are m
 
 
 class EmbeddedSplits:
-    """Embeddings of the captions of splits by one model, and what else of them stays the same in training.
+    """Embeddings of the captions of splits by one model, and their prompts and tokens, which stay the same in training.
 
     Args:
         model: made the embeddings; it stays as it is.

@@ -113,17 +113,6 @@ def test_an_embedding_is_its_clips_alone(cnn14_clap: ClapEncoder) -> None:
             torch.testing.assert_close(together[row], alone[0], rtol=0, atol=1e-5)
 
 
-def test_a_batch_is_waited_for_once(cnn14_clap: ClapEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU each number that Python asks for is."""
-    asked: list[Tensor] = []
-    whole = Tensor.__int__
-    features = cnn14_clap.audio_encoder.features(torch.zeros(2, 40000, dtype=torch.int16), torch.tensor([40000, 33000]))
-    monkeypatch.setattr(Tensor, "__int__", lambda self: asked.append(self) or whole(self))
-    with torch.no_grad():
-        cnn14_clap.embed_features(*features)
-    assert len(asked) == 1
-
-
 def test_text_and_its_head(cnn14_file: tuple[Path, dict], cnn14_clap: ClapEncoder, bert_folder: str) -> None:
     """[CLS] of a BERT with the file's weights; sentences are cleaned as in CLAP's training, and cut at 30 tokens."""
     tensors = cnn14_file[1]
