@@ -15,7 +15,7 @@ help:  ## this list
 	@echo "go), DRY=1 (only show the jobs) and SLURM=1 (submit them); compare, dali, wsac, audibility and zeraucap SIZE=paper"
 	@echo "(full size); compare QUICK=1 (one training run, few clips: CLIPS=200); dali QUICK=1 (one criterion), IDS=list.csv"
 	@echo "(train on these clips); audibility PROTOCOL=authors (their way to score); variants SPLIT=test (val by default);"
-	@echo "ARGS='...' (more arguments of every train.py). See pipelines/README.md."
+	@echo "ARGS='...' (more arguments of every train.py). docs/commands.md has all of them."
 	@echo
 	@echo "In the environment (source .venv/bin/activate), each with --help:"
 	@echo "  earshot train {fit,validate,test,predict} --config configs/<stage>.yaml   or python train.py"
