@@ -201,8 +201,7 @@ class ClapPrefixDecoder(L.LightningModule):
         """Captions, with references where the clips have them, and the embeddings that they are decoded from."""
         if not batch.valid:
             return batch.rows([])
-        audio = self.embed(batch)
-        ready = self._ready(batch, audio)
+        ready = self._ready(batch, audio := self.embed(batch))
         captions = [best[0][0] for best in self._ranked(batch, audio, ready)]
         return EmbeddedCaptionRows(**batch.rows(captions), audio=audio.cpu(), decoded=ready.embeddings.cpu())
 
@@ -220,7 +219,8 @@ class ClapPrefixDecoder(L.LightningModule):
         plain, found = audio, self.searched.strategy
         moved = self.training_strategies(found(audio)) if found else audio
         if self.caption_from == "reference":
-            plain = self.clap.network.embed_text(batch.first_references())
+            with torch.autocast(self.device.type, enabled=False):  # as the captions that were learnt
+                plain = self.clap.network.embed_text(batch.first_references())
             moved = self.training_strategies(plain)
         prompts = self._prompts(plain) if self._prompts else None
         return PrefixCaptions(self.decoder, self.tokenizer, moved, self.max_new_tokens, batch.clip_ids, prompts)

@@ -247,6 +247,17 @@ def test_a_strategy_of_inference_goes_through_the_shift_too() -> None:
     torch.testing.assert_close(decoded[0], memory[[3, 0]] + 0.5)
 
 
+def test_references_are_embedded_as_the_captions_that_were_learnt() -> None:
+    """Not in the half precision of a trainer."""
+    module = stage(caption_from="reference").eval()
+    audio = torch.zeros(2, 48000, dtype=torch.int16), torch.full((2,), 48000)
+    texts = ["rain falls", "a dog barks"]
+    batch = ClipBatch(["a", "b"], *audio, None, [[text] for text in texts], [[], []])
+    with torch.autocast("cpu", torch.bfloat16):
+        decoded = module.test_step(batch, 0)["decoded"]
+    torch.testing.assert_close(decoded, module.clap.network.embed_text(texts), rtol=0, atol=1e-6)
+
+
 def test_the_cache_is_of_these_captions_and_this_clap(in_tmp_path: Path, captions_root: Path) -> None:
     command("fit", captions_root, *SHORT)
     before = set(Path("data/embeddings").iterdir())
